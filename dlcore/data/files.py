@@ -1,0 +1,120 @@
+"""Files of data sets: where they are looked for, how they are downloaded, unpacked and checked.
+
+Every folder given (`root`, then the user's cache) is tried as `folder/NAME`, `folder/data/NAME` and
+`folder` itself. The cache is the environment variable DLCORE_DATA or the system's own cache folder.
+What is read is judged by its unpacked bytes, so a file that was compressed again is as good as
+the published one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dlcore.data.dataset import DataError
+
+_TIMEOUT = 30.0  # seconds without a byte from the server
+
+
+def cache() -> Path:
+    """The folder where downloads are kept."""
+    import pooch
+
+    return Path(os.environ.get("DLCORE_DATA") or pooch.os_cache("dlcore")).expanduser()
+
+
+def folders(name: str, root: Path | None) -> list[Path]:
+    """The folders in which the files of the data set `name` are looked for, in order."""
+    bases = [cache()] if root is None else [root, cache()]
+    return [folder for base in bases for folder in (base / name, base / "data" / name, base)]
+
+
+def find(filename: str, folders: Iterable[Path]) -> Path | None:
+    """The first file of that name in `folders`."""
+    paths = (folder / filename for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def download(name: str, filename: str, sha256: str, mirrors: Sequence[str]) -> Path:
+    """`filename` in the user's cache, fetched from the first of the `mirrors` that has it.
+
+    It appears there under its name only when it is whole and its SHA-256 is right.
+    """
+    import pooch
+
+    failures = []
+    for mirror in mirrors:
+        downloader = pooch.HTTPDownloader(
+            progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=_TIMEOUT
+        )
+        try:
+            path = pooch.retrieve(
+                mirror + filename,
+                known_hash=f"sha256:{sha256}",
+                fname=filename,
+                path=cache() / name,
+                downloader=downloader,
+            )
+            return Path(path)
+        except (OSError, ValueError) as error:  # requests' errors are OSErrors
+            failures.append(f"{mirror} ({_reason(error)})")
+    raise DataError(
+        f"{name}: {filename} is neither in root nor in {cache()}, and could not be downloaded from "
+        f"{' nor '.join(failures)}; put it into a folder and give that as root="
+    )
+
+
+def unpack(path: Path, limit: int) -> bytes:
+    """The content of the gzip file at `path`, refused beyond `limit` bytes."""
+    try:
+        with gzip.open(path) as file:
+            data = file.read(limit + 1)
+    except gzip.BadGzipFile as error:
+        raise damaged(path, f"not a sound gzip file ({error})") from None
+    except EOFError:
+        raise damaged(path, "the gzip file is truncated") from None
+    except zlib.error as error:
+        raise damaged(path, f"the gzip file is damaged ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if len(data) > limit:
+        raise damaged(path, f"unpacks to more than the {limit:,} bytes expected")
+    return data
+
+
+def check_content(path: Path, data: bytes, sha256: str, name: str) -> None:
+    """Refuse `data`, unpacked from `path`, unless it has the SHA-256 that `name` is known by."""
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise damaged(
+            path, f"the content is not {name} (SHA-256 {found[:8]}…, expected {sha256[:8]}…)"
+        )
+
+
+def damaged(path: Path, what: str) -> DataError:
+    """The error for a file that is there but no good."""
+    return DataError(
+        f"{path}: {what}; replace the file, or delete it and a fresh copy will be downloaded"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, in a few words."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return f"no answer for {_TIMEOUT:.0f} s"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    if isinstance(error, requests.RequestException):
+        return f"the transfer broke: {type(error).__name__}"
+    if isinstance(error, OSError):
+        return f"the cache cannot be written: {error.strerror or error}"
+    return "the file there has another SHA-256"

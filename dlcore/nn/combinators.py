@@ -1,0 +1,236 @@
+"""Six combinators carry every architecture: serial, branch, residual, concat, repeat and wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore import keys
+from dlcore.keys import Key
+from dlcore.nn.layer import (
+    Children,
+    Layer,
+    Params,
+    State,
+    as_layer,
+    call,
+    check_name,
+    describe,
+    gather,
+    init_children,
+    is_observed,
+    make,
+    name_children,
+    select,
+)
+
+
+def serial(*layers: Any) -> Layer:
+    """One layer after another: y = fₙ(… f₂(f₁(x))).
+
+    >>> serial(conv(1, 6, 5), relu, named("head", linear(6, 10)))  # doctest: +SKIP
+    """
+    children = name_children(layers)
+
+    def apply(
+        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, State]:
+        states = {}
+        for name, layer in children:
+            x, states[name] = call(name, layer, params, state, x, key=key, train=train)
+        return x, gather(states)
+
+    return make("serial", lambda key: init_children(children, key), apply, children)
+
+
+def branch(merge: Callable[..., Any], *layers: Any) -> Layer:
+    """Several layers on the same input, their outputs merged: y = merge(f₁(x), …, fₙ(x))."""
+    return _parallel("branch", merge, name_children(layers), merge=merge)
+
+
+def concat(*branches: Any, axis: int = -1) -> Layer:
+    """Several layers on the same input, their outputs joined along `axis` (channels)."""
+    if not branches:
+        raise ValueError("concat needs at least one branch, as in concat(conv(8, 16, 1), max_pool(3))")
+    return _parallel(
+        "concat",
+        lambda *outputs: jnp.concatenate(outputs, axis=axis),
+        name_children(branches),
+        axis=axis,
+    )
+
+
+def residual(body: Any, skip: Any = None) -> Layer:
+    """A shortcut around `body`: y = body(x) + skip(x), where skip is the identity by default.
+
+    The shapes must be equal; nothing is broadcast (He et al. 2016, equations 1 and 2).
+    """
+    skip = (lambda x: x) if skip is None else skip
+    children = (("body", as_layer(body)), ("skip", as_layer(skip)))
+    return _parallel("residual", _add, children)
+
+
+def _add(body: jax.Array, skip: jax.Array) -> jax.Array:
+    if body.shape != skip.shape:
+        raise ValueError(
+            f"the body gives {describe(body)} and the shortcut {describe(skip)}: give `skip` a layer "
+            "that makes the shapes equal, such as a 1×1 convolution"
+        )
+    return body + skip
+
+
+def _parallel(
+    kind: str, merge: Callable[..., Any], children: Children, /, **config: Any
+) -> Layer:
+    def apply(
+        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, State]:
+        outputs, states = [], {}
+        for name, layer in children:
+            y, states[name] = call(name, layer, params, state, x, key=key, train=train)
+            outputs.append(y)
+        return merge(*outputs), gather(states)
+
+    return make(kind, lambda key: init_children(children, key), apply, children, **config)
+
+
+def repeat(layer: Any, n: int, *, scan: bool = False, remat: bool = False) -> Layer:
+    """`n` blocks of the same form, each with its own parameters, one after another.
+
+    Parameters and paths are per block ("0/kernel", "1/kernel", …) however the blocks run.
+    `scan` compiles the block once, for a stack of n (depth costs no compile time; each block must
+    return the shape it is given). `remat` recomputes a block in the backward pass instead of
+    keeping its activations.
+    """
+    if n < 1:
+        raise ValueError(f"repeat needs at least one block, got n={n}")
+    block = as_layer(layer)
+    children = tuple((str(i), block) for i in range(n))
+
+    def unrolled(
+        params: Params, state: State, x: Any, *, key: Key | None, train: bool
+    ) -> tuple[Any, State]:
+        states = {}
+        for name, _ in children:
+
+            def one(params: Params, state: State, x: Any, key: Key | None, name: str = name) -> Any:
+                return call(name, block, params, state, x, key=key, train=train)
+
+            one = jax.checkpoint(one) if remat and not is_observed() else one
+            x, states[name] = one(params, state, x, key)
+        return x, gather(states)
+
+    def scanned(
+        params: Params, state: State, x: Any, *, key: Key | None, train: bool
+    ) -> tuple[Any, State]:
+        def one(x: Any, part: tuple[Params, State, jax.Array]) -> tuple[Any, State]:
+            params, state, tag = part
+            own = None if key is None else jax.random.fold_in(keys.check(key), tag)
+            return block.apply(params, state, x, key=own, train=train)
+
+        one = jax.checkpoint(one) if remat else one
+        tags = jnp.asarray([keys.tag(name) for name, _ in children], dtype=jnp.uint32)
+        x, states = jax.lax.scan(one, x, (stack(params), stack(state), tags))
+        per_block = enumerate(name for name, _ in children)
+        return x, gather({name: jax.tree.map(lambda leaf: leaf[i], states) for i, name in per_block})
+
+    def stack(tree: Any) -> Any:
+        """The blocks' parts of `tree` as one, with the block as leading axis."""
+        parts = [select(tree, name) for name, _ in children]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+
+    def apply(
+        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, State]:
+        chosen = scanned if scan and not is_observed() else unrolled
+        return chosen(params, state, x, key=key, train=train)
+
+    return make(
+        "repeat",
+        lambda key: init_children(children, key),
+        apply,
+        children,
+        n=n,
+        scan=scan,
+        remat=remat,
+    )
+
+
+def wire(forward: Callable[..., Any], **parts: Any) -> Layer:
+    """Any other architecture, written once as `forward(parts, x, *, key, train)`.
+
+    A part is called as `parts.encoder(x)`; it uses, and keeps, its own parameters, state and key.
+    Called again it continues from the state it left, with another key. `parts.encoder.params` and
+    the pure `parts.encoder.apply` serve tied weights and use inside scan or checkpoint.
+
+    >>> def forward(parts, x, *, key, train):
+    ...     return parts.decoder(parts.encoder(x))
+    >>> wire(forward, encoder=lambda x: x, decoder=lambda x: 2 * x)
+    wire(forward=forward)
+      encoder: lambda
+      decoder: lambda
+    """
+    for name in parts:
+        check_name(name)
+    children = tuple((name, as_layer(part)) for name, part in parts.items())
+
+    def apply(
+        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, State]:
+        bound = Parts({name: Part(name, layer, params, state, key, train) for name, layer in children})
+        own = None if key is None else keys.child(key, "forward()")
+        y = forward(bound, x, key=own, train=train)
+        return y, gather({part.name: part.state for part in bound})
+
+    return make("wire", lambda key: init_children(children, key), apply, children, forward=forward)
+
+
+class Part:
+    """A layer bound to its parameters, state and key for one application of `wire`."""
+
+    def __init__(
+        self, name: str, layer: Layer, params: Params, state: State, key: Key | None, train: bool
+    ) -> None:
+        self.name = name
+        self.params = select(params, name)
+        self.state = select(state, name)
+        self.apply = layer.apply
+        self._layer, self._key, self._train, self._uses = layer, key, train, 0
+
+    def __call__(self, x: Any) -> Any:
+        key = self._key
+        if key is not None and self._uses:
+            key = jax.random.fold_in(key, self._uses)
+        self._uses += 1
+        name = self.name
+        y, self.state = call(
+            name,
+            self._layer,
+            {name: self.params},
+            {name: self.state},
+            x,
+            key=key,
+            train=self._train,
+        )
+        return y
+
+
+class Parts:
+    """The bound parts of one application of `wire`, as attributes."""
+
+    def __init__(self, parts: dict[str, Part]) -> None:
+        self._parts = parts
+
+    def __getattr__(self, name: str) -> Part:
+        if name not in self._parts:
+            raise AttributeError(f"wire has no part {name!r}; it has {', '.join(self._parts)}")
+        return self._parts[name]
+
+    def __getitem__(self, name: str) -> Part:
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self._parts.values())

@@ -1,0 +1,137 @@
+"""Initializers: init(key, shape, dtype=float32) -> array.
+
+The fans of a kernel [..., in, out] are N_in = r·in and N_out = r·out, where r is the product of
+the axes before (the receptive field of a convolution). σ is the standard deviation of what is
+drawn: the normals here are plain ones, while jax.nn.initializers (and Flax) truncate theirs at two
+deviations and stretch them to keep σ. The uniforms are U(−√3·σ, √3·σ), which has the same σ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.keys import Key
+
+Shape = Sequence[int]
+Initializer = Callable[..., jax.Array]
+
+
+def zeros(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
+    """All 0: an initializer itself, used without a call."""
+    return jnp.zeros(shape, dtype)
+
+
+def ones(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
+    """All 1: an initializer itself, used without a call."""
+    return jnp.ones(shape, dtype)
+
+
+def constant(value: float) -> Initializer:
+    """All `value`."""
+
+    def init(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
+        return jnp.full(shape, value, dtype)
+
+    return init
+
+
+def normal(std: float = 0.01) -> Initializer:
+    """N(0, std²)."""
+    return _normal(lambda shape: std)
+
+
+def uniform(bound: float = 0.01) -> Initializer:
+    """U(−bound, bound)."""
+    return _uniform(lambda shape: bound / math.sqrt(3))
+
+
+def lecun_normal() -> Initializer:
+    """σ = 1 / √N_in, which keeps the variance. LeCun et al. 1998, "Efficient BackProp", (16)."""
+    return _normal(lambda shape: math.sqrt(1 / fans(shape)[0]))
+
+
+def lecun_uniform() -> Initializer:
+    """As `lecun_normal`, uniform."""
+    return _uniform(lambda shape: math.sqrt(1 / fans(shape)[0]))
+
+
+def xavier_normal(fan: str = "fan_avg") -> Initializer:
+    """σ = √(2 / (N_in + N_out)), Glorot and Bengio 2010, equation 12; σ = 1 / √N_in with "fan_in".
+
+    "fan_in" is the form that lecture E and Caffe call Xavier's; it is `lecun_normal`.
+    """
+    return _normal(_xavier(fan))
+
+
+def xavier_uniform(fan: str = "fan_avg") -> Initializer:
+    """As `xavier_normal`, uniform: U(−b, b), b = √(6 / (N_in + N_out)), Glorot's equation 16."""
+    return _uniform(_xavier(fan))
+
+
+def he_normal() -> Initializer:
+    """σ = √(2 / N_in), which keeps the variance through a relu. He et al. 2015, equation 10."""
+    return _normal(lambda shape: math.sqrt(2 / fans(shape)[0]))
+
+
+def he_uniform() -> Initializer:
+    """As `he_normal`, uniform: U(−b, b), b = √(6 / N_in)."""
+    return _uniform(lambda shape: math.sqrt(2 / fans(shape)[0]))
+
+
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """scale · Q, where Q [N_in, out] has orthonormal columns, or rows if there are fewer of them.
+
+    Drawn uniformly from all of these: the Q of a normal matrix, with the signs of R's diagonal.
+    Saxe et al. 2014.
+    """
+
+    def init(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
+        rows, columns = fans(shape)[0], shape[-1]
+        long, short = max(rows, columns), min(rows, columns)
+        q, r = jnp.linalg.qr(jax.random.normal(key, (long, short), jnp.float32))
+        q = q * jnp.sign(jnp.diagonal(r))
+        return (scale * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
+
+    return init
+
+
+def fans(shape: Shape) -> tuple[int, int]:
+    """(N_in, N_out) of a kernel [..., in, out]."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"an initializer by fan needs a kernel [..., in, out], got the shape {tuple(shape)}: "
+            "use zeros, constant, normal or uniform"
+        )
+    field = math.prod(shape[:-2])
+    return field * shape[-2], field * shape[-1]
+
+
+def _xavier(fan: str) -> Callable[[Shape], float]:
+    if fan not in ("fan_avg", "fan_in"):
+        raise ValueError(f'xavier: fan is {fan!r}, but "fan_avg" (Glorot) or "fan_in" is wanted')
+
+    def std(shape: Shape) -> float:
+        n_in, n_out = fans(shape)
+        return math.sqrt(2 / (n_in + n_out) if fan == "fan_avg" else 1 / n_in)
+
+    return std
+
+
+def _normal(std: Callable[[Shape], float]) -> Initializer:
+    def init(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
+        return std(shape) * jax.random.normal(key, shape, dtype)
+
+    return init
+
+
+def _uniform(std: Callable[[Shape], float]) -> Initializer:
+    def init(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
+        bound = math.sqrt(3) * std(shape)
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init

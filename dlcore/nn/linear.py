@@ -1,0 +1,47 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore import keys
+from dlcore.keys import Key
+from dlcore.nn import init as initializers
+from dlcore.nn.init import Initializer
+from dlcore.nn.layer import Layer, Params, State, check_sizes, describe, make
+
+
+def linear(
+    in_features: int,
+    out_features: int,
+    *,
+    bias: bool = True,
+    kernel_init: Initializer = initializers.lecun_normal(),
+    bias_init: Initializer = initializers.zeros,
+) -> Layer:
+    """y = x · kernel + bias, for x [..., in_features].
+
+    kernel [in_features, out_features] (PyTorch's weight is its transpose), bias [out_features].
+    """
+    check_sizes("linear", in_features=in_features, out_features=out_features)
+
+    def init(key: Key) -> tuple[Params, State]:
+        params = {"kernel": kernel_init(keys.child(key, "kernel"), (in_features, out_features))}
+        if bias:
+            params["bias"] = bias_init(keys.child(key, "bias"), (out_features,))
+        return params, ()
+
+    def apply(
+        params: Params, state: State, x: jax.Array, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, State]:
+        if x.ndim < 1 or x.shape[-1] != in_features:
+            raise ValueError(f"linear expected [..., {in_features}], got {describe(x)}")
+        y = jnp.matmul(x, params["kernel"])
+        return (y + params["bias"] if bias else y), state
+
+    return make(
+        "linear", init, apply, in_features=in_features, out_features=out_features, bias=bias
+    )

@@ -1,0 +1,182 @@
+"""The table of a network: its layers, their outputs, parameters, bytes and FLOPs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlcore import flops, tree
+from dlcore.nn.combinators import serial
+from dlcore.nn.layer import Call, Layer, as_layer, calls, describe
+
+_WEIGHTS = {"kernel", "centers"}
+_SIDE_BY_SIDE = {"branch", "concat", "residual"}
+
+
+class Row(NamedTuple):
+    """One layer: its path, the call that makes it, what it gives, and what it costs."""
+
+    path: str
+    layer: str
+    output: str
+    parameters: int
+    bytes: int
+    flops: int
+
+
+class Summary(NamedTuple):
+    """The rows of a network's layers and the network's totals; it prints as a table.
+
+    `parameters` counts numbers that are learned by gradient, `bytes` the memory of parameters and
+    state, `flops` one evaluation of the input (see `flops.count`). `depth` is the number of layers
+    with weights on the longest path.
+    """
+
+    rows: tuple[Row, ...]
+    input: str
+    parameters: int
+    bytes: int
+    flops: int
+    depth: int
+
+    def __repr__(self) -> str:
+        head = ("path", "layer", "output", "parameters", "bytes", "FLOPs")
+        total = Row(
+            "total",
+            f"weighted layers: {self.depth}",
+            "",
+            self.parameters,
+            self.bytes,
+            self.flops,
+        )
+        lines = [head, *(_cells(row) for row in (*self.rows, total))]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = ["  ".join(_align(line, widths)).rstrip() for line in lines]
+        rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+        return "\n".join([f"input {self.input}", text[0], rule, *text[1:-1], rule, text[-1]])
+
+
+def summary(layer: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> Summary:
+    """The table of `layer` for inputs of `shape`, batch axis included; nothing is computed.
+
+    Each layer that has no layers inside is a row, in the order of the description. A part that
+    `wire` calls several times is one row, with the FLOPs of all its calls. What combinators and
+    `wire` compute between their layers is only in the total.
+
+    >>> from dlcore import nn
+    >>> nn.summary(nn.serial(nn.flatten, nn.linear(784, 10)), (1, 28, 28, 1))
+    input float32[1, 28, 28, 1]
+    path      layer                output    parameters   bytes   FLOPs
+    ───────────────────────────────────────────────────────────────────
+    flatten1  flatten              [1, 784]           0       0       0
+    linear1   linear(784, 10)      [1, 10]        7,850  31,400  15,690
+    ───────────────────────────────────────────────────────────────────
+    total     weighted layers: 1                  7,850  31,400  15,690
+    """
+    if not isinstance(shape, Sequence) or not shape:
+        raise ValueError(
+            f"summary needs a shape with its batch axis, as (1, 28, 28, 1), got {shape!r}"
+        )
+    layer = as_layer(layer)
+    layer = layer if layer.info.children else serial(layer)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    x = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
+    params, state = jax.eval_shape(layer.init, key)
+    seen = _applications(layer, params, state, x)
+    return Summary(
+        rows=tuple(_row(path, leaf, key, seen) for path, leaf in _leaves(layer)),
+        input=describe(x),
+        parameters=tree.count(params),
+        bytes=tree.size_in_bytes((params, state)),
+        flops=_flops(layer, params, state, x),
+        depth=_depth(layer, key),
+    )
+
+
+def _applications(layer: Layer, params: Any, state: Any, x: Any) -> dict[str, Call]:
+    """Every application inside `layer` by path, with shapes in the place of arrays."""
+    layers = {}
+
+    def look(params: Any, state: Any, x: Any) -> dict[str, Any]:
+        _, _, seen = calls(layer, params, state, x)
+        layers.update({path: call.layer for path, call in seen.items()})
+        return {path: call[1:] for path, call in seen.items()}
+
+    shapes = jax.eval_shape(look, params, state, x)
+    return {path: Call(layers[path], *parts) for path, parts in shapes.items()}
+
+
+def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
+    """The layers that have no layers inside, by path, in the order of the description."""
+    for name, child in layer.info.children:
+        inner = f"{path}/{name}" if path else name
+        if child.info.children:
+            yield from _leaves(child, inner)
+        else:
+            yield inner, child
+
+
+def _row(path: str, layer: Layer, key: Any, seen: dict[str, Call]) -> Row:
+    params, state = jax.eval_shape(layer.init, key)
+    uses, use = [], path
+    while use in seen:  # "path", and "path'" where `wire` calls it again
+        uses.append(seen[use])
+        use += "'"
+    return Row(
+        path,
+        _written(layer) + (f" × {len(uses)}" if len(uses) > 1 else ""),
+        _shape(uses[0].y) if uses else "not called",
+        tree.count(params),
+        tree.size_in_bytes((params, state)),
+        sum(_flops(*use[:4]) for use in uses),
+    )
+
+
+def _flops(layer: Layer, params: Any, state: Any, x: Any) -> int:
+    return flops.count(lambda params, state, x: layer.apply(params, state, x)[0], params, state, x)
+
+
+def _depth(layer: Layer, key: Any) -> int:
+    """Layers with weights on the longest path, where `wire` counts as its parts in a row."""
+    if not layer.info.children:
+        params, _ = jax.eval_shape(layer.init, key)
+        return int(isinstance(params, dict) and not _WEIGHTS.isdisjoint(params))
+    depths = [_depth(child, key) for _, child in layer.info.children]
+    return max(depths) if layer.info.kind in _SIDE_BY_SIDE else sum(depths)
+
+
+# ------------------------------------------------------------------------------------- as text
+
+
+def _written(layer: Layer) -> str:
+    """The call that makes `layer`, without the settings that are the default: conv(1, 6, 5)."""
+    from dlcore import nn  # the package imports this file
+
+    factory = getattr(nn, layer.info.kind, None)
+    usual = inspect.signature(factory).parameters if callable(factory) else {}
+    settings = []
+    for name, value in layer.info.config.items():
+        parameter = usual.get(name)
+        if parameter is None or parameter.kind is parameter.KEYWORD_ONLY:
+            if parameter is None or value != parameter.default:
+                settings.append(f"{name}={value}")
+        else:
+            settings.append(str(value))
+    return layer.info.kind + (f"({', '.join(settings)})" if settings else "")
+
+
+def _shape(y: Any) -> str:
+    return str(list(y.shape)) if hasattr(y, "shape") else describe(y)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (*row[:3], *(f"{number:,}" for number in row[3:]))
+
+
+def _align(line: tuple[str, ...], widths: list[int]) -> Iterator[str]:
+    for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
+        yield cell.ljust(width) if column < 3 else cell.rjust(width)

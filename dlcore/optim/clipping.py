@@ -1,0 +1,62 @@
+"""Gradient clipping: transformations to chain before an optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dlcore.optim._checks import Scalar, check_numbers
+from dlcore.optim._parts import like
+from dlcore.tree import global_norm
+
+
+def clip(max_delta: Scalar) -> optax.GradientTransformationExtraArgs:
+    """Clip every entry: g ← min(max(g, −δ), δ).
+
+    Args:
+        max_delta: δ ≥ 0.
+
+    Raises:
+        TypeError, ValueError: for δ that is no number, negative or not finite.
+
+    Equals `optax.clip`. Pascanu et al. 2013 discuss it; it changes the gradient's direction.
+    """
+    check_numbers(max_delta=max_delta)
+
+    def bound(g: jax.Array) -> jax.Array:
+        delta = like(max_delta, g)
+        return jnp.clip(g, -delta, delta)
+
+    return _stateless(lambda updates: jax.tree.map(bound, updates))
+
+
+def clip_by_global_norm(max_norm: Scalar) -> optax.GradientTransformationExtraArgs:
+    """Shrink a long gradient to the length c: g ← g · min(1, c/‖g‖₂), the norm over all leaves.
+
+    Args:
+        max_norm: c ≥ 0.
+
+    Raises:
+        TypeError, ValueError: for c that is no number, negative or not finite.
+
+    Pascanu et al. 2013. Equals `optax.clip_by_global_norm`, but the squares are summed in float32
+    where the leaves are narrower (in float16 a gradient of 300 already overflows). A NaN anywhere
+    makes the norm, and so every leaf, NaN.
+    """
+    check_numbers(max_norm=max_norm)
+
+    def shrink(updates: Any) -> Any:
+        norm = global_norm(updates)
+        limit = like(max_norm, norm)
+        scale = jnp.where(norm <= limit, 1, limit / norm)
+        return jax.tree.map(lambda g: g * like(scale, g), updates)
+
+    return _stateless(shrink)
+
+
+def _stateless(f: Callable[[Any], Any]) -> optax.GradientTransformationExtraArgs:
+    return optax.with_extra_args_support(optax.stateless(lambda updates, params: f(updates)))

@@ -1,0 +1,345 @@
+"""Every figure. Each function returns a matplotlib Figure of its own.
+
+No window opens and pyplot is never touched: a figure is shown by a notebook, where it is the last
+line of a cell, or written by `save`.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008): told apart under every common form of colour blindness. A marker says the
+# same again, for print and for more classes than colours.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#555555")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+_TRAINING, _VALIDATION = _COLORS[:2]
+_SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # the ticks of a square-root scale
+_INK, _FAINT = "#333333", "#D9D9D9"
+
+
+def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Loss, and accuracy where there is one, by epoch, in training and validation.
+
+    history: a dict for each epoch with "epoch" and, where measured, "loss", "accuracy",
+        "validation_loss", "validation_accuracy".
+    """
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    if not history:
+        raise ValueError("curves needs at least one epoch, got an empty history")
+    measured = {name for row in history for name in row}
+    panels = [name for name in ("loss", "accuracy") if measured & {name, f"validation_{name}"}]
+    if not panels:
+        raise ValueError(f'curves draws "loss" and "accuracy", the history has {sorted(measured)}')
+    figure, all_axes = _figure(5.2 * len(panels), 3.8, 1, len(panels))
+    for axes, name in zip(all_axes, panels, strict=True):
+        _curve(axes, history, name, "training", _TRAINING, "-")
+        _curve(axes, history, f"validation_{name}", "validation", _VALIDATION, "--")
+        _label(axes, name.capitalize(), "epoch", name)
+        axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(color=_FAINT, linewidth=0.6)
+        axes.legend(frameon=False)
+        if name == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    return figure
+
+
+def confusion(matrix: Any, classes: Sequence[str]) -> Figure:
+    """A confusion matrix: counts, rows the true class, columns the predicted one.
+
+    The colour is the share of the true class, so that rare classes count as much as frequent ones,
+    on a square-root scale, so that rare mistakes are seen.
+    """
+    from matplotlib.colors import PowerNorm
+
+    counts = np.asarray(matrix)
+    if counts.shape != (len(classes), len(classes)):
+        raise ValueError(
+            f"a confusion matrix of {len(classes)} classes is "
+            f"[{len(classes)}, {len(classes)}], got {list(counts.shape)}"
+        )
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 2.4 + 0.42 * min(len(classes), 30)
+    figure, (axes,) = _figure(size + 1.5, size, 1, 1)
+    image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+    if len(classes) <= 30:
+        _write_counts(axes, counts, share)
+    bar = _colorbar(figure, axes, image, "share of the true class")
+    bar.set_ticks(_SHARES, labels=[_percent(share) for share in _SHARES])
+    turned = 90 if max(map(len, classes)) > 3 else 0
+    axes.set_xticks(range(len(classes)), classes, rotation=turned)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.tick_params(length=0)
+    right, total = int(np.trace(counts)), int(counts.sum())
+    title = f"{right:,} of {total:,} right ({_percent(right / max(total, 1), 2)})"
+    _label(axes, title, "predicted class", "true class")
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def mistakes(
+    images: Any,
+    true: Any,
+    predicted: Any,
+    probabilities: Any,
+    classes: Sequence[str],
+    count: int = 25,
+) -> Figure:
+    """The worst mistakes: the images of which a wrong class was thought most probable.
+
+    images: [N, H, W, C] or [N, H, W] in [0, 1]. true, predicted: labels [N].
+    probabilities: [N, len(classes)].
+    """
+    images, true, predicted = np.asarray(images), np.asarray(true), np.asarray(predicted)
+    probabilities = np.asarray(probabilities)
+    n = len(images)
+    if true.shape != (n,) or predicted.shape != (n,) or probabilities.shape != (n, len(classes)):
+        raise ValueError(
+            f"{n} images need labels [{n}] and probabilities [{n}, {len(classes)}], got "
+            f"{list(true.shape)}, {list(predicted.shape)} and {list(probabilities.shape)}"
+        )
+    wrong = np.flatnonzero(true != predicted)
+    if len(wrong) == 0:
+        return _note(f"No mistakes in {n:,} examples.")
+    confidence = probabilities[wrong, predicted[wrong]]
+    worst = wrong[np.argsort(-confidence, kind="stable")][:count]
+    captions = [
+        f"said {classes[predicted[i]]} ({_percent(probabilities[i, predicted[i]])})\n"
+        f"is {classes[true[i]]} ({_percent(probabilities[i, true[i]])})"
+        for i in worst
+    ]
+    figure = image_grid(images[worst], captions)
+    shown = f", the {len(worst)} most confident" if len(worst) < len(wrong) else ""
+    plural = "mistake" if len(wrong) == 1 else "mistakes"
+    figure.suptitle(f"{len(wrong):,} {plural} in {n:,} examples{shown}", color=_INK, fontsize=11)
+    return figure
+
+
+def image_grid(images: Any, captions: Sequence[str] = (), columns: int | None = None) -> Figure:
+    """Images [N, H, W, C] or [N, H, W] in [0, 1] side by side, with a caption above each.
+
+    columns: as many as make a square, by default.
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
+        raise ValueError(
+            "image_grid draws images [N, H, W], [N, H, W, 1] or [N, H, W, 3], "
+            f"got {list(images.shape)}"
+        )
+    if captions and len(captions) != len(images):
+        raise ValueError(f"{len(images)} images need as many captions, got {len(captions)}")
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
+    rows = math.ceil(len(images) / columns)
+    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+    width, height = max(1.45 * columns, 3.6), (1.45 + 0.17 * lines) * rows + 0.3
+    figure, all_axes = _figure(width, height, rows, columns)
+    for axes in all_axes:
+        axes.set_axis_off()
+    for i, image in enumerate(images):
+        all_axes[i].imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1)
+        if captions:
+            all_axes[i].set_title(captions[i], fontsize=8, color=_INK)
+    return figure
+
+
+def decision_boundary(
+    layer: Any,
+    params: Any,
+    data: Mapping[str, Any],
+    *,
+    state: Any = (),
+    resolution: int = 200,
+) -> Figure:
+    """What a layer says everywhere in the plane, under the points it is to learn.
+
+    data: {"x": [N, 2], "y": [N]}. Where y holds integers the layer gives logits: one for each class
+        (softmax), or a single one for class 1 against class 0 or −1 (sigmoid). The tint is the
+        most probable class, the paler the less sure; the line is where the most probable changes.
+        Where y is floating-point the layer gives a surface y = f(x₁, x₂), [N] or [N, 1].
+    resolution: the grid is resolution × resolution.
+    """
+    x, y = np.asarray(data["x"]), np.asarray(data["y"])
+    if x.ndim != 2 or x.shape[1] != 2 or len(y) != len(x):
+        raise ValueError(
+            f'decision_boundary draws {{"x": [N, 2], "y": [N]}}, got "x" {list(x.shape)} and '
+            f'"y" {list(y.shape)}'
+        )
+    if resolution < 2:
+        raise ValueError(f"resolution must be at least 2 points a side, got {resolution}")
+    (left, right), (bottom, top) = map(_span, x.T)
+    grid = np.stack(
+        np.meshgrid(np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)),
+        axis=-1,
+    )
+    outputs, _ = layer.apply(params, state, jnp.asarray(grid.reshape(-1, 2), jnp.float32))
+    outputs = jnp.asarray(outputs, jnp.float32).reshape(resolution, resolution, -1)
+    figure, (axes,) = _figure(5.4, 4.8, 1, 1)
+    extent = (left, right, bottom, top)
+    draw = _surface if np.issubdtype(y.dtype, np.floating) else _regions
+    draw(figure, axes, extent, outputs, x, y.reshape(len(y), -1))
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    _label(axes, "", "x₁", "x₂")
+    return figure
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Writes `figure` as a PNG, the same bytes for the same figure: no date, no version."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(
+            f"save writes PNG, got {path.name!r}: save(figure, {path.stem + '.png'!r})"
+        )
+    files.replace(path, _png(figure))
+
+
+def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="compressed", facecolor="white")
+    # A notebook asks an object for its picture; pyplot, which would teach it, stays out of this.
+    figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def _png(figure: Figure) -> bytes:
+    figure.draw_without_rendering()  # the layout settles in its second pass
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
+    return picture.getvalue()
+
+
+def _note(text: str) -> Figure:
+    figure, (axes,) = _figure(4.0, 1.2, 1, 1)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=_INK, fontsize=12)
+    return figure
+
+
+def _label(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, loc="left", color=_INK, fontsize=11)
+    axes.set_xlabel(x, color=_INK)
+    axes.set_ylabel(y, color=_INK)
+    axes.tick_params(colors=_INK, labelsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
+
+
+def _colorbar(figure: Figure, axes: Axes, image: Any, label: str) -> Any:
+    bar = figure.colorbar(image, ax=axes, aspect=24, pad=0.02)
+    bar.set_label(label, color=_INK)
+    bar.ax.tick_params(colors=_INK, labelsize=9)
+    bar.outline.set_visible(False)
+    return bar
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    return f"{100 * float(share):.{digits}f} %"
+
+
+def _curve(
+    axes: Axes, history: Sequence[Mapping[str, Any]], name: str, label: str, color: str, line: str
+) -> None:
+    rows = [row for row in history if row.get(name) is not None]
+    if rows:
+        epochs, values = [row["epoch"] for row in rows], [float(row[name]) for row in rows]
+        mark = "o" if len(rows) <= 30 else None
+        axes.plot(epochs, values, line, color=color, label=label, marker=mark, markersize=3.5)
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
+    for i, j in np.argwhere(counts):
+        color = "white" if share[i, j] > 0.3 else _INK
+        axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", color=color, fontsize=8)
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+    """The range of `values` and a margin about it."""
+    low, high = float(values.min()), float(values.max())
+    margin = 0.08 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _regions(
+    figure: Figure, axes: Axes, extent: Any, logits: jax.Array, x: np.ndarray, y: np.ndarray
+) -> None:
+    if logits.shape[-1] == 1:
+        logits = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
+        labels = (y[:, 0] > 0).astype(int)
+    else:
+        labels = y[:, 0]
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    classes = probabilities.shape[-1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"a layer of {classes} outputs needs labels in [0, {classes - 1}], "
+            f"got [{labels.min()}, {labels.max()}]"
+        )
+    axes.imshow(_tint(probabilities), extent=extent, origin="lower", aspect="auto")
+    for k in range(classes):
+        _boundary(axes, extent, probabilities, k)
+        if np.any(labels == k):
+            label = f"y = {y[labels == k][0, 0]}"
+            axes.scatter(*x[labels == k].T, **_point(k), label=label)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _boundary(axes: Axes, extent: Any, probabilities: np.ndarray, k: int) -> None:
+    """The line where class k stops being the most probable, if there is one."""
+    lead = probabilities[..., k] - np.delete(probabilities, k, axis=-1).max(axis=-1)
+    if lead.min() < 0 < lead.max():
+        axes.contour(lead, levels=[0], extent=extent, colors=_INK, linewidths=0.9)
+
+
+def _tint(probabilities: np.ndarray) -> np.ndarray:
+    """The colour of the most probable class in white: the whiter, the nearer to a mere guess."""
+    classes = probabilities.shape[-1]
+    sure = (probabilities.max(axis=-1, keepdims=True) - 1 / classes) / (1 - 1 / classes)
+    color = np.array([_rgb(k) for k in range(classes)])[probabilities.argmax(axis=-1)]
+    return 1 - (0.08 + 0.42 * sure) * (1 - color)
+
+
+def _rgb(k: int) -> tuple[float, float, float]:
+    from matplotlib.colors import to_rgb
+
+    return to_rgb(_COLORS[k % len(_COLORS)])
+
+
+def _point(k: int) -> dict[str, Any]:
+    marker = _MARKERS[k % len(_MARKERS)]
+    return {"c": [_rgb(k)], "marker": marker, "s": 22, "edgecolors": "white", "linewidths": 0.6}
+
+
+def _surface(
+    figure: Figure, axes: Axes, extent: Any, outputs: jax.Array, x: np.ndarray, y: np.ndarray
+) -> None:
+    if outputs.shape[-1] != 1 or y.shape[1] != 1:
+        raise ValueError(
+            f"a surface has one output, the layer gives {outputs.shape[-1]} and y has "
+            f"{y.shape[1]}: for classes, give integer labels"
+        )
+    surface = np.asarray(outputs[..., 0])
+    low, high = min(surface.min(), y.min()), max(surface.max(), y.max())
+    image = axes.imshow(
+        surface, extent=extent, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high
+    )
+    points = axes.scatter(x[:, 0], x[:, 1], c=y[:, 0], s=28, edgecolors="white", linewidths=0.6)
+    points.set(cmap="viridis", norm=image.norm)
+    _colorbar(figure, axes, image, "y: the surface predicted, the points given")

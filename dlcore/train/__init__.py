@@ -1,0 +1,43 @@
+"""Training: objectives, steps, the loop, and what keeps a run safe."""
+
+from dlcore.train.alternate import alternate
+from dlcore.train.checkpoint import CheckpointError, CheckpointWarning
+from dlcore.train.evaluate import evaluate
+from dlcore.train.fit import Record, fit
+from dlcore.train.guard import NonFiniteLossError
+from dlcore.train.objective import (
+    Objective,
+    binary_classification,
+    classification,
+    regression,
+    supervised,
+)
+from dlcore.train.precision import with_precision
+from dlcore.train.run import Interrupted, Result, run
+from dlcore.train.state import TrainState, train_state
+from dlcore.train.step import Step, make_step
+from dlcore.train.stopping import EarlyStopping
+
+__all__ = [
+    "CheckpointError",
+    "CheckpointWarning",
+    "EarlyStopping",
+    "Interrupted",
+    "NonFiniteLossError",
+    "Objective",
+    "Record",
+    "Result",
+    "Step",
+    "TrainState",
+    "alternate",
+    "binary_classification",
+    "classification",
+    "evaluate",
+    "fit",
+    "make_step",
+    "regression",
+    "run",
+    "supervised",
+    "train_state",
+    "with_precision",
+]

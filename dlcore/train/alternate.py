@@ -1,0 +1,77 @@
+"""Alternating steps of several train states, as a GAN wants."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.train.metrics import zeros_like
+from dlcore.train.objective import Batch
+from dlcore.train.state import position
+from dlcore.train.step import Step
+
+
+@dataclasses.dataclass(frozen=True)
+class Alternation:
+    """One Step over a dict of TrainStates: every batch trains one of them, in turn."""
+
+    steps: tuple[tuple[str, Step], ...]
+    turns: tuple[int, ...]  # of one round: which step takes each batch
+
+    def __call__(self, states: dict[str, Any], batch: Batch) -> tuple[dict[str, Any], Any]:
+        """Gives the batch to the TrainState whose turn it is; the others stay as they are."""
+
+        def branch(index: int) -> Any:
+            def update(states: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+                name = self.steps[index][0]
+                new, metrics = self.steps[index][1](states[name], self._with_states(batch, states))
+                return {**states, name: new}, {**nothing, name: metrics}
+
+            return update
+
+        nothing = {
+            name: zeros_like(jax.eval_shape(step, states[name], self._with_states(batch, states))[1])
+            for name, step in self.steps
+        }
+        index = self.turn(states)
+        states, measured = jax.lax.switch(index, [branch(i) for i in range(len(self.steps))], states)
+        return states, {
+            f"{name}_{metric}": value
+            for name, metrics in measured.items()
+            for metric, value in metrics.items()
+        }
+
+    def turn(self, states: dict[str, Any]) -> jax.Array:
+        """The index of the step that takes the next batch."""
+        return jnp.asarray(self.turns, jnp.int32)[position(states) % len(self.turns)]
+
+    def active(self, states: dict[str, Any], batch: Batch) -> tuple[Step, Any, Batch]:
+        """The step whose turn it is, its TrainState, and the batch as it sees it."""
+        name, step = self.steps[int(self.turn(states))]
+        return step, states[name], self._with_states(batch, states)
+
+    @staticmethod
+    def _with_states(batch: Batch, states: dict[str, Any]) -> Batch:
+        return {**batch, "states": states}
+
+
+def alternate(steps: Mapping[str, Step], ratios: Mapping[str, int] | None = None) -> Alternation:
+    """Trains several TrainStates in turn: `ratios[name]` batches each in a round (1 by default).
+
+    The result is a Step over `{name: TrainState}` and goes into `fit`. An objective finds the
+    networks it does not train in `batch["states"][name].params`. Goodfellow et al. 2014,
+    algorithm 1: `alternate({"discriminator": d, "generator": g}, {"discriminator": k})`.
+    """
+    ratios = ratios or {}
+    unknown = set(ratios) - set(steps)
+    if unknown:
+        raise ValueError(f"ratios names {sorted(unknown)}, but the steps are {list(steps)}")
+    counts = [ratios.get(name, 1) for name in steps]
+    if not counts or min(counts) < 1:
+        raise ValueError(f"every step needs a ratio ≥ 1, got {dict(zip(steps, counts, strict=True))}")
+    turns = tuple(index for index, count in enumerate(counts) for _ in range(count))
+    return Alternation(tuple(steps.items()), turns)

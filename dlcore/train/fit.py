@@ -1,0 +1,348 @@
+"""The loop: a generator of records.
+
+The same Step runs by one of three plans. In a *loop*: many steps in one compiled call, whose bounds
+are arguments, so that any number of steps is one trace. In *calls*: a call a step, the next one
+dispatched while this one runs, where a device computes a step faster outside a loop. From the
+*host*: a call a step, with batches that a thread reads ahead.
+
+Which batch comes next follows from the state alone (its seed and step), and a step whose loss is
+not finite leaves the state as it is: a run that meets one stands still there, under every plan,
+and nothing has to be asked of the device between steps.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import device
+from dlcore.data import batching
+from dlcore.data.batching import HostData
+from dlcore.train import guard, metrics
+from dlcore.train.evaluate import evaluate
+from dlcore.train.objective import Batch
+from dlcore.train.state import copy, map_states, position, train_states
+
+StepFunction = Callable[[Any, Batch], tuple[Any, dict[str, Any]]]
+Numbers = dict[str, float | np.ndarray]
+
+
+def fit(
+    step: StepFunction,
+    state: Any,
+    data: Batch | HostData,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    validation: Batch | Callable[[Any], Numbers] | None = None,
+    every: int | None = None,
+    totals: dict[str, Any] | None = None,
+) -> Iterator[Record]:
+    """Trains until `epochs` epochs are complete, counted from the beginning of `state`'s run.
+
+    state: a TrainState, or what `alternate` trains; it is copied, so the caller's stays whole.
+    data: a dict of arrays with one leading axis, which is put on the device; HostData where it
+        does not fit there.
+    batch_size: an epoch is n // batch_size updates in an order drawn from (seed, epoch); the short
+        last batch is dropped.
+    validation: data on which the step's objective is measured at each epoch's end, or a function
+        of the TrainState that returns numbers. Its "loss" goes to plateau rules.
+    every: a record comes every so many steps and at each epoch's end; by default only there. It may
+        be more than an epoch.
+    totals: `record.totals` of the unfinished epoch that a resumed run goes on with.
+
+    Raises NonFiniteLossError at the first loss that is not finite.
+
+        for record in fit(step, state, data.train, epochs=10, validation=data.validation):
+            print(record)
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    if every is not None and every < 1:
+        raise ValueError(f"every must be at least 1 step, got {every}")
+    if validation is not None and not callable(validation):
+        validation = _validation_on(step, validation)
+    return _records(_Run(step, state, data, batch_size, totals), epochs, every, validation)
+
+
+class Record:
+    """What `fit` says of a run at one moment.
+
+    step: weight updates made. epoch: the epoch they lie in, from 1. ends_epoch: whether that epoch
+    is complete. seconds: since `fit` began. validation: the numbers measured here, or None.
+    totals: the metric sums that a run resumed here goes on with.
+    """
+
+    def __init__(
+        self,
+        run: _Run,
+        step: int,
+        epoch: int,
+        ends_epoch: bool,
+        seconds: float,
+        validation: Numbers | None,
+    ) -> None:
+        self.step, self.epoch, self.ends_epoch, self.seconds = step, epoch, ends_epoch, seconds
+        self.validation = validation
+        self.totals = run.nothing if ends_epoch else run.totals
+        self._measured = run.totals
+        self._run: _Run | None = run
+        self._reached = run.reached
+
+    @functools.cached_property
+    def metrics(self) -> Numbers:
+        """The training metrics of the epoch so far, while it is trained."""
+        if self._run is not None:
+            self._run.check(self._reached, self.step)
+        return metrics.values(self._measured)
+
+    @property
+    def state(self) -> Any:
+        """A copy of the TrainState, to be asked for before the next record."""
+        if self._run is None:
+            raise RuntimeError(
+                "the state of an earlier record is gone, the steps after it use its memory: read "
+                "record.state inside the loop"
+            )
+        self._run.check(self._reached, self.step)
+        return copy(self._run.state)
+
+    def detach(self) -> None:
+        """Lets go of the run, which goes on."""
+        self._run = None
+
+    def __repr__(self) -> str:
+        numbers = {**self.metrics}
+        numbers |= {f"validation_{name}": value for name, value in (self.validation or {}).items()}
+        shown = [f"{name}={value:.4g}" for name, value in numbers.items() if np.ndim(value) == 0]
+        return f"Record({', '.join([f'step={self.step}', f'epoch={self.epoch}', *shown])})"
+
+
+def empty_totals(
+    step: StepFunction, state: Any, data: Batch | HostData, batch_size: int
+) -> dict[str, Any]:
+    """The metric sums of a step that has seen nothing yet."""
+    _, measured = jax.eval_shape(jax.jit(step), state, batch_like(data, batch_size))
+    return metrics.zeros_like(measured)
+
+
+def batch_like(data: Batch | HostData, batch_size: int) -> Batch:
+    """The shapes and dtypes of a batch."""
+    one = data.gather(np.zeros(1, np.int32)) if isinstance(data, HostData) else data
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), jnp.result_type(leaf)), one
+    )
+
+
+def examples(data: Batch) -> int:
+    """The number of examples in a dict of arrays with one leading axis."""
+    lengths = {name: len(leaf) for name, leaf in data.items()}
+    if not lengths or len(set(lengths.values())) > 1:
+        raise ValueError(f"data is a dict of arrays with one leading axis, got lengths {lengths}")
+    return next(iter(lengths.values()))
+
+
+def _records(
+    run: _Run, epochs: int, every: int | None, validation: Callable[[Any], Numbers] | None
+) -> Iterator[Record]:
+    began = time.perf_counter()
+    every = every or run.per_epoch
+    at, end = int(run.reached), epochs * run.per_epoch
+    while at < end:
+        stop = min(end, (at // every + 1) * every)
+        epoch_end = (at // run.per_epoch + 1) * run.per_epoch
+        if every < run.per_epoch:
+            stop = min(stop, epoch_end)
+        run.advance(at, stop)
+        scores = None
+        if validation is not None and stop >= epoch_end:
+            run.check(run.reached, stop)
+            scores = validation(run.state)
+            run.note_validation(scores)
+        record = Record(
+            run,
+            stop,
+            epoch=-(-stop // run.per_epoch),
+            ends_epoch=stop >= epoch_end,
+            seconds=time.perf_counter() - began,
+            validation=scores,
+        )
+        yield record
+        record.detach()
+        if stop >= epoch_end:
+            run.totals = run.nothing
+        at = stop
+    run.check(run.reached, at)
+
+
+class _Run:
+    """The live state of a run, and the plan by which it advances."""
+
+    def __init__(
+        self, step: StepFunction, state: Any, data: Batch | HostData, batch_size: int, totals: Any
+    ) -> None:
+        self.step, self.state, self.batch_size = step, copy(state), batch_size
+        self.on_host = isinstance(data, HostData)
+        self.data = data if self.on_host else jax.tree.map(jnp.asarray, data)
+        self.n = len(data) if self.on_host else examples(data)
+        self.per_epoch = batching.batches_per_epoch(self.n, batch_size)
+        self.seed = train_states(state)[0].seed
+        self.reached = position(state)
+        self.expected = int(self.reached)
+        batch = batch_like(data, batch_size)
+        self.nothing = empty_totals(step, state, data, batch_size)
+        self.totals = self.nothing if totals is None else totals
+        if self.on_host:
+            self.plan = self._from_host
+        elif device.many_steps_in_one_call(step, state, batch):
+            self.plan = self._in_a_loop
+        else:
+            self.plan = self._in_calls
+
+    def advance(self, at: int, stop: int) -> None:
+        """Dispatches the steps from `at` to `stop`, then checks those before them."""
+        before = self.reached, self.expected
+        self.plan(at, stop)
+        self.expected = stop
+        self.check(*before)
+
+    def check(self, reached: jax.Array, expected: int) -> None:
+        """Raises if the run stood still on its way to `expected`."""
+        if int(reached) < expected:
+            at = int(position(self.state))
+            order = self.order(at // self.per_epoch)
+            rows = order[at % self.per_epoch * self.batch_size :][: self.batch_size]
+            raise guard.non_finite(self.step, self.state, self.batch(rows), rows)
+
+    def note_validation(self, scores: Numbers) -> None:
+        """Tells the optimizers the last validation loss."""
+        if "loss" in scores:
+            loss = jnp.asarray(scores["loss"], jnp.float32)
+            self.state = map_states(lambda one: one._replace(validation=loss), self.state)
+
+    def batch(self, rows: Any) -> Batch:
+        """These rows of the data."""
+        return self.data.gather(np.asarray(rows)) if self.on_host else _take(self.data, rows)
+
+    def order(self, epoch: int) -> jax.Array:
+        """The rows in the order of this epoch."""
+        return batching.order(self.n, self.seed, epoch)
+
+    def _in_a_loop(self, at: int, stop: int) -> None:
+        self.state, self.totals, self.reached = _loop(
+            self.state, self.totals, self.data, stop, step=self.step, batch_size=self.batch_size
+        )
+
+    def _in_calls(self, at: int, stop: int) -> None:
+        for index in range(at, stop):
+            if index == at or index % self.per_epoch == 0:
+                self.check(self.reached, index)  # a run that stands still wants its own epoch's order
+                order = self.order(index // self.per_epoch)
+            self.state, self.totals, self.reached = _call(
+                self.state,
+                self.totals,
+                self.data,
+                order,
+                step=self.step,
+                batch_size=self.batch_size,
+            )
+
+    def _from_host(self, at: int, stop: int) -> None:
+        batches = batching.prefetch(self.data, self._rows(at, stop))
+        for index, batch in zip(range(at, stop), batches, strict=True):
+            self.state, self.totals, self.reached = _call_on(
+                self.state, self.totals, batch, index, step=self.step
+            )
+
+    def _rows(self, at: int, stop: int) -> Iterator[np.ndarray]:
+        """The rows of the batches from `at` to `stop`."""
+        for index in range(at, stop):
+            if index == at or index % self.per_epoch == 0:
+                order = np.asarray(self.order(index // self.per_epoch))
+            place = index % self.per_epoch * self.batch_size
+            yield order[place : place + self.batch_size]
+
+
+@functools.partial(jax.jit, static_argnames=("step", "batch_size"), donate_argnames="state")
+def _loop(
+    state: Any, totals: Any, data: Batch, stop: jax.Array, *, step: StepFunction, batch_size: int
+) -> tuple[Any, Any, jax.Array]:
+    """Steps until the position is `stop`, or until the first that stands still."""
+    n = examples(data)
+    per_epoch = n // batch_size
+    seed = train_states(state)[0].seed
+
+    def epoch(carry: Any) -> Any:
+        number = position(carry[0]) // per_epoch
+        order = batching.order(n, seed, number)
+        end = jnp.minimum(stop, (number + 1) * per_epoch)
+
+        def one(carry: Any) -> Any:
+            state, totals, _ = carry
+            return _update(step, state, totals, _next(state, data, order, batch_size))
+
+        return jax.lax.while_loop(lambda c: c[2] & (position(c[0]) < end), one, carry)
+
+    moving = jnp.asarray(True)
+    state, totals, _ = jax.lax.while_loop(
+        lambda c: c[2] & (position(c[0]) < stop), epoch, (state, totals, moving)
+    )
+    return state, totals, position(state)
+
+
+@functools.partial(jax.jit, static_argnames=("step", "batch_size"), donate_argnames="state")
+def _call(
+    state: Any, totals: Any, data: Batch, order: jax.Array, *, step: StepFunction, batch_size: int
+) -> tuple[Any, Any, jax.Array]:
+    """One step, on the batch that follows from the state's position in this epoch's order."""
+    state, totals, _ = _update(step, state, totals, _next(state, data, order, batch_size))
+    return state, totals, position(state)
+
+
+@functools.partial(jax.jit, static_argnames="step", donate_argnames="state")
+def _call_on(
+    state: Any, totals: Any, batch: Batch, index: jax.Array, *, step: StepFunction
+) -> tuple[Any, Any, jax.Array]:
+    """One step on this batch, number `index`; none if the run stands still before it."""
+    new, new_totals, moved = _update(step, state, totals, batch)
+    moved = moved & (position(state) == index)
+    new, totals = jax.tree.map(
+        lambda one, other: jnp.where(moved, one, other), (new, new_totals), (state, totals)
+    )
+    return new, totals, position(new)
+
+
+def _update(step: StepFunction, state: Any, totals: Any, batch: Batch) -> tuple[Any, Any, Any]:
+    """(state, totals, whether there was an update)"""
+    new, measured = jax.jit(step)(state, batch)
+    moved = position(new) > position(state)
+    added = jax.tree.map(lambda leaf: jnp.where(moved, leaf, jnp.zeros_like(leaf)), measured)
+    return new, metrics.merge(totals, added), moved
+
+
+def _next(state: Any, data: Batch, order: jax.Array, batch_size: int) -> Batch:
+    """The batch that the state's position points at."""
+    place = position(state) % (len(order) // batch_size) * batch_size
+    return _take(data, jax.lax.dynamic_slice(order, (place,), (batch_size,)))
+
+
+def _take(data: Batch, rows: Any) -> Batch:
+    return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)
+
+
+def _validation_on(step: Any, data: Batch) -> Callable[[Any], Numbers]:
+    if not hasattr(step, "objective"):
+        raise TypeError(
+            "this step has no objective of its own: give `validation` a function of the TrainState, "
+            "such as lambda state: evaluate(objective, state.params, state.state, data)"
+        )
+    data = jax.tree.map(jnp.asarray, data)
+    return lambda state: evaluate(
+        step.objective, state.params, state.state, data, seed=int(state.seed)
+    )

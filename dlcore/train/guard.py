@@ -1,0 +1,62 @@
+"""The guard: what to say when a loss is not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlcore import tree
+from dlcore.train.objective import Batch
+from dlcore.train.state import position
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A training loss was NaN or infinite.
+
+    step: the update that could not be made. path: the first bad leaf. state: the TrainState before
+    it, untouched.
+    """
+
+    def __init__(self, message: str, *, step: int, path: str, state: Any) -> None:
+        super().__init__(message)
+        self.step, self.path, self.state = step, path, state
+
+
+def non_finite(step: Any, state: Any, batch: Batch, indices: Any) -> NonFiniteLossError:
+    """The error that names the step and the first bad leaf, found by taking that step again by hand.
+
+    Looked at in the order of cause: the batch, the parameters and states (which the update before
+    may have spoiled by a gradient that was not finite under a finite loss), then the gradient. What
+    the objective itself refuses (a label out of range) is raised as it is.
+    """
+    at = int(position(state))
+    if hasattr(step, "active"):
+        step, state, batch = step.active(state, batch)
+    named = {"params": state.params, "state": state.state, "opt_state": state.opt_state}
+    path = tree.first_nonfinite({name: batch[name] for name in batch if name != "states"})
+    if path is not None:
+        where = f"the batch's {path} holds a value that is not finite (rows {_rows(batch, path, indices)})"
+        advice = "clean the data"
+    elif (path := tree.first_nonfinite(named)) is not None:
+        where = f"{path} is the first leaf that is not finite, since the update before"
+        advice = "lower the learning rate or clip the gradient"
+    else:
+        (loss, _), grads = step.gradients(state, batch)
+        path = tree.first_nonfinite({"gradient": grads}) or "loss"
+        where = f"{path} is the first leaf that is not finite (loss {float(loss)})"
+        advice = "lower the learning rate or clip the gradient"
+    return NonFiniteLossError(
+        f"the loss is not finite at step {at}: {where}; the state before this step is kept; {advice}",
+        step=at,
+        path=path,
+        state=state,
+    )
+
+
+def _rows(batch: Batch, path: str, indices: Any) -> str:
+    """The data set's rows that hold the bad values, as many as a person wants to read."""
+    import numpy as np
+
+    values = np.asarray(batch[path.split("/")[0]])
+    bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    rows = np.asarray(indices)[bad]
+    return ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")

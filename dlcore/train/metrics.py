@@ -1,0 +1,105 @@
+"""Metrics that merge: a metric holds sums, is merged by adding them, and forms its value at the end.
+
+So an average over batches of unequal or padded size is exact, and what is no average at all
+(perplexity, F1) is formed from the whole data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import functional as F
+
+
+class Mean(NamedTuple):
+    """Σ weight·value and Σ weight; its value is their ratio."""
+
+    total: jax.Array
+    weight: jax.Array
+
+    def value(self) -> jax.Array:
+        """total / weight"""
+        return self.total / self.weight
+
+
+class Perplexity(NamedTuple):
+    """exp of a mean negative log-likelihood."""
+
+    total: jax.Array
+    weight: jax.Array
+
+    def value(self) -> jax.Array:
+        """exp(total / weight)"""
+        return jnp.exp(self.total / self.weight)
+
+
+class Confusion(NamedTuple):
+    """Counts [true class, predicted class]."""
+
+    counts: jax.Array
+
+    def value(self) -> jax.Array:
+        """The matrix of counts."""
+        return self.counts
+
+
+class F1(NamedTuple):
+    """The counts of a confusion matrix; its value is the macro-averaged F1."""
+
+    counts: jax.Array
+
+    def value(self) -> jax.Array:
+        """The unweighted mean over classes of 2·precision·recall / (precision + recall)."""
+        return F.f1(self.counts, average="macro")
+
+
+Metric = Any  # a NamedTuple of sums with `value()`
+MetricFunction = Callable[[jax.Array, jax.Array, jax.Array | None], Metric]
+
+
+def mean(values: jax.Array, weight: jax.Array | None = None) -> Mean:
+    """The Mean of per-example `values` [B, …], of which each example counts `weight` [B] times."""
+    values = values.astype(jnp.float32)
+    if weight is None:
+        return Mean(jnp.sum(values), jnp.asarray(values.size, jnp.float32))
+    weight = jnp.broadcast_to(
+        weight.astype(jnp.float32).reshape(weight.shape + (1,) * (values.ndim - weight.ndim)),
+        values.shape,
+    )
+    return Mean(jnp.sum(values * weight), jnp.sum(weight))
+
+
+def mean_of(per_example: Callable[[jax.Array, jax.Array], jax.Array]) -> MetricFunction:
+    """The metric function that averages `per_example(outputs, targets)` [B, …]."""
+    return lambda outputs, targets, weight: mean(per_example(outputs, targets), weight)
+
+
+def confusion_of(classes: int, metric: Callable[[jax.Array], Metric] = Confusion) -> MetricFunction:
+    """The metric function that counts predicted against true classes, for Confusion or F1."""
+
+    def counts(logits: jax.Array, labels: jax.Array, weight: jax.Array | None) -> Metric:
+        return metric(F.confusion_matrix(jnp.argmax(logits, -1), labels, classes, weight=weight))
+
+    return counts
+
+
+def values(metrics: dict[str, Metric]) -> dict[str, float | np.ndarray]:
+    """The metrics as plain numbers (a matrix as a NumPy array), the loss first."""
+    numbers = jax.device_get({name: metric.value() for name, metric in metrics.items()})
+    names = sorted(numbers, key=lambda name: (name != "loss", name))
+    return {name: float(numbers[name]) if np.ndim(numbers[name]) == 0 else numbers[name] for name in names}
+
+
+def zeros_like(shapes: dict[str, Metric]) -> dict[str, Metric]:
+    """Metrics of these shapes that have seen nothing."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def merge(one: dict[str, Metric], other: dict[str, Metric]) -> dict[str, Metric]:
+    """The metrics of both parts together."""
+    return jax.tree.map(jnp.add, one, other)

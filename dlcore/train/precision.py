@@ -1,0 +1,43 @@
+"""Precision policy: parameters in float32, computation in another type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.keys import Key
+from dlcore.nn.layer import Layer, Params, State
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def with_precision(layer: Layer, compute: str) -> Layer:
+    """`layer` computed in `compute`, "float32" or "bfloat16".
+
+    Parameters and inputs are cast on the way in, outputs back to float32, so the loss, the
+    gradients of the parameters, their updates and the state stay in float32. Parameters, paths
+    and description are the layer's own (Micikevicius et al. 2018, section 3.1; bfloat16 has the
+    range of float32, so there is no loss scaling).
+    """
+    if compute not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {compute!r}")
+    if compute == "float32":
+        return layer
+
+    def apply(
+        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, State]:
+        params, x = _cast((params, x), jnp.dtype(compute))
+        y, state = layer.apply(params, state, x, key=key, train=train)
+        return _cast(y, jnp.dtype("float32")), state
+
+    return layer._replace(apply=apply)
+
+
+def _cast(tree: Any, dtype: jnp.dtype) -> Any:
+    def one(leaf: Any) -> Any:
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(one, tree)

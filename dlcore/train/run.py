@@ -1,0 +1,275 @@
+"""One call above `fit`: bar, log, checkpoints, resume, early stopping, best weights."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlcore.data import batching
+from dlcore.data.batching import HostData
+from dlcore.train import checkpoint, log
+from dlcore.train.fit import Numbers, Record, StepFunction, empty_totals, examples, fit
+from dlcore.train.objective import Batch
+from dlcore.train.progress import progress
+from dlcore.train.state import copy, position
+from dlcore.train.stopping import EarlyStopping, Progress
+
+
+class Result(NamedTuple):
+    """What a run leaves.
+
+    state: the last TrainState. best: the one with the best validation score (the last, without
+    validation). history: a dict of numbers for each epoch. reason: why it ended, "complete" or
+    "early stopping".
+    """
+
+    state: Any
+    best: Any
+    history: list[dict[str, Any]]
+    reason: str
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to stop (SIGINT, SIGTERM), and has saved what it had."""
+
+    def __init__(self, step: int, out: Path | None) -> None:
+        self.step, self.out = step, out
+        saved = f"saved in {out}" if out else "not saved, for want of an output folder"
+        super().__init__(f"interrupted after step {step}, {saved}")
+
+
+def run(
+    step: StepFunction,
+    state: Any,
+    data: Batch | HostData,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    validation: Batch | Callable[[Any], Numbers] | None = None,
+    stopping: EarlyStopping | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    facts: dict[str, Any] | None = None,
+    checkpoint_seconds: float = 60.0,
+    visible: bool = True,
+) -> Result:
+    """`fit` with everything most people want around it.
+
+    stopping: which validation score makes an epoch the best, and when to stop (early stopping);
+        by default the validation loss, and never.
+    out: a folder for metrics.csv, metrics.jsonl and checkpoints/; nothing is written without.
+    resume: go on from the newest good checkpoint in `out`, if there is one. The end is bit for bit
+        that of a run that was never stopped (same machine kind, versions and arguments).
+    facts: JSON data that a resumed run must share with the checkpoint (model, optimizer, …).
+    checkpoint_seconds: the least time between two checkpoints; the last state is always saved.
+
+    On SIGINT or SIGTERM the run saves and raises Interrupted.
+    """
+    stopping = stopping or EarlyStopping()
+    out = Path(out) if out is not None else None
+    n = len(data) if isinstance(data, HostData) else examples(data)
+    per_epoch = batching.batches_per_epoch(n, batch_size)
+    identity = {"batch_size": batch_size, "examples": n, "facts": facts or {}}
+    memory = _Memory(copy(state), copy(state), empty_totals(step, state, data, batch_size))
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(_writer(out))
+        if out is not None:
+            memory = _recall(out, memory, identity, resume)
+        interrupt = stack.enter_context(_interrupts())
+        start = int(position(memory.state))
+        if memory.reason == "early stopping" or start >= epochs * per_epoch:
+            return _result(memory)
+        show = stack.enter_context(progress(epochs, per_epoch, start=start, visible=visible))
+        began = saved = time.perf_counter()
+        earlier = memory.seconds
+        for record in fit(
+            step,
+            memory.state,
+            data,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation=validation,
+            every=_every(per_epoch),
+            totals=memory.totals,
+        ):
+            seconds = earlier + time.perf_counter() - began
+            memory = _remember(memory, record, stopping, seconds)
+            if record.step == epochs * per_epoch and not memory.reason:
+                memory = memory._replace(reason="complete")
+            last = bool(memory.reason) or interrupt.is_set()
+            if last or (writer and time.perf_counter() - saved >= checkpoint_seconds):
+                memory = memory._replace(state=record.state, totals=record.totals)
+                if writer:
+                    _save(writer, record, memory, identity)
+                saved = time.perf_counter()
+            if out is not None and record.ends_epoch:
+                log.write(out / "metrics.csv", memory.history)
+                log.write(out / "metrics.jsonl", memory.history)
+            show(record.step, _row(record), record.ends_epoch)
+            if memory.reason:
+                break
+            if interrupt.is_set():
+                raise Interrupted(record.step, out)
+    return _result(memory)
+
+
+class _Memory(NamedTuple):
+    """All that a run knows: what a checkpoint holds."""
+
+    state: Any
+    best: Any
+    totals: dict[str, Any]
+    score: Progress | None = None
+    history: tuple[dict[str, Any], ...] = ()
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def _remember(
+    memory: _Memory, record: Record, stopping: EarlyStopping, seconds: float
+) -> _Memory:
+    """The memory after a record: a row of history, the best state, whether patience is at an end."""
+    memory = memory._replace(seconds=seconds)
+    if record.validation is not None:
+        if stopping.monitor not in record.validation:
+            raise ValueError(
+                f"early stopping monitors {stopping.monitor!r}, but validation measures "
+                f"{', '.join(record.validation)}"
+            )
+        before = memory.score or stopping.start()
+        score = stopping.update(before, float(record.validation[stopping.monitor]), record.step)
+        memory = memory._replace(score=score)
+        if score.step == record.step:
+            memory = memory._replace(best=record.state)
+        if stopping.is_over(score):
+            memory = memory._replace(reason="early stopping")
+    if record.ends_epoch:
+        row = {"epoch": record.epoch, "step": record.step, **_row(record), "seconds": seconds}
+        memory = memory._replace(history=(*memory.history, row))
+    return memory
+
+
+def _row(record: Record) -> dict[str, Any]:
+    """The record's numbers by name; matrices are left to those who read the record itself."""
+    named = {**record.metrics}
+    named |= {f"validation_{name}": value for name, value in (record.validation or {}).items()}
+    return {name: value for name, value in named.items() if np.ndim(value) == 0}
+
+
+def _result(memory: _Memory) -> Result:
+    best = memory.state if memory.score is None else memory.best
+    return Result(memory.state, best, list(memory.history), memory.reason or "complete")
+
+
+def _every(per_epoch: int) -> int:
+    """Steps between two looks of a person at the bar."""
+    return per_epoch if per_epoch < 100 else per_epoch // 20
+
+
+def _save(
+    writer: checkpoint.Writer, record: Record, memory: _Memory, identity: dict[str, Any]
+) -> None:
+    trees = {"state": memory.state, "best": memory.best, "totals": memory.totals}
+    meta = {
+        "identity": identity,
+        "machine": _machine(),
+        "score": [_to_json(value) for value in memory.score or ()],
+        "history": [{name: _to_json(v) for name, v in row.items()} for row in memory.history],
+        "seconds": memory.seconds,
+        "reason": memory.reason,
+    }
+    writer.save(record.step, trees, meta)
+
+
+def _recall(out: Path, memory: _Memory, identity: dict[str, Any], resume: bool) -> _Memory:
+    """The memory in the newest good checkpoint under `out`; `memory` itself where there is none."""
+    folder = out / "checkpoints"
+    if not resume:
+        if any(folder.glob("step-*")):
+            raise FileExistsError(
+                f"{out} holds a run already: resume it (resume=True, --resume) or choose another folder"
+            )
+        return memory
+    likes = {"state": memory.state, "best": memory.best, "totals": memory.totals}
+    found = checkpoint.restore(folder, likes)
+    if found is None:
+        return memory
+    meta = found.meta
+    for name, value in identity.items():
+        if meta["identity"].get(name) != value:
+            raise ValueError(
+                f"{found.path} was made with {name}={meta['identity'].get(name)}, this run has "
+                f"{value}: resume with the same, or choose another folder"
+            )
+    if meta["machine"] != _machine():
+        warnings.warn(
+            f"{found.path} was made on {meta['machine']}, this is {_machine()}: the run goes on, "
+            "but not to the same bits",
+            stacklevel=3,
+        )
+    return _Memory(
+        **found.trees,
+        score=Progress(*map(_from_json, meta["score"])) if meta["score"] else None,
+        history=tuple({name: _from_json(v) for name, v in row.items()} for row in meta["history"]),
+        seconds=meta["seconds"],
+        reason=meta["reason"] if meta["reason"] == "early stopping" else "",
+    )
+
+
+def _to_json(number: float) -> Any:
+    """JSON has no NaN or infinity; they are written as texts."""
+    return number if math.isfinite(number) else str(number)
+
+
+def _from_json(value: Any) -> Any:
+    return float(value) if isinstance(value, str) else value
+
+
+def _machine() -> dict[str, str]:
+    """What the bits of a run depend on beside its arguments."""
+    return {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
+
+
+@contextlib.contextmanager
+def _writer(out: Path | None) -> Iterator[checkpoint.Writer | None]:
+    if out is None:
+        yield None
+        return
+    with checkpoint.Writer(out / "checkpoints", keep=2) as writer:
+        yield writer
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second signal acts as it did before."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def ask(number: int, frame: Any) -> None:
+        asked.set()
+        restore()
+
+    def restore() -> None:
+        for number in signals:
+            signal.signal(number, before[number])
+
+    for number in signals:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        restore()

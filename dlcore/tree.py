@@ -1,0 +1,101 @@
+"""Norms, sizes, paths and masks over pytrees."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from fnmatch import fnmatchcase
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+def path_string(key_path: tuple[Any, ...]) -> str:
+    """The name of a leaf: dictionary keys, indices and field names joined by "/".
+
+    >>> leaves = jax.tree.leaves_with_path({"conv1": {"kernel": 0}, "hidden": [1]})
+    >>> [path_string(key_path) for key_path, _ in leaves]
+    ['conv1/kernel', 'hidden/0']
+    """
+    return jax.tree_util.keystr(key_path, simple=True, separator="/")
+
+
+def leaves_with_paths(tree: Any) -> list[tuple[str, Any]]:
+    """Every leaf behind its path, in tree order."""
+    return [(path_string(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
+
+
+def count(tree: Any) -> int:
+    """Number of elements over all leaves (arrays or `jax.ShapeDtypeStruct`)."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def size_in_bytes(tree: Any) -> int:
+    """Bytes over all leaves (arrays or `jax.ShapeDtypeStruct`)."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def global_norm(tree: Any) -> Array:
+    """‖tree‖₂ = √ Σ x², over every element of every (real) leaf; an empty tree has norm 0.
+
+    Departures from `optax.tree.norm`: the sum is accumulated in float32 also for bfloat16 leaves
+    (float64 where a leaf is), and the gradient at the zero tree is 0 where optax gives NaN.
+    """
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    wide = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
+    squares = [jnp.sum(jnp.square(leaf.astype(wide))) for leaf in leaves]
+    total = sum(squares, start=jnp.zeros((), wide))
+    zero = total == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, total)))
+
+
+def first_nonfinite(tree: Any) -> str | None:
+    """The path of the first leaf, in tree order, with a NaN or an infinity; None without one."""
+    for path, leaf in leaves_with_paths(tree):
+        inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        if inexact and not np.isfinite(np.asarray(leaf)).all():
+            return path
+    return None
+
+
+def match(pattern: str, path: str) -> bool:
+    """Whether a glob fits a whole path: `*` is (any part of) one segment, `**` any number of them.
+
+    >>> match("**/kernel", "stage1/conv1/kernel"), match("*/kernel", "stage1/conv1/kernel")
+    (True, False)
+    """
+    return _match(pattern.split("/"), path.split("/"))
+
+
+def _match(globs: list[str], segments: list[str]) -> bool:
+    if not globs:
+        return not segments
+    glob, *rest = globs
+    if glob == "**":
+        return any(_match(rest, segments[skip:]) for skip in range(len(segments) + 1))
+    return bool(segments) and fnmatchcase(segments[0], glob) and _match(rest, segments[1:])
+
+
+def mask(tree: Any, *patterns: str) -> Any:
+    """The tree with True at every leaf which fits one of the globs (see `match`), False elsewhere.
+
+    A pattern which fits no leaf is refused with a ValueError: it is a misspelt name.
+
+    >>> mask({"conv1": {"bias": 0, "kernel": 0}}, "**/kernel")
+    {'conv1': {'bias': False, 'kernel': True}}
+    """
+    paths = [path for path, _ in leaves_with_paths(tree)]
+    for pattern in patterns:
+        if not any(match(pattern, path) for path in paths):
+            raise ValueError(_no_match(pattern, paths))
+    marks = [any(match(pattern, path) for pattern in patterns) for path in paths]
+    return jax.tree.unflatten(jax.tree.structure(tree), marks)
+
+
+def _no_match(pattern: str, paths: list[str]) -> str:
+    nearest = difflib.get_close_matches(pattern, paths, n=5, cutoff=0.0)
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return f'"{pattern}" fits no leaf; the leaves are, nearest first: {", ".join(nearest)}{more}'

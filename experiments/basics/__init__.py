@@ -1,0 +1,1 @@
+"""From data to a trained network, and what that costs."""

@@ -1,0 +1,37 @@
+"""A claim: an expected figure beside the measured one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Claim(NamedTuple):
+    """What is measured, what is expected of it and by whom, the measured figure, whether it holds."""
+
+    what: str
+    expected: str
+    measured: float
+    holds: bool
+    source: str
+
+
+def at_least(what: str, floor: float, measured: float, source: str) -> Claim:
+    """The claim measured ≥ floor."""
+    return Claim(what, f"≥ {floor:g}", measured, measured >= floor, source)
+
+
+def table(claims: Sequence[Claim]) -> Any:
+    """The claims as a rich table."""
+    from rich.table import Table
+
+    shown = Table("claim", "expected", "measured", "holds", "source")
+    for one in claims:
+        shown.add_row(
+            one.what,
+            one.expected,
+            f"{one.measured:.4g}",
+            "[green]yes[/]" if one.holds else "[red]no[/]",
+            one.source,
+        )
+    return shown

@@ -1,0 +1,128 @@
+"""The folder of a run: everything an experiment writes lies in it, and no earlier run is lost.
+
+    OUT/.experiment    the experiment's name; a folder without it is not ours
+    OUT/…              what the experiment writes itself (metrics, weights, checkpoints)
+    OUT/NAME.png       its figures
+    OUT/result.json    written last: with it the run is complete
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import dlcore
+from dlcore import files, plot
+
+MARKER = ".experiment"
+RESULT = "result.json"
+
+
+def prepare(out: Path, name: str, resume: bool = False) -> str:
+    """Makes `out` ready to be written, and returns what a person should know of it, or "".
+
+    An earlier complete run is moved aside, to OUT.1 and so on. Refused: an unfinished run, unless
+    it is resumed; files that are not ours; a folder that cannot be written.
+    """
+    said = ""
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / MARKER).is_file():
+            raise ValueError(f"{out} holds other files: choose a new folder with --out")
+        if (out / RESULT).exists() and not resume:
+            said = f"The earlier run in {out} is now in {_move_aside(out)}."
+        elif not resume and is_resumable(out):
+            raise ValueError(
+                f"{out} holds an unfinished run: go on with it by --resume, or choose a new "
+                "folder with --out"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    files.replace(out / MARKER, f"{name}\n".encode())
+    return said
+
+
+def is_resumable(out: Path) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    return any((out / "checkpoints").glob("step-*"))
+
+
+def write_result(out: Path, name: str, config: Any, result: Any) -> None:
+    """result.json: the plain values of the result, then the config, versions and device."""
+    facts = {
+        "experiment": name,
+        **plain(result),
+        "config": plain(config),
+        "versions": versions(),
+        "device": device(),
+    }
+    files.replace(out / RESULT, (files.to_json(facts, indent=2) + "\n").encode())
+
+
+def write_figures(out: Path, name: str, figures: Any) -> list[Path]:
+    """The figures as PNG files: a dict by its names, a single one by the experiment's."""
+    paths = []
+    for stem, figure in (figures if isinstance(figures, Mapping) else {name: figures}).items():
+        paths.append(out / f"{stem}.png")
+        plot.save(figure, paths[-1])
+    return paths
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold of `value`, with null for NaN and infinity.
+
+    A dataclass becomes a dict of the fields that its repr shows, a named tuple one of all.
+    """
+    if dataclasses.is_dataclass(value):
+        value = {
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            if field.repr
+        }
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def versions() -> dict[str, str]:
+    """What the figures of a run depend on."""
+    import jaxlib
+    import optax
+
+    modules = (dlcore, jax, jaxlib, optax, np)
+    named = {module.__name__: module.__version__ for module in modules}
+    return {"python": platform.python_version(), **named}
+
+
+def device() -> dict[str, Any]:
+    """The device that computes, and how many processors there are beside it."""
+    first = jax.devices()[0]
+    return {
+        "platform": first.platform,
+        "kind": first.device_kind,
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def _move_aside(out: Path) -> Path:
+    for number in itertools.count(1):
+        aside = out.with_name(f"{out.name}.{number}")
+        if not aside.exists():
+            out.rename(aside)
+            return aside
+    raise AssertionError("unreachable")

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from itertools import islice
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from dlcore import data
+from dlcore.data import HostData
+
+SEEDS = st.integers(0, 2**32 - 1)
+EPOCHS = st.integers(0, 2**31 - 1)
+jitted = jax.jit(data.order, static_argnums=0)
+
+
+@given(n=st.sampled_from([1, 2, 3, 31, 64, 100]), seed=SEEDS, epoch=EPOCHS)
+@settings(max_examples=60, deadline=None)
+def test_order_is_a_permutation(n, seed, epoch):
+    order = jitted(n, np.uint32(seed), epoch)
+    assert order.dtype == np.int32
+    assert sorted(order.tolist()) == list(range(n))
+
+
+@given(first=st.tuples(SEEDS, EPOCHS), second=st.tuples(SEEDS, EPOCHS))
+@settings(max_examples=100, deadline=None)
+def test_order_is_a_function_of_seed_and_epoch(first, second):
+    a, b = (np.asarray(jitted(64, np.uint32(seed), epoch)) for seed, epoch in (first, second))
+    assert np.array_equal(a, b) == (first == second)
+    np.testing.assert_array_equal(a, jitted(64, np.uint32(first[0]), first[1]))
+
+
+def test_order_is_the_same_traced_and_not():
+    np.testing.assert_array_equal(jitted(50, 3, 4), data.order(50, 3, 4))
+
+
+def test_order_is_int32_in_x64_too(x64):
+    assert data.order(5, 0, 0).dtype == np.int32
+
+
+def test_every_order_is_as_likely():
+    orders = jax.vmap(lambda epoch: data.order(4, 0, epoch))(np.arange(2_400))
+    _, counts = np.unique(np.asarray(orders), axis=0, return_counts=True)
+    assert len(counts) == 24
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(10, 3), (12, 4), (7, 7), (5, 1)])
+def test_batches_are_the_order_in_rows(n, batch_size):
+    rows = np.asarray(data.batches(n, batch_size, 1, 2))
+    order = data.order(n, 1, 2).tolist()
+    expected = [order[i : i + batch_size] for i in range(0, n - batch_size + 1, batch_size)]
+    assert rows.tolist() == expected
+    assert len(rows) == data.batches_per_epoch(n, batch_size)
+    assert rows.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "message"),
+    [
+        (50, 64, "batch_size=64 is more than the 50 examples: give batch_size=50 or less"),
+        (50, 0, "batch_size=0: give a whole number at least 1"),
+        (50, -1, "batch_size=-1"),
+        (0, 1, "n=0"),
+    ],
+)
+def test_impossible_batches(n, batch_size, message):
+    with pytest.raises(ValueError, match=message):
+        data.batches(n, batch_size, 0, 0)
+
+
+# Data on the host.
+
+
+class Slow:
+    """A source of 100 examples that records who gathers what, and stumbles over `broken`."""
+
+    def __init__(self, broken=None):
+        self.broken, self.gathered, self.threads = broken, [], set()
+
+    def __len__(self):
+        return 100
+
+    def gather(self, indices):
+        self.gathered.append(indices.tolist())
+        self.threads.add(threading.current_thread())
+        if self.broken in indices:
+            raise OSError(f"cannot read example {self.broken}")
+        return {"x": indices * 10}
+
+
+ROWS = [[i, i + 1] for i in range(0, 40, 2)]
+
+
+def settled(source):
+    """How many batches have been gathered, once no more are."""
+    count = -1
+    while count != len(source.gathered):
+        count = len(source.gathered)
+        time.sleep(0.05)
+    return count
+
+
+def workers():
+    return [t for t in threading.enumerate() if t.name.startswith("dlcore-prefetch")]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 50])
+def test_prefetch_is_gather_in_order(depth):
+    source = Slow()
+    batches = list(data.prefetch(source, np.array(ROWS), depth=depth))
+    assert [batch["x"].tolist() for batch in batches] == [[10 * a, 10 * b] for a, b in ROWS]
+    assert source.gathered == ROWS
+    assert len(source.threads) == 1
+    assert threading.current_thread() not in source.threads
+    assert not workers()
+
+
+def test_prefetch_is_lazy_and_reads_depth_ahead():
+    source = Slow()
+    batches = data.prefetch(source, ROWS, depth=3)
+    assert source.gathered == []
+    next(batches)
+    assert settled(source) == 4
+    next(batches)
+    assert settled(source) == 5
+    batches.close()
+
+
+def test_prefetch_closes_when_the_consumer_stops():
+    source = Slow()
+    for position, _ in enumerate(data.prefetch(source, ROWS)):
+        if position == 3:
+            break
+    assert not workers()
+    assert settled(source) <= 6
+
+
+def test_prefetch_of_nothing():
+    assert list(data.prefetch(Slow(), [])) == []
+
+
+def test_the_workers_exception_comes_with_the_position():
+    batches = data.prefetch(Slow(broken=11), ROWS)
+    assert len(list(islice(batches, 5))) == 5
+    with pytest.raises(OSError, match="cannot read example 11") as error:
+        next(batches)
+    assert error.value.__notes__ == ["while gathering batch 5 (the first is 0) on the host"]
+    assert not workers()
+
+
+def test_prefetch_never_forks(monkeypatch):
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked"))
+    assert len(list(data.prefetch(Slow(), ROWS))) == 20
+
+
+def test_prefetch_needs_a_depth():
+    with pytest.raises(ValueError, match="depth=0: give a whole number at least 1"):
+        data.prefetch(Slow(), ROWS, depth=0)
+
+
+def test_host_data_gathers_arrays_and_memory_maps(tmp_path):
+    images = np.random.default_rng(0).random((100, 3, 3), np.float32)
+    images.tofile(tmp_path / "images")
+    mapped = np.memmap(tmp_path / "images", np.float32, "r", shape=images.shape)
+    host = HostData({"x": mapped, "y": np.arange(100, dtype=np.int32)})
+    assert len(host) == 100
+    rows = np.asarray(data.batches(100, 8, 0, 0))
+    for indices, batch in zip(rows, data.prefetch(host, rows), strict=True):
+        assert type(batch["x"]) is np.ndarray
+        np.testing.assert_array_equal(batch["x"], np.stack([images[i] for i in indices]))
+        np.testing.assert_array_equal(batch["y"], indices)
+
+
+def test_host_data_of_a_source():
+    host = HostData(Slow())
+    assert len(host) == 100
+    assert host.gather(np.array([4, 2]))["x"].tolist() == [40, 20]
+
+
+@pytest.mark.parametrize("source", [{"x": np.zeros((5, 2))}, Slow()])
+@pytest.mark.parametrize("index", [-1, 100, 5_000])
+def test_host_data_refuses_indices_that_would_wrap(source, index):
+    host = HostData(source)
+    with pytest.raises(IndexError, match=f"index {index} is outside the {len(host)} examples"):
+        host.gather(np.array([0, index]))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [{}, {"x": np.zeros(0)}, {"x": np.zeros(3), "y": np.zeros(4)}, {"x": np.zeros(())}],
+)
+def test_host_data_refuses_ragged_and_empty(arrays):
+    with pytest.raises(data.DataError, match="HostData"):
+        HostData(arrays)

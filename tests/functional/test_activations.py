@@ -1,0 +1,307 @@
+"""A table of activations, each beside NumPy's or SciPy's version, crossed with properties."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import special
+from scipy.spatial.distance import cdist
+
+from dlcore import functional as F
+
+
+class Case(NamedTuple):
+    function: Callable
+    oracle: Callable
+    limits: tuple[float, float]  # at −∞ and +∞
+    torch: str | None = None
+
+
+def _tanh_gelu(x):
+    return x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+
+
+ELEMENTWISE = {
+    "identity": Case(F.identity, np.positive, (-np.inf, np.inf)),
+    "step": Case(F.step, lambda x: np.heaviside(x, 1.0), (0, 1)),
+    "sigmoid": Case(F.sigmoid, special.expit, (0, 1), "sigmoid"),
+    "tanh": Case(F.tanh, np.tanh, (-1, 1), "tanh"),
+    "relu": Case(F.relu, lambda x: np.maximum(x, 0), (0, np.inf), "relu"),
+    "leaky_relu": Case(
+        F.leaky_relu, lambda x: np.maximum(0.01 * x, x), (-np.inf, np.inf), "leaky_relu"
+    ),
+    "prelu": Case(
+        functools.partial(F.prelu, alpha=-0.5),
+        lambda x: np.where(x < 0, -0.5 * x, x),
+        (np.inf, np.inf),
+    ),
+    "elu": Case(
+        F.elu, lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), (-1, np.inf), "elu"
+    ),
+    "softplus": Case(F.softplus, lambda x: -special.log_expit(-x), (0, np.inf), "softplus"),
+    "gelu": Case(F.gelu, lambda x: x * special.ndtr(x), (0, np.inf), "gelu"),
+    "gelu_approximate": Case(functools.partial(F.gelu, approximate=True), _tanh_gelu, (0, np.inf)),
+    "silu": Case(F.silu, lambda x: x * special.expit(x), (0, np.inf), "silu"),
+}
+VECTOR = {
+    "softmax": (F.softmax, functools.partial(special.softmax, axis=-1)),
+    "log_softmax": (F.log_softmax, functools.partial(special.log_softmax, axis=-1)),
+}
+FUNCTIONS = {name: case.function for name, case in ELEMENTWISE.items()} | {
+    name: function for name, (function, _) in VECTOR.items()
+}
+GRID = np.concatenate([np.linspace(-30, 30, 121), [-1e-3, 1e-3, -0.3, 2.7]]).astype(np.float32)
+ROWS = np.random.default_rng(0).normal(scale=3, size=(5, 7)).astype(np.float32)
+EXTREMES = jnp.array([-3e38, -1e4, -88.5, -0.0, 0.0, 88.5, 1e4, 3e38], jnp.float32)
+
+elementwise = pytest.mark.parametrize("case", ELEMENTWISE.values(), ids=ELEMENTWISE)
+every = pytest.mark.parametrize("name", FUNCTIONS)
+TOLERANCE = {jnp.float32: 2e-6, jnp.bfloat16: 2e-2, jnp.float64: 1e-12}
+
+
+@elementwise
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_value_is_the_oracles_and_dtype_is_kept(case, dtype, x64):
+    x = jnp.asarray(GRID, dtype)
+    y = jax.jit(case.function)(x)
+    assert y.dtype == dtype
+    expected = case.oracle(np.asarray(x, np.float64))
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(np.asarray(y, np.float64), expected, tolerance, tolerance)
+
+
+@pytest.mark.parametrize(("function", "oracle"), VECTOR.values(), ids=VECTOR)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_value_of_a_vector_function(function, oracle, dtype, x64):
+    x = jnp.asarray(ROWS, dtype)
+    y = function(x)
+    assert y.dtype == dtype
+    expected = oracle(np.asarray(x, np.float64))
+    np.testing.assert_allclose(
+        np.asarray(y, np.float64), expected, TOLERANCE[dtype], TOLERANCE[dtype]
+    )
+    np.testing.assert_array_equal(function(x.T, axis=0).T, y)
+
+
+@every
+def test_jit_and_vmap_change_nothing(name):
+    function = FUNCTIONS[name]
+    y = function(jnp.asarray(ROWS))
+    np.testing.assert_allclose(jax.jit(function)(ROWS), y, 1e-6, 1e-6)
+    np.testing.assert_allclose(jax.vmap(function)(jnp.asarray(ROWS)), y, 1e-6, 1e-6)
+
+
+def differences(function, x, ε=1e-5):
+    """The Jacobian at a vector x, by central differences."""
+    sides = [jax.vmap(function)(x + sign * ε * jnp.eye(x.size)) for sign in (1, -1)]
+    return jnp.moveaxis((sides[0] - sides[1]) / (2 * ε), 0, -1)
+
+
+def assert_derivatives(function, x):
+    """The first and the second derivative at a vector x are those of central differences."""
+
+    @jax.jit
+    def compare(x):
+        first, second = jax.jacfwd(function), jax.jacfwd(jax.jacrev(function))
+        return [
+            (jax.jacrev(function)(x), differences(function, x)),
+            (first(x), differences(function, x)),
+            (second(x), differences(first, x)),
+        ]
+
+    for ours, expected in compare(x):
+        np.testing.assert_allclose(ours, expected, 1e-6, 1e-8)
+
+
+@every
+def test_first_and_second_derivative_are_those_of_finite_differences(name, x64):
+    assert_derivatives(FUNCTIONS[name], jnp.asarray(ROWS[0], jnp.float64))
+
+
+@elementwise
+def test_value_and_derivatives_are_finite_at_the_extremes(case):
+    first = jax.grad(case.function)
+    orders = jax.jit(jax.vmap(lambda x: (case.function(x), first(x), jax.grad(first)(x))))
+    for dtype in (jnp.float32, jnp.bfloat16):
+        assert np.isfinite(np.asarray(orders(EXTREMES.astype(dtype)), np.float32)).all()
+
+
+@elementwise
+def test_limits_at_infinity(case):
+    infinities = jnp.array([-jnp.inf, jnp.inf])
+    np.testing.assert_array_equal(case.function(infinities), case.limits)
+    assert np.isfinite(jax.jit(jax.vmap(jax.grad(case.function)))(infinities)).all()
+
+
+@every
+def test_nan_is_not_hidden(name):
+    assert jnp.isnan(FUNCTIONS[name](jnp.array([jnp.nan, 1.0]))[0])
+
+
+@pytest.mark.parametrize("extreme", [1e4, 1.7e38])
+def test_softmax_is_finite_at_the_extremes(extreme):
+    x = jnp.array([extreme, 0.0, -extreme])
+    np.testing.assert_array_equal(F.softmax(x), [1, 0, 0])
+    np.testing.assert_array_equal(F.log_softmax(x), [0, -x[0], -2 * x[0]])
+    for function in (F.softmax, F.log_softmax):
+        assert np.isfinite(jax.jit(jax.jacobian(function))(x)).all()
+        assert np.isfinite(jax.jit(jax.hessian(function))(x)).all()
+
+
+def test_softmax_of_minus_infinity_is_zero():
+    np.testing.assert_allclose(F.softmax(jnp.array([-jnp.inf, 1.0, 1.0])), [0, 0.5, 0.5])
+    assert F.log_softmax(jnp.array([-jnp.inf, 1.0]))[0] == -jnp.inf
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "identity"])
+def test_integers_are_refused_in_one_line(name):
+    with pytest.raises(TypeError, match=r"^\w+: x is int32, .*x\.astype\(jnp\.float32\)$"):
+        FUNCTIONS[name](jnp.arange(3))
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if hasattr(F, name)])
+def test_one_required_argument_so_that_it_is_a_layer(name):
+    parameters = inspect.signature(getattr(F, name)).parameters.values()
+    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    assert required == (["x", "alpha"] if name == "prelu" else ["x"])
+
+
+@pytest.mark.parametrize("name", [name for name, case in ELEMENTWISE.items() if case.torch])
+def test_value_and_gradient_are_torchs(name):
+    torch = pytest.importorskip("torch", reason="skipped, because torch is not installed")
+    x = torch.from_numpy(np.append(GRID, 0.0).astype(np.float32)).requires_grad_()
+    y = getattr(torch.nn.functional, ELEMENTWISE[name].torch)(x)
+    y.sum().backward()
+    ours, pullback = jax.vjp(ELEMENTWISE[name].function, jnp.asarray(x.detach().numpy()))
+    np.testing.assert_allclose(ours, y.detach().numpy(), 1e-5, 1e-6)
+    np.testing.assert_allclose(pullback(jnp.ones_like(ours))[0], x.grad.numpy(), 1e-5, 1e-6)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from(["gelu", "silu", "elu", "softplus", "softmax", "log_softmax"]),
+    x=hnp.arrays(
+        np.float32,
+        st.sampled_from([(1,), (3,), (2, 1, 2)]),
+        elements=st.floats(-(2.0**120), 2.0**120, width=32),
+    ),
+)
+def test_any_value_keeps_its_shape_and_stays_finite(name, x):
+    y = jax.jit(FUNCTIONS[name])(x)
+    assert y.shape == x.shape
+    assert np.isfinite(y).all()
+
+
+def test_derivatives_at_the_kink():
+    assert jax.grad(F.relu)(0.0) == 0
+    assert jax.grad(F.leaky_relu)(0.0) == jnp.float32(0.01)
+    assert jax.grad(F.prelu)(0.0, 0.25) == 0.25
+    assert jax.grad(F.elu)(0.0) == 1
+
+
+def test_step_is_one_at_zero_and_has_no_gradient():
+    np.testing.assert_array_equal(F.step(jnp.array([-1e-30, -0.0, 0.0, 1e-30])), [0, 1, 1, 1])
+    np.testing.assert_array_equal(jax.vmap(jax.grad(F.step))(EXTREMES), np.zeros(8))
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.0, 2, np.nan, jnp.float32(1.5)])
+def test_leaky_relu_refuses_a_slope_outside_0_1(slope):
+    with pytest.raises(ValueError, match="0 ≤ α < 1"):
+        F.leaky_relu(jnp.ones(2), slope)
+    with pytest.raises(ValueError, match="0 ≤ α < 1"):
+        jax.jit(lambda x: F.leaky_relu(x, slope))(jnp.ones(2))
+
+
+def test_leaky_relu_takes_a_sweep_of_slopes():
+    slopes = jnp.array([0.0, 0.5])
+    np.testing.assert_array_equal(
+        jax.vmap(F.leaky_relu, (None, 0))(jnp.array([-2.0, 2.0]), slopes), [[0, 2], [-1, 2]]
+    )
+
+
+def test_elu_alpha():
+    x = np.array([-2.0, 3.0], np.float32)
+    np.testing.assert_allclose(F.elu(jnp.asarray(x), 0.3), [0.3 * np.expm1(-2.0), 3], 1e-6)
+
+
+def test_prelu_per_channel_is_torchs_with_gradients():
+    torch = pytest.importorskip("torch", reason="skipped, because torch is not installed")
+    x = np.random.default_rng(1).normal(size=(3, 4, 5)).astype(np.float32)
+    alpha = np.array([0.25, -0.5, 0.0, 2.0, 1.0], np.float32)
+    tx, talpha = (torch.tensor(a, requires_grad=True) for a in (x, alpha))
+    ty = torch.nn.functional.prelu(tx.movedim(-1, 1), talpha).movedim(1, -1)
+    (ty**2).sum().backward()
+    dx, dalpha = jax.grad(lambda x, a: jnp.sum(F.prelu(x, a) ** 2), (0, 1))(x, alpha)
+    np.testing.assert_allclose(F.prelu(x, alpha), ty.detach().numpy(), 1e-6)
+    np.testing.assert_allclose(dx, tx.grad.numpy(), 1e-6)
+    np.testing.assert_allclose(dalpha, talpha.grad.numpy(), 1e-5)
+
+
+def test_prelu_gradient_for_alpha_is_the_sum_of_the_negative_part(x64):
+    x = jnp.array([-2.0, 0.0, 3.0, jnp.inf])
+    assert jax.grad(lambda alpha: F.prelu(x, alpha)[:3].sum())(0.25) == -2
+    assert jax.grad(lambda alpha: F.prelu(x, alpha).sum())(0.25) == -2
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 4), (4, 1)])
+def test_prelu_refuses_an_alpha_that_is_not_per_channel(shape):
+    with pytest.raises(ValueError, match=r"prelu: alpha has shape .*\(4,\)"):
+        F.prelu(jnp.ones([2, 4]), jnp.ones(shape))
+
+
+def test_parameters_follow_the_dtype_of_x():
+    x = jnp.ones([2, 3], jnp.bfloat16)
+    assert F.prelu(x, jnp.full(3, 0.25)).dtype == jnp.bfloat16
+    assert F.rbf_gaussian(x, jnp.zeros([4, 3]), jnp.ones(4)).dtype == jnp.bfloat16
+
+
+def test_rbf_is_scipys_distance():
+    generator = np.random.default_rng(2)
+    x, centers = (generator.normal(size=(n, 3)).astype(np.float32) for n in (6, 4))
+    distance = cdist(x, centers, "sqeuclidean")
+    beta = np.array([0.5, 1.0, 2.0, 0.1], np.float32)
+    np.testing.assert_allclose(F.rbf_squared_distance(x, centers), distance, 1e-5)
+    np.testing.assert_allclose(F.rbf_gaussian(x, centers, 0.7), np.exp(-0.7 * distance), 1e-5)
+    np.testing.assert_allclose(F.rbf_gaussian(x, centers, beta), np.exp(-beta * distance), 1e-5)
+    batch = F.rbf_squared_distance(x.reshape(2, 3, 3), centers)
+    np.testing.assert_allclose(batch, distance.reshape(2, 3, 4), 1e-5)
+
+
+def test_rbf_derivatives_are_those_of_finite_differences(x64):
+    def gaussian(flat):
+        x, centers, beta = flat[:2], flat[2:6].reshape(2, 2), flat[6:]
+        return F.rbf_gaussian(x, centers, beta)
+
+    assert_derivatives(gaussian, jnp.array([0.3, -0.2, 0.5, 1.0, -1.0, 0.1, 0.5, 2.0]))
+
+
+def test_rbf_does_not_cancel_near_a_far_center_and_is_finite_far_away():
+    near = F.rbf_squared_distance(jnp.array([1e4, 1.0]), jnp.array([[1e4, 1.5]]))
+    np.testing.assert_array_equal(near, [0.25])
+    far = jnp.array([1e4, -1e30])
+    assert F.rbf_gaussian(far, jnp.zeros([1, 2]), 1.0) == 0
+    gradient = jax.grad(lambda x: F.rbf_gaussian(x, jnp.zeros([1, 2]), 1.0).sum())(far)
+    np.testing.assert_array_equal(gradient, [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("x", "centers"), [((5, 3), (4, 2)), ((5, 3), (3,)), ((), (4, 2)), ((5, 1), (4, 3))]
+)
+def test_rbf_refuses_shapes_that_do_not_fit(x, centers):
+    with pytest.raises(ValueError, match="do not fit"):
+        F.rbf_squared_distance(jnp.ones(x), jnp.ones(centers))
+
+
+def test_rbf_refuses_a_beta_that_is_not_per_center():
+    with pytest.raises(ValueError, match=r"beta has shape \(3,\)"):
+        F.rbf_gaussian(jnp.ones([5, 3]), jnp.ones([4, 3]), jnp.ones(3))

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcore import functional as F
+
+
+def arrays(seed, *shapes):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+
+
+GRID = list(
+    itertools.product(
+        [1, 2, (1, 2)],
+        ["VALID", "SAME", 1, (2, 0), ((1, 0), (2, 3))],
+        [1, 2],
+        [1, 2],
+    )
+)
+
+
+def flax_padding(padding):
+    match padding:
+        case int():
+            return [(padding, padding)] * 2
+        case (int(vertical), int(horizontal)):
+            return [(vertical, vertical), (horizontal, horizontal)]
+        case _:
+            return padding
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), GRID)
+def test_equals_flax(stride, padding, dilation, groups, standard_promotion):
+    x, kernel = arrays(0, (2, 7, 8, 4), (3, 2, 4 // groups, 6))
+    reference = linen.Conv(
+        features=6,
+        kernel_size=(3, 2),
+        strides=stride,
+        padding=flax_padding(padding),
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+        use_bias=False,
+    )
+    expected = reference.apply({"params": {"kernel": kernel}}, x)
+    y = F.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", [0, 1, (2, 1)])
+@pytest.mark.parametrize(("dilation", "groups"), [(1, 1), (2, 1), (1, 2), (1, 4)])
+def test_equals_torch(stride, padding, dilation, groups):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x, kernel = arrays(1, (2, 9, 8, 4), (3, 2, 4 // groups, 8))
+    expected = torch.nn.functional.conv2d(
+        torch.tensor(np.transpose(x, (0, 3, 1, 2))),
+        torch.tensor(np.transpose(kernel, (3, 2, 0, 1))),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+    )
+    y = F.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    np.testing.assert_allclose(
+        y, np.transpose(expected.numpy(), (0, 2, 3, 1)), rtol=1e-5, atol=1e-5
+    )
+
+
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    window=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 2),
+    pad=st.integers(0, 2),
+)
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_is_the_equation(size, window, stride, dilation, pad):
+    """As loops over the output in float64, for any shape whose window fits; refused otherwise."""
+    x, kernel = arrays(2, (2, *size, 3), (*window, 3, 2))
+    settings = {"stride": stride, "dilation": dilation, "padding": pad}
+    padded = np.pad(np.asarray(x, np.float64), [(0, 0), (pad, pad), (pad, pad), (0, 0)])
+    reach = [(length - 1) * dilation + 1 for length in window]
+    rows, columns = (
+        (length - extent) // stride + 1
+        for length, extent in zip(padded.shape[1:3], reach, strict=True)
+    )
+    if min(rows, columns) < 1:
+        with pytest.raises(ValueError, match="does not fit into x"):
+            F.conv(x, kernel, **settings)
+        return
+    expected = np.zeros((2, rows, columns, 2))
+    for i, j, u, v in np.ndindex(rows, columns, *window):
+        pixel = padded[:, i * stride + u * dilation, j * stride + v * dilation]
+        expected[:, i, j] += pixel @ np.asarray(kernel[u, v], np.float64)
+    np.testing.assert_allclose(F.conv(x, kernel, **settings), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_stays():
+    x, kernel = (array.astype(jnp.bfloat16) for array in arrays(3, (1, 5, 5, 2), (3, 3, 2, 2)))
+    y = F.conv(x, kernel)
+    assert y.dtype == jnp.bfloat16
+    wide = F.conv(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    np.testing.assert_allclose(y.astype(jnp.float32), wide, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "settings", "message"),
+    [
+        ((2, 5, 5), (3, 3, 1, 1), {}, r"x has shape \(2, 5, 5\)"),
+        ((2, 5, 5, 1), (3, 3, 1), {}, r"kernel has shape \(3, 3, 1\)"),
+        ((2, 5, 5, 3), (3, 3, 2, 4), {}, r"do not fit with groups=1"),
+        ((2, 5, 5, 4), (3, 3, 2, 3), {"groups": 2}, r"do not fit with groups=2"),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"stride": 0}, r"stride is 0, but a positive integer"),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"dilation": 1.5}, r"dilation is 1.5"),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": "same"}, r"padding is 'same', but \"VALID\""),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": -1}, r"padding is -1"),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": (1, 2, 3)}, r"padding is \(1, 2, 3\)"),
+        ((2, 2, 5, 1), (3, 3, 1, 1), {}, r"a window of 3×3 does not fit into x \(2, 2, 5, 1\)"),
+    ],
+)
+def test_refuses(x, kernel, settings, message):
+    with pytest.raises(ValueError, match=message):
+        F.conv(jnp.ones(x), jnp.ones(kernel), **settings)
+
+
+def test_runs_under_vmap_and_jit():
+    x, kernel = arrays(4, (3, 2, 5, 5, 2), (3, 3, 2, 4))
+    together = jax.jit(jax.vmap(F.conv, in_axes=(0, None)))(x, kernel)
+    np.testing.assert_allclose(together, jnp.stack([F.conv(one, kernel) for one in x]), rtol=1e-5)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcore import functional as F
+
+
+@pytest.mark.parametrize("axis", [0, -1, (0, 1), (0, 1, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_moments_are_numpys(axis, keepdims):
+    x = np.random.default_rng(0).normal(2.0, 3.0, (5, 4, 3)).astype(np.float32)
+    mean, var = F.moments(x, axis, keepdims=keepdims)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(mean, wide.mean(axis, keepdims=keepdims), rtol=1e-5)
+    np.testing.assert_allclose(var, wide.var(axis, keepdims=keepdims), rtol=1e-5)
+
+
+@given(mean=st.floats(-1e4, 1e4), std=st.floats(0.1, 10), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_variance_survives_a_large_mean(mean, std, seed):
+    x = np.random.default_rng(seed).normal(mean, std, (512, 3)).astype(np.float32)
+    _, var = F.moments(x, 0)
+    np.testing.assert_allclose(var, x.astype(np.float64).var(0), rtol=1e-3)
+
+
+def test_normalisation_survives_a_large_mean():
+    x = np.random.default_rng(1).normal(1e4, 0.1, (256, 8, 3)).astype(np.float32)
+    y = np.asarray(F.normalize(x, *F.moments(x, (0, 1)), epsilon=1e-5), np.float64)
+    np.testing.assert_allclose(y.mean((0, 1)), 0, atol=0.01)
+    np.testing.assert_allclose(y.std((0, 1)), 1, rtol=1e-3)
+
+
+def test_zero_variance_gives_the_offset_and_finite_gradients():
+    x = jnp.full((4, 2), 3.0)
+
+    def loss(x):
+        y = F.normalize(x, *F.moments(x, 0), scale=jnp.full(2, 5.0), offset=jnp.array([1.0, -2.0]))
+        return jnp.sum(y**2), y
+
+    gradient, y = jax.grad(loss, has_aux=True)(x)
+    np.testing.assert_array_equal(y, jnp.tile(jnp.array([1.0, -2.0]), (4, 1)))
+    assert jnp.isfinite(gradient).all()
+
+
+def test_statistics_of_bfloat16_are_float32():
+    x = jnp.asarray(np.random.default_rng(2).normal(10, 1, (4096, 2)), jnp.bfloat16)
+    mean, var = F.moments(x, 0)
+    assert mean.dtype == var.dtype == jnp.float32
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(var, exact.var(0), rtol=1e-4)
+    y = F.normalize(x, mean, var, jnp.ones(2, jnp.bfloat16), jnp.zeros(2, jnp.bfloat16))
+    assert y.dtype == jnp.bfloat16
+
+
+def test_normalize_is_the_equation():
+    rng = np.random.default_rng(3)
+    x, mean, scale, offset = (rng.normal(size=s).astype(np.float32) for s in [(5, 3), 3, 3, 3])
+    var = rng.uniform(0.1, 2, 3).astype(np.float32)
+    expected = (x - mean) / np.sqrt(var + 0.5)
+    np.testing.assert_allclose(F.normalize(x, mean, var, epsilon=0.5), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        F.normalize(x, mean, var, scale, offset, epsilon=0.5),
+        expected * scale + offset,
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_refuses_integers():
+    with pytest.raises(TypeError, match="x is int32"):
+        F.moments(jnp.ones((3, 2), jnp.int32), 0)

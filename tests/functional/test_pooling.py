@@ -1,0 +1,159 @@
+"""Pooling as slices against the plain form, lax.reduce_window and its gradient, and against torch."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+from jax.test_util import check_grads
+
+from dlcore import functional as F
+
+
+def plain(x, window, stride, padding, start, combine):
+    return lax.reduce_window(x, start, combine, (1, *window, 1), (1, *stride, 1), padding)
+
+
+plain_max = functools.partial(plain, start=-jnp.inf, combine=lax.max)
+
+
+def plain_mean(x, window, stride, padding):
+    return plain(x, window, stride, padding, 0.0, lax.add) / np.prod(window)
+
+
+SIZES = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(
+    size=st.tuples(st.integers(3, 7), st.integers(3, 7)),
+    window=SIZES,
+    stride=SIZES,
+    padding=st.sampled_from(["VALID", "SAME"]),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_values_and_gradients_are_the_plain_forms(size, window, stride, padding, seed):
+    """On small integers, so that windows are full of equal values: the first one has the gradient."""
+    rng = np.random.default_rng(seed)
+    x = jnp.asarray(rng.integers(0, 3, (2, *size, 2)), jnp.float32)
+    for ours, theirs in [(F.max_pool, plain_max), (F.avg_pool, plain_mean)]:
+        y, back = jax.vjp(lambda x, f=ours: f(x, window, stride, padding), x)
+        expected, expected_back = jax.vjp(lambda x, f=theirs: f(x, window, stride, padding), x)
+        np.testing.assert_allclose(y, expected, rtol=1e-6)
+        cotangent = jnp.asarray(rng.integers(-4, 5, y.shape), jnp.float32)
+        np.testing.assert_allclose(
+            back(cotangent)[0], expected_back(cotangent)[0], rtol=1e-6, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME", 1, (1, 0), ((0, 1), (1, 0))])
+@pytest.mark.parametrize("stride", [None, 1, (2, 3)])
+@pytest.mark.parametrize("counted", [True, False])
+def test_equals_flax(padding, stride, counted, standard_promotion):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 6, 3)), jnp.float32)
+    strides = (2, 3) if stride is None else (stride, stride) if stride == 1 else stride
+    sides = {1: ((1, 1), (1, 1)), (1, 0): ((1, 1), (0, 0))}.get(padding, padding)
+    np.testing.assert_array_equal(
+        F.max_pool(x, (2, 3), stride, padding),
+        linen.max_pool(x, (2, 3), strides=strides, padding=sides),
+    )
+    np.testing.assert_allclose(
+        F.avg_pool(x, (2, 3), stride, padding, count_include_pad=counted),
+        linen.avg_pool(x, (2, 3), strides=strides, padding=sides, count_include_pad=counted),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_equals_torch(counted):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x = np.random.default_rng(1).normal(size=(2, 7, 9, 3)).astype(np.float32)
+    given_x = torch.tensor(np.transpose(x, (0, 3, 1, 2)), requires_grad=True)
+    expected = [
+        torch.nn.functional.max_pool2d(given_x, 3, 2, 1),
+        torch.nn.functional.avg_pool2d(given_x, 3, 2, 1, count_include_pad=counted),
+    ]
+    ours = [
+        lambda x: F.max_pool(x, 3, 2, 1),
+        lambda x: F.avg_pool(x, 3, 2, 1, count_include_pad=counted),
+    ]
+    for function, reference in zip(ours, expected, strict=True):
+        (gradient,) = torch.autograd.grad((reference**2).sum(), given_x)
+        np.testing.assert_allclose(
+            function(x), np.transpose(reference.detach().numpy(), (0, 2, 3, 1)), rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            jax.grad(lambda x, f=function: jnp.sum(f(x) ** 2))(x),
+            np.transpose(gradient.numpy(), (0, 2, 3, 1)),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+
+def test_stride_is_the_window_and_the_rest_is_cropped():
+    x = jnp.arange(35.0).reshape(1, 5, 7, 1)
+    assert F.max_pool(x, 2).shape == F.avg_pool(x, 2).shape == (1, 2, 3, 1)
+    np.testing.assert_array_equal(F.max_pool(x, 2), plain_max(x, (2, 2), (2, 2), "VALID"))
+
+
+def test_first_of_equal_values_has_the_gradient():
+    gradient = jax.grad(lambda x: jnp.sum(F.max_pool(x, 2)))(jnp.zeros((1, 2, 2, 1)))
+    assert gradient.ravel().tolist() == [1, 0, 0, 0]
+
+
+def test_nan_is_not_hidden():
+    for at in range(4):
+        x = jnp.zeros(4).at[at].set(jnp.nan).reshape(1, 2, 2, 1)
+        assert jnp.isnan(F.max_pool(x, 2)).all()
+        assert jnp.isnan(F.avg_pool(x, 2)).all()
+
+
+def test_padding_never_wins():
+    assert float(F.max_pool(jnp.full((1, 1, 1, 1), -5.0), 3, 1, 1)[0, 0, 0, 0]) == -5
+
+
+def test_second_derivatives_and_forward_mode(x64):
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(1, 5, 5, 2)))
+    for pool in (F.max_pool, F.avg_pool):
+        check_grads(lambda x, pool=pool: pool(x, 3, 2, "SAME") ** 2, (x,), order=2)
+
+
+def test_global_pooling():
+    x = np.random.default_rng(3).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(F.global_avg_pool(x), x.mean((1, 2)), rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(F.global_max_pool(x), x.max((1, 2)))
+    np.testing.assert_array_equal(F.global_max_pool(x[:, 0]), x[:, 0].max(1))
+
+
+@pytest.mark.parametrize("pool", [F.max_pool, F.avg_pool])
+def test_bfloat16_stays_and_averages_in_float32(pool):
+    x = jnp.asarray(np.random.default_rng(4).normal(size=(2, 8, 8, 3)), jnp.bfloat16)
+    y = pool(x, 8)
+    assert y.dtype == jnp.bfloat16
+    exact = pool(x.astype(jnp.float32), 8).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(y.astype(jnp.float32), exact.astype(jnp.float32))
+
+
+@pytest.mark.parametrize("pool", [F.max_pool, F.avg_pool])
+@pytest.mark.parametrize(
+    ("shape", "settings", "error", "message"),
+    [
+        ((4, 4), {"window": 2}, ValueError, r"x has shape \(4, 4\), but \[B, H, W, C\]"),
+        ((1, 4, 4, 1), {"window": 0}, ValueError, "window is 0"),
+        ((1, 4, 4, 1), {"window": 2, "stride": -1}, ValueError, "stride is -1"),
+        ((1, 4, 4, 1), {"window": 5}, ValueError, "a window of 5×5 does not fit"),
+    ],
+)
+def test_refuses(pool, shape, settings, error, message):
+    with pytest.raises(error, match=message):
+        pool(jnp.ones(shape), **settings)
+    with pytest.raises(TypeError, match="x is int32, but floating point"):
+        pool(jnp.ones((1, 4, 4, 1), jnp.int32), 2)

@@ -1,0 +1,272 @@
+"""One table of optimizers drives every property: dlcore's factory, optax's, and a grid for both."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore import optim
+
+STEPS = 100
+
+
+class Case(NamedTuple):
+    name: str
+    ours: Callable[..., optax.GradientTransformationExtraArgs]
+    theirs: Callable[..., optax.GradientTransformation]
+    grid: tuple[dict[str, Any], ...]
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def typical(self) -> dict[str, Any]:
+        return self.grid[-1]
+
+
+TABLE = (
+    Case("sgd", optim.sgd, optax.sgd, ({"learning_rate": 0.1},)),
+    Case(
+        "momentum",
+        optim.momentum,
+        lambda learning_rate, decay=0.9: optax.sgd(learning_rate, momentum=decay),
+        (
+            {"learning_rate": 0.1},
+            {"learning_rate": 0.01, "decay": 0.99},
+        ),
+    ),
+    Case(
+        "nesterov",
+        optim.nesterov,
+        lambda learning_rate, decay=0.9: optax.sgd(learning_rate, decay, nesterov=True),
+        ({"learning_rate": 0.1}, {"learning_rate": 0.01, "decay": 0.5}),
+    ),
+    Case(
+        "rmsprop",
+        optim.rmsprop,
+        optax.rmsprop,
+        (
+            {"learning_rate": 0.01},
+            {"learning_rate": 0.01, "decay": 0.99, "eps": 1e-3, "eps_in_sqrt": False},
+            {"learning_rate": 0.1, "initial_scale": 1.0, "bias_correction": True},
+            {"learning_rate": 0.01, "momentum": 0.9, "nesterov": True},
+            {"learning_rate": 0.01, "eps": 1e-2, "centered": True, "bias_correction": True},
+            {"learning_rate": 0.01, "eps": 1e-2, "centered": True, "momentum": 0.5},
+        ),
+    ),
+    Case(
+        "adam",
+        optim.adam,
+        optax.adam,
+        (
+            {"learning_rate": 1e-3},
+            {"learning_rate": 0.1, "b1": 0.0, "b2": 0.0, "eps": 1e-3},
+            {"learning_rate": 0.01, "b1": 0.5, "b2": 0.9, "eps_root": 1e-4},
+        ),
+    ),
+    Case(
+        "adamw",
+        optim.adamw,
+        optax.adamw,
+        (
+            {"learning_rate": 1e-3},
+            {"learning_rate": 0.1, "b1": 0.8, "b2": 0.99, "weight_decay": 0.1},
+        ),
+    ),
+)
+
+every_case = pytest.mark.parametrize("case", TABLE, ids=str)
+every_setting = pytest.mark.parametrize(
+    ("case", "index"), [(case, index) for case in TABLE for index in range(len(case.grid))], ids=str
+)
+
+
+def random_tree(seed: int, *leading: int) -> dict[str, Any]:
+    """Dictionaries, lists and tuples, empty ones too; both dtypes; scalar and empty leaves."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(dtype: str, *shape: int) -> jax.Array:
+        scales = 10.0 ** np.linspace(-2, 1, math.prod(shape)).reshape(shape)
+        return jnp.asarray(scales * rng.normal(size=(*leading, *shape)), dtype)
+
+    return {
+        "conv": {"kernel": leaf("float32", 2, 2, 3), "bias": leaf("bfloat16", 5)},
+        "empty": {"tuple": (), "dict": {}, "none": None},
+        "list": [leaf("float32"), (leaf("float32", 0, 3),)],
+    }
+
+
+PARAMS, GRADS = random_tree(0), random_tree(1, STEPS)
+
+
+def only(dtype: str, tree: Any) -> Any:
+    """The leaves of one dtype; None where another stood."""
+    return jax.tree.map(lambda leaf: leaf if leaf.dtype == dtype else None, tree)
+
+
+def train(optimizer: Any, promotion: str, params: Any = PARAMS, grads: Any = GRADS) -> Any:
+    """100 updates in one compiled scan, whose carry also keeps dtypes and structure stable."""
+
+    def step(carry, grad):
+        params, state = carry
+        updates, state = optimizer.update(grad, state, params)
+        return (optax.apply_updates(params, updates), state), updates
+
+    with jax.numpy_dtype_promotion(promotion):
+        start = (params, optimizer.init(params))
+        (params, _), updates = jax.jit(lambda start: jax.lax.scan(step, start, grads))(start)
+    return {"params": params, "updates": updates}
+
+
+@functools.cache
+def reference(case: Case, index: int = -1) -> Any:
+    """What optax does with this case's setting, its numbers given as Python numbers."""
+    return train(case.theirs(**case.grid[index]), "standard")
+
+
+def assert_close(ours: Any, theirs: Any) -> None:
+    """‖difference‖ ≤ 1e-6 ‖theirs‖ in float32, 4 units in the last place in bfloat16, each leaf."""
+    chex.assert_trees_all_equal_structs(ours, theirs)
+    chex.assert_trees_all_equal_shapes_and_dtypes(ours, theirs)
+    for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
+        tolerance = 1e-6 if a.dtype == jnp.float32 else 4 * float(jnp.finfo(a.dtype).eps)
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b), jax.tree_util.keystr(path)
+
+
+@every_setting
+def test_equals_optax(case, index):
+    assert_close(train(case.ours(**case.grid[index]), "strict"), reference(case, index))
+
+
+@every_case
+def test_equals_optax_inside_its_wrappers(case):
+    """Chained behind clipping, masked, on a schedule, and every second gradient accumulated."""
+
+    def wrapped(factory, schedule, clipping):
+        optimizer = factory(**{**case.typical, "learning_rate": schedule})
+        mask = {"conv": True, "empty": True, "list": [False, True]}
+        chained = optax.chain(clipping, optax.masked(optimizer, mask))
+        return optax.MultiSteps(chained, every_k_schedule=2)
+
+    theirs = optax.warmup_cosine_decay_schedule(0.0, 0.1, 5, 40, end_value=0.01)
+    ours = optim.warmup_cosine(0.1, 40, warmup_steps=5, end_value=0.01)
+    assert_close(
+        train(wrapped(case.ours, ours, optim.clip(1.5)), "standard"),  # MultiSteps promotes
+        train(wrapped(case.theirs, theirs, optax.clip(1.5)), "standard"),
+    )
+
+
+@every_case
+def test_float32_hyperparameters_can_be_injected(case):
+    def injected(factory):
+        return optax.inject_hyperparams(factory, hyperparam_dtype=jnp.float32)(**case.typical)
+
+    wide = only("float32", PARAMS), only("float32", GRADS)
+    theirs = train(injected(case.theirs), "standard", *wide)
+    # optax itself turns bfloat16 updates and moments to float32 here, which no scan can carry; ours
+    # stay, and do what Python numbers do.
+    narrow = only("bfloat16", reference(case))
+
+    with jax.numpy_dtype_promotion("standard"):  # inject_hyperparams looks for the widest leaf
+        start = injected(case.ours).init(PARAMS)
+    assert all(value.dtype == jnp.float32 for value in start.hyperparams.values())
+    ours = train(injected(case.ours), "standard")
+    assert_close(only("float32", ours), theirs)
+    assert_close(only("bfloat16", ours), narrow)
+
+
+@every_case
+def test_eager_updates_are_the_compiled_ones(case):
+    optimizer = case.ours(**case.typical)
+    params, state, seen = PARAMS, optimizer.init(PARAMS), []
+    for i in range(3):
+        grads = jax.tree.map(lambda leaf, i=i: leaf[i], GRADS)
+        updates, state = optimizer.update(grads, state, params, value=1.0, metric=None)
+        params = optax.apply_updates(params, updates)
+        seen.append(updates)
+    expected = jax.tree.map(lambda leaf: leaf[:3], reference(case)["updates"])
+    assert_close(jax.tree.map(lambda *leaves: jnp.stack(leaves), *seen), expected)
+
+
+@every_case
+def test_is_traced_once(case):
+    optimizer = case.ours(**{**case.typical, "learning_rate": optim.constant(0.1)})
+    grads = jax.tree.map(lambda leaf: leaf[0], GRADS)
+    state, params = optimizer.init(PARAMS), PARAMS
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def step(params, state):
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(3):
+        params, state = step(params, state)
+    counts = [count for _, count in optax.tree.get_all_with_path(state, "count")]
+    assert counts
+    assert all(count == 3 for count in counts)
+
+
+@every_case
+def test_state_is_known_to_optax(case):
+    """Its leaves that mirror the parameters are found, and the fields carry optax's names."""
+    optimizer, theirs = case.ours(**case.typical), case.theirs(**case.typical)
+    state = optimizer.init(PARAMS)
+    for field in ("mu", "nu", "trace"):
+        expected = optax.tree.get(theirs.init(PARAMS), field)
+        if expected is not None:
+            chex.assert_trees_all_equal(optax.tree.get(state, field), expected)
+    marked = optax.tree_map_params(optimizer, lambda _: "like a parameter", state)
+    moments = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype != jnp.int32]
+    assert jax.tree.leaves(marked).count("like a parameter") == len(moments)
+
+
+def parabola(params: dict[str, jax.Array]) -> jax.Array:
+    return jnp.sum(jnp.asarray([1.0, 10.0]) * (params["w"] - jnp.asarray([3.0, -2.0])) ** 2)
+
+
+def rosenbrock(params: dict[str, jax.Array]) -> jax.Array:
+    x, y = params["w"]
+    return (1 - x) ** 2 + 100 * (y - x**2) ** 2
+
+
+RATES = {
+    "sgd": 2e-3,
+    "momentum": 5e-4,
+    "nesterov": 5e-4,
+    "rmsprop": 0.02,
+    "adam": 0.1,
+    "adamw": 0.1,
+}
+
+
+@every_case
+@pytest.mark.parametrize(("loss", "minimum"), [(parabola, (3.0, -2.0)), (rosenbrock, (1.0, 1.0))])
+def test_converges(case, loss, minimum):
+    steps = 20_000
+    extra = {"weight_decay": 0.0} if case.name == "adamw" else {}  # decay moves the minimum
+    optimizer = case.ours(optim.warmup_cosine(RATES[case.name], steps), **extra)
+
+    def step(_, carry):
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    params = {"w": jnp.asarray([-1.2, 1.0])}
+    start = (params, optimizer.init(params))
+    params, _ = jax.jit(lambda start: jax.lax.fori_loop(0, steps, step, start))(start)
+    np.testing.assert_allclose(params["w"], minimum, atol=1e-2)

@@ -1,0 +1,151 @@
+"""Paths, sizes, norms and masks, against numpy, optax and hand-written tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore import tree
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Point:
+    x: object
+    y: object
+
+
+def test_paths_name_keys_indices_and_fields():
+    nested = {"conv1": {"kernel": 1}, 7: (2, [3]), 8: Pair(4, None), 9: Point(5, ())}
+    nested = {str(key) if isinstance(key, int) else key: value for key, value in nested.items()}
+    assert tree.leaves_with_paths(nested) == [
+        ("7/0", 2),
+        ("7/1/0", 3),
+        ("8/first", 4),
+        ("9/x", 5),
+        ("conv1/kernel", 1),
+    ]
+    assert tree.leaves_with_paths({0: {1: "one"}}) == [("0/1", "one")]
+    assert tree.leaves_with_paths("leaf") == [("", "leaf")]
+    assert tree.leaves_with_paths({"a": None, "b": ()}) == []
+
+
+def test_count_and_size():
+    arrays = {
+        "a": np.zeros((3, 4), np.float32),
+        "b": (jnp.zeros((), jnp.bfloat16), np.zeros((0, 9))),
+    }
+    shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, {"a": arrays["a"]}))
+    keys = jax.random.split(jax.random.key(0), 5)
+    assert tree.count(arrays) == 13
+    assert tree.size_in_bytes(arrays) == sum(np.asarray(x).nbytes for x in jax.tree.leaves(arrays))
+    assert (tree.count(shapes), tree.size_in_bytes(shapes)) == (12, 48)
+    assert (tree.count(keys), tree.size_in_bytes(keys)) == (5, jax.random.key_data(keys).nbytes)
+    assert (tree.count(()), tree.size_in_bytes(())) == (0, 0)
+
+
+@pytest.mark.parametrize("compile", [jax.jit, lambda function: function])
+def test_global_norm(compile):
+    rng = np.random.default_rng(0)
+    leaves = {"a": rng.normal(size=(50, 30)), "b": [rng.normal(size=7), rng.normal(size=())]}
+    leaves = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), leaves)
+    expected = np.sqrt(sum(np.sum(np.float64(x) ** 2) for x in jax.tree.leaves(leaves)))
+    np.testing.assert_allclose(compile(tree.global_norm)(leaves), expected, rtol=1e-6)
+    np.testing.assert_allclose(tree.global_norm(leaves), optax.tree.norm(leaves), rtol=1e-6)
+
+
+def test_global_norm_accumulates_in_float32_or_wider(x64):
+    ones = jnp.ones(10_000, jnp.bfloat16)  # in bfloat16 the sum of squares would stop at 256
+    norm = tree.global_norm({"a": ones, "b": jnp.ones(1, jnp.float32)})
+    assert norm.dtype == jnp.float32
+    np.testing.assert_allclose(norm, np.sqrt(10_001), rtol=1e-6)
+    wide = tree.global_norm({"a": ones, "b": jnp.full(1, 1e-6, jnp.float64)})
+    assert wide.dtype == jnp.float64
+    np.testing.assert_allclose(wide, np.sqrt(10_000 + 1e-12), rtol=1e-15)
+
+
+def test_global_norm_at_the_edges():
+    assert tree.global_norm(()) == 0
+    gradient = jax.grad(tree.global_norm)({"a": jnp.zeros(3), "b": jnp.zeros(())})
+    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient))
+    np.testing.assert_allclose(jax.grad(tree.global_norm)(jnp.array([3.0, 4.0])), [0.6, 0.8])
+    assert np.isnan(tree.global_norm([jnp.zeros(2), jnp.array([jnp.nan])]))
+    assert np.isinf(tree.global_norm([jnp.array([jnp.inf])]))
+
+
+def test_first_nonfinite_is_the_first_in_tree_order():
+    good = {"a": jnp.ones(2), "b": np.arange(3), "k": jax.random.key(0), "z": np.float64(1e300)}
+    assert tree.first_nonfinite(good) is None
+    assert tree.first_nonfinite(()) is None
+    bad = {
+        **good,
+        "z": jnp.array([1, jnp.nan]),
+        "c": {"d": [jnp.ones(2), jnp.array(-jnp.inf, jnp.bfloat16)]},
+    }
+    assert tree.first_nonfinite(bad) == "c/d/1"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "fits"),
+    [
+        ("kernel", "kernel", True),
+        ("kernel", "conv/kernel", False),
+        ("*/kernel", "conv/kernel", True),
+        ("*/kernel", "kernel", False),
+        ("*/kernel", "a/b/kernel", False),
+        ("**/kernel", "kernel", True),
+        ("**/kernel", "a/b/kernel", True),
+        ("**/kernel", "a/kernel/b", False),
+        ("encoder/**", "encoder/conv1/bias", True),
+        ("encoder/**", "encoder2/conv1/bias", False),
+        ("encoder/**/bias", "encoder/bias", True),
+        ("a/**/c/**/e", "a/b/c/c/d/e", True),
+        ("a/**/c/**/e", "a/b/d/e", False),
+        ("conv*/bias", "conv12/bias", True),
+        ("conv*/bias", "conv1/2/bias", False),
+        ("*", "a/b", False),
+        ("**", "a/b", True),
+        ("**", "", True),
+        ("a.b", "aXb", False),
+        ("KERNEL", "kernel", False),
+    ],
+)
+def test_match(pattern, path, fits):
+    assert tree.match(pattern, path) is fits
+
+
+def test_mask_keeps_the_structure():
+    params = {
+        "conv1": {"kernel": 1, "bias": 2},
+        "head": Pair({"kernel": 3}, (None, 4)),
+        "empty": {},
+    }
+    assert tree.mask(params, "**/kernel") == {
+        "conv1": {"kernel": True, "bias": False},
+        "head": Pair({"kernel": True}, (None, False)),
+        "empty": {},
+    }
+    both = tree.mask(params, "conv1/**", "head/second/1")
+    assert jax.tree.leaves(both) == [True, True, False, True]
+    assert jax.tree.leaves(tree.mask(params)) == [False] * 4
+
+
+def test_a_pattern_that_fits_nothing_is_refused_with_the_nearest_leaves():
+    params = {f"conv{i}": {"kernel": 0, "bias": 0} for i in range(1, 5)}
+    with pytest.raises(
+        ValueError, match=r'"conv1/kernl" fits no leaf.*first: conv1/kernel, .*3 more'
+    ):
+        tree.mask(params, "**/bias", "conv1/kernl")
+    with pytest.raises(ValueError, match="fits no leaf"):
+        tree.mask((), "**")

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore import device, nn, optim, train
+
+
+def scalar(name, start):
+    return nn.layer.make(name, lambda key: ({"w": jnp.asarray(start)}, ()), None)
+
+
+@pytest.fixture(params=["loop", "calls"], autouse=True)
+def plan(request, monkeypatch):
+    monkeypatch.setattr(device, "many_steps_in_one_call", lambda *_: request.param == "loop")
+
+
+def game(rate=0.1):
+    """max over b, min over a of a·b: each step is known in closed form."""
+
+    def of(own, other, sign):
+        def objective(params, state, batch, *, key=None, train=False):
+            loss = sign * params["w"] * batch["states"][other].params["w"]
+            return loss, (state, {"value": train_metric(loss)})
+
+        return train.make_step(objective, optim.sgd(rate))
+
+    def train_metric(loss):
+        from dlcore.train.metrics import mean
+
+        return mean(loss[None])
+
+    steps = {"a": of("a", "b", 1.0), "b": of("b", "a", -1.0)}
+    states = {
+        "a": train.train_state(scalar("a", 1.0), optim.sgd(rate)),
+        "b": train.train_state(scalar("b", 2.0), optim.sgd(rate)),
+    }
+    return steps, states
+
+
+@pytest.mark.parametrize("ratios", [{}, {"a": 3}, {"b": 2}])
+def test_it_is_the_python_loop_over_turns(ratios):
+    steps, states = game()
+    data = {"x": np.zeros((28, 1), np.float32)}
+    for record in train.fit(
+        train.alternate(steps, ratios), states, data, epochs=2, batch_size=2, every=3
+    ):
+        end = record.state
+    a, b, turns = 1.0, 2.0, []
+    order = ["a"] * ratios.get("a", 1) + ["b"] * ratios.get("b", 1)
+    for index in range(28):
+        turns.append(order[index % len(order)])
+        a, b = (a - 0.1 * b, b) if turns[-1] == "a" else (a, b + 0.1 * a)
+    assert float(end["a"].params["w"]) == pytest.approx(a, rel=1e-4)
+    assert float(end["b"].params["w"]) == pytest.approx(b, rel=1e-4)
+    assert (int(end["a"].step), int(end["b"].step)) == (turns.count("a"), turns.count("b"))
+    assert set(record.metrics) == {"a_value", "b_value"}
+
+
+def test_metrics_average_over_the_batches_that_each_had():
+    steps, states = game(rate=0.0)
+    data = {"x": np.zeros((30, 1), np.float32)}
+    (record,) = train.fit(train.alternate(steps, {"a": 2}), states, data, epochs=1, batch_size=2)
+    assert record.metrics == pytest.approx({"a_value": 2.0, "b_value": -2.0})
+
+
+def test_a_bad_loss_of_one_is_named():
+    steps, states = game(rate=0.0)
+    data = {"x": np.zeros((6, 1), np.float32)}
+    spoiled = states["b"]._replace(params={"w": jnp.asarray(jnp.nan)})
+    with pytest.raises(train.NonFiniteLossError, match="step 0"):
+        list(
+            train.fit(
+                train.alternate(steps), {**states, "b": spoiled}, data, epochs=1, batch_size=2
+            )
+        )
+
+
+@pytest.mark.parametrize("ratios", [{"c": 1}, {"a": 0}])
+def test_bad_ratios_are_refused(ratios):
+    steps, _ = game()
+    with pytest.raises(ValueError, match="ratio"):
+        train.alternate(steps, ratios)
+
+
+def test_no_gradient_flows_into_the_others():
+    steps, states = game()
+    batch = {"x": jnp.zeros((1, 1))}
+    new, _ = jax.jit(train.alternate(steps))(states, batch)
+    assert float(new["b"].params["w"]) == 2.0
+    assert float(new["a"].params["w"]) == pytest.approx(0.8)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from dlcore import functional as F
+from dlcore import nn, train
+from dlcore.train import metrics
+
+
+def setup(classes=3, n=101):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(n, 4)).astype(np.float32)
+    y = generator.integers(0, classes, n).astype(np.int32)
+    layer = nn.linear(4, classes)
+    params, state = layer.init(jax.random.key(0))
+    logits = np.asarray(layer.apply(params, state, jnp.asarray(x))[0], np.float64)
+    return layer, params, state, {"x": x, "y": y}, logits
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50, 101, 1000])
+def test_evaluation_is_exact_for_every_batch_size(batch_size):
+    layer, params, state, data, logits = setup()
+    objective = train.classification(
+        layer,
+        metrics={
+            "confusion": metrics.confusion_of(3),
+            "f1": metrics.confusion_of(3, metrics.F1),
+        },
+    )
+    found = train.evaluate(objective, params, state, data, batch_size=batch_size)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    guess = logits.argmax(-1)
+    assert found["loss"] == pytest.approx(sk.log_loss(data["y"], np.exp(log_p)), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(data["y"], guess))
+    assert found["f1"] == pytest.approx(sk.f1_score(data["y"], guess, average="macro"), rel=1e-5)
+    np.testing.assert_array_equal(found["confusion"], sk.confusion_matrix(data["y"], guess))
+
+
+def test_weights_count_examples():
+    layer, params, state, data, _ = setup()
+    objective = train.classification(layer)
+    weight = np.r_[np.ones(60), np.zeros(41)].astype(np.float32)
+    weighted = train.evaluate(objective, params, state, {**data, "weight": weight}, batch_size=40)
+    part = {name: leaf[:60] for name, leaf in data.items()}
+    alone = train.evaluate(objective, params, state, part)
+    assert weighted["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    assert weighted["accuracy"] == pytest.approx(alone["accuracy"])
+
+
+def test_the_weighted_loss_is_what_is_minimised():
+    """Doubling an example's weight is having it twice."""
+    layer, params, state, data, _ = setup(n=8)
+    objective = train.classification(layer)
+    twice = {name: np.concatenate([leaf, leaf[:1]]) for name, leaf in data.items()}
+    weight = np.r_[2.0, np.ones(7)].astype(np.float32)
+    gradient = jax.grad(lambda p, batch: objective(p, state, batch)[0])
+    for a, b in zip(
+        jax.tree.leaves(gradient(params, {**data, "weight": weight})),
+        jax.tree.leaves(gradient(params, twice)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_binary_classification_is_logistic_regression():
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=(60, 2)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int32)
+    layer = nn.linear(2, 1)
+    params, state = layer.init(jax.random.key(0))
+    found = train.evaluate(train.binary_classification(layer), params, state, {"x": x, "y": y})
+    p = 1 / (1 + np.exp(-np.asarray(layer.apply(params, state, jnp.asarray(x))[0], np.float64)[:, 0]))
+    assert found["loss"] == pytest.approx(sk.log_loss(y, p), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(y, p > 0.5))
+
+
+def test_regression_measures_squared_and_absolute_error():
+    generator = np.random.default_rng(1)
+    x, y = (generator.normal(size=(60, 2)).astype(np.float32) for _ in range(2))
+    layer = nn.linear(2, 2)
+    params, state = layer.init(jax.random.key(0))
+    prediction = np.asarray(layer.apply(params, state, jnp.asarray(x))[0])
+    found = train.evaluate(train.regression(layer), params, state, {"x": x, "y": y})
+    assert found["loss"] == pytest.approx(sk.mean_squared_error(y, prediction), rel=1e-5)
+    assert found["absolute_error"] == pytest.approx(
+        sk.mean_absolute_error(y, prediction), rel=1e-5
+    )
+
+
+def test_targets_that_would_broadcast_are_refused():
+    layer, params, state = nn.linear(2, 1), *nn.linear(2, 1).init(jax.random.key(0))
+    batch = {"x": jnp.ones((5, 2)), "y": jnp.ones(5)}
+    with pytest.raises(ValueError, match=r"\(5, 1\).*\(5,\)"):
+        train.regression(layer)(params, state, batch)
+
+
+def test_perplexity_is_formed_at_the_end():
+    values = np.random.default_rng(0).uniform(size=12).astype(np.float32)
+    whole = metrics.mean(jnp.asarray(values))
+    parts = metrics.merge(
+        {"p": metrics.mean(jnp.asarray(values[:5]))}, {"p": metrics.mean(jnp.asarray(values[5:]))}
+    )
+    merged = metrics.Perplexity(*parts["p"]).value()
+    assert float(merged) == pytest.approx(float(jnp.exp(whole.value())), rel=1e-6)
+    assert float(merged) == pytest.approx(np.exp(values.mean()), rel=1e-6)
+
+
+def test_evaluation_changes_nothing_and_is_the_same_twice(problem, blobs, network):
+    step, state = problem()
+    before = jax.tree.map(np.array, state)
+    first = train.evaluate(step.objective, state.params, state.state, blobs())
+    second = train.evaluate(step.objective, state.params, state.state, blobs())
+    assert first == second
+    for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_no_examples_are_refused():
+    layer, params, state, data, _ = setup()
+    empty = {name: leaf[:0] for name, leaf in data.items()}
+    with pytest.raises(ValueError, match="no examples"):
+        train.evaluate(train.classification(layer), params, state, empty)
+
+
+@pytest.mark.parametrize("loss", [F.huber, F.absolute_error])
+def test_regression_takes_other_losses(loss):
+    layer = nn.linear(2, 1)
+    params, state = layer.init(jax.random.key(0))
+    batch = {"x": jnp.ones((5, 2)), "y": jnp.zeros((5, 1))}
+    prediction = layer.apply(params, state, batch["x"])[0]
+    value, _ = train.regression(layer, loss=loss)(params, state, batch)
+    assert float(value) == pytest.approx(float(loss(prediction, batch["y"])), rel=1e-6)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dlcore import nn, train
+
+
+def dtypes(tree):
+    return {str(leaf.dtype) for leaf in jax.tree.leaves(tree)}
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_everything_else(network, blobs):
+    layer = train.with_precision(network(), "bfloat16")
+    params, state = layer.init(jax.random.key(0))
+    x = jnp.asarray(blobs()["x"])
+
+    def forward(params):
+        return layer.apply(params, state, x, key=jax.random.key(1), train=True)
+
+    jaxpr = str(jax.make_jaxpr(forward)(params))
+    products = [line for line in jaxpr.splitlines() if "dot_general" in line]
+    assert products
+    assert all("bf16" in line.split("=")[0] for line in products)
+    y, new_state = forward(params)
+    assert dtypes((params, new_state, y)) == {"float32"}
+    assert dtypes(jax.grad(lambda p: jnp.sum(forward(p)[0]))(params)) == {"float32"}
+
+
+def test_it_trains_nearly_as_in_float32(problem, network, blobs):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        step, state = problem(layer=train.with_precision(network(), precision))
+        *_, record = train.fit(step, state, blobs(), epochs=15, batch_size=16)
+        losses[precision] = record.metrics["loss"]
+        assert dtypes(record.totals) == {"float32"}
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.05)
+
+
+def test_paths_and_description_are_the_layers_own():
+    layer = nn.serial(nn.linear(2, 3))
+    assert train.with_precision(layer, "bfloat16").info is layer.info
+    assert train.with_precision(layer, "float32") is layer
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="float32, bfloat16"):
+        train.with_precision(nn.linear(1, 1), "float8")
