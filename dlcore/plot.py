@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart under every common form of colour blindness. A marker says the
-# same again, for print and for more classes than colours.
+# From Okabe and Ito (2008), told apart under every common form of colour blindness. A marker says
+# the same again, for print and for more classes than colours.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#555555")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 _TRAINING, _VALIDATION = _COLORS[:2]
@@ -42,7 +42,7 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
 
     if not history:
         raise ValueError("curves needs at least one epoch, got an empty history")
-    measured = {name for row in history for name in row}
+    measured = {name for row in history for name, value in row.items() if value is not None}
     panels = [name for name in ("loss", "accuracy") if measured & {name, f"validation_{name}"}]
     if not panels:
         raise ValueError(f'curves draws "loss" and "accuracy", the history has {sorted(measured)}')
@@ -80,7 +80,7 @@ def confusion(matrix: Any, classes: Sequence[str]) -> Figure:
     image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     if len(classes) <= 30:
         _write_counts(axes, counts, share)
-    bar = _colorbar(figure, axes, image, "share of the true class")
+    bar = _colorbar(axes, image, "share of the true class")
     bar.set_ticks(_SHARES, labels=[_percent(share) for share in _SHARES])
     turned = 90 if max(map(len, classes)) > 3 else 0
     axes.set_xticks(range(len(classes)), classes, rotation=turned)
@@ -114,6 +114,8 @@ def mistakes(
             f"{n} images need labels [{n}] and probabilities [{n}, {len(classes)}], got "
             f"{list(true.shape)}, {list(predicted.shape)} and {list(probabilities.shape)}"
         )
+    if count < 1:
+        raise ValueError(f"count must be at least 1 image, got {count}")
     wrong = np.flatnonzero(true != predicted)
     if len(wrong) == 0:
         return _note(f"No mistakes in {n:,} examples.")
@@ -177,7 +179,7 @@ def decision_boundary(
     resolution: the grid is resolution × resolution.
     """
     x, y = np.asarray(data["x"]), np.asarray(data["y"])
-    if x.ndim != 2 or x.shape[1] != 2 or len(y) != len(x):
+    if x.ndim != 2 or x.shape[1] != 2 or y.size != len(x) or len(x) == 0:
         raise ValueError(
             f'decision_boundary draws {{"x": [N, 2], "y": [N]}}, got "x" {list(x.shape)} and '
             f'"y" {list(y.shape)}'
@@ -185,16 +187,14 @@ def decision_boundary(
     if resolution < 2:
         raise ValueError(f"resolution must be at least 2 points a side, got {resolution}")
     (left, right), (bottom, top) = map(_span, x.T)
-    grid = np.stack(
-        np.meshgrid(np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)),
-        axis=-1,
-    )
-    outputs, _ = layer.apply(params, state, jnp.asarray(grid.reshape(-1, 2), jnp.float32))
+    axis = np.linspace(0, 1, resolution)
+    plane = np.meshgrid(left + (right - left) * axis, bottom + (top - bottom) * axis)
+    grid = jnp.asarray(np.stack(plane, axis=-1).reshape(-1, 2), jnp.float32)
+    outputs, _ = layer.apply(params, state, grid)
     outputs = jnp.asarray(outputs, jnp.float32).reshape(resolution, resolution, -1)
     figure, (axes,) = _figure(5.4, 4.8, 1, 1)
-    extent = (left, right, bottom, top)
     draw = _surface if np.issubdtype(y.dtype, np.floating) else _regions
-    draw(figure, axes, extent, outputs, x, y.reshape(len(y), -1))
+    draw(axes, (left, right, bottom, top), outputs, x, y.ravel())
     axes.set(xlim=(left, right), ylim=(bottom, top))
     _label(axes, "", "x₁", "x₂")
     return figure
@@ -242,8 +242,8 @@ def _label(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["left", "bottom"]].set_color(_FAINT)
 
 
-def _colorbar(figure: Figure, axes: Axes, image: Any, label: str) -> Any:
-    bar = figure.colorbar(image, ax=axes, aspect=24, pad=0.02)
+def _colorbar(axes: Axes, image: Any, label: str) -> Any:
+    bar = axes.figure.colorbar(image, ax=axes, aspect=24, pad=0.02)
     bar.set_label(label, color=_INK)
     bar.ax.tick_params(colors=_INK, labelsize=9)
     bar.outline.set_visible(False)
@@ -277,14 +277,12 @@ def _span(values: np.ndarray) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _regions(
-    figure: Figure, axes: Axes, extent: Any, logits: jax.Array, x: np.ndarray, y: np.ndarray
-) -> None:
+def _regions(axes: Axes, extent: Any, logits: jax.Array, x: np.ndarray, y: np.ndarray) -> None:
     if logits.shape[-1] == 1:
         logits = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
-        labels = (y[:, 0] > 0).astype(int)
+        labels = (y > 0).astype(int)
     else:
-        labels = y[:, 0]
+        labels = y
     probabilities = np.asarray(jax.nn.softmax(logits))
     classes = probabilities.shape[-1]
     if labels.min() < 0 or labels.max() >= classes:
@@ -296,7 +294,7 @@ def _regions(
     for k in range(classes):
         _boundary(axes, extent, probabilities, k)
         if np.any(labels == k):
-            label = f"y = {y[labels == k][0, 0]}"
+            label = f"y = {y[labels == k][0]}"
             axes.scatter(*x[labels == k].T, **_point(k), label=label)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
@@ -327,19 +325,17 @@ def _point(k: int) -> dict[str, Any]:
     return {"c": [_rgb(k)], "marker": marker, "s": 22, "edgecolors": "white", "linewidths": 0.6}
 
 
-def _surface(
-    figure: Figure, axes: Axes, extent: Any, outputs: jax.Array, x: np.ndarray, y: np.ndarray
-) -> None:
-    if outputs.shape[-1] != 1 or y.shape[1] != 1:
+def _surface(axes: Axes, extent: Any, outputs: jax.Array, x: np.ndarray, y: np.ndarray) -> None:
+    if outputs.shape[-1] != 1:
         raise ValueError(
-            f"a surface has one output, the layer gives {outputs.shape[-1]} and y has "
-            f"{y.shape[1]}: for classes, give integer labels"
+            f"a surface needs a layer of one output, this one gives {outputs.shape[-1]}: for "
+            "classes, give integer labels"
         )
     surface = np.asarray(outputs[..., 0])
     low, high = min(surface.min(), y.min()), max(surface.max(), y.max())
     image = axes.imshow(
         surface, extent=extent, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high
     )
-    points = axes.scatter(x[:, 0], x[:, 1], c=y[:, 0], s=28, edgecolors="white", linewidths=0.6)
+    points = axes.scatter(x[:, 0], x[:, 1], c=y, s=28, edgecolors="white", linewidths=0.6)
     points.set(cmap="viridis", norm=image.norm)
-    _colorbar(figure, axes, image, "y: the surface predicted, the points given")
+    _colorbar(axes, image, "y: the surface predicted, the points given")

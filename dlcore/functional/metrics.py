@@ -128,8 +128,7 @@ def _mean(function: str, values: jax.Array, weight: ArrayLike | None) -> jax.Arr
     if weight is None:
         return jnp.mean(values)
     same_shape(function, labels=values, weight=weight)
-    weight = jnp.asarray(weight, jnp.float32)
-    return jnp.sum(_weighted(values, weight)) / jnp.sum(weight)
+    return jnp.sum(_weighted(values, weight)) / jnp.sum(jnp.asarray(weight, jnp.float32))
 
 
 def _weighted(values: jax.Array, weight: ArrayLike) -> jax.Array:

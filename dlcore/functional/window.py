@@ -55,9 +55,9 @@ def pads(
 
 
 def _sides(function: str, padding: Any) -> tuple[Pair, Pair]:
-    if around := _pair(padding):
-        padding = [(size, size) for size in around]
-    match [_pair(side) for side in padding] if _is_sequence(padding) else ():
+    around = _pair(padding)
+    sides = [(size, size) for size in around] if around else padding
+    match [_pair(side) for side in sides] if _is_sequence(sides) else ():
         case [(top, bottom), (left, right)] if min(top, bottom, left, right) >= 0:
             return (top, bottom), (left, right)
     raise ValueError(

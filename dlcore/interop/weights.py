@@ -189,14 +189,13 @@ def _header(file: BinaryIO, size: int) -> dict[str, str]:
         header = json.loads(file.read(length).decode(), object_pairs_hook=_no_duplicates)
         metadata = header.pop("__metadata__", {})
         spans = sorted(_span(name, entry) for name, entry in header.items())
-        strings = all(isinstance(value, str) for value in metadata.values())
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("the metadata must be strings")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise _damaged(f"no valid header ({error!s:.200})") from error
     edges = [0, *itertools.chain.from_iterable(spans), size - 8 - length]
     if edges[::2] != edges[1::2]:
         raise _damaged("the arrays overlap, leave gaps or do not end with the file")
-    if not strings:
-        raise _damaged("the metadata must be strings")
     return metadata
 
 

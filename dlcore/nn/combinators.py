@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -134,8 +135,13 @@ def repeat(layer: Any, n: int, *, scan: bool = False, remat: bool = False) -> La
         one = jax.checkpoint(one) if remat else one
         tags = jnp.asarray([keys.tag(name) for name, _ in children], dtype=jnp.uint32)
         x, states = jax.lax.scan(one, x, (stack(params), stack(state), tags))
-        per_block = enumerate(name for name, _ in children)
-        return x, gather({name: jax.tree.map(lambda leaf: leaf[i], states) for i, name in per_block})
+        if not train:
+            return x, state
+        per_block = {
+            name: jax.tree.map(operator.itemgetter(i), states)
+            for i, (name, _) in enumerate(children)
+        }
+        return x, gather(per_block)
 
     def stack(tree: Any) -> Any:
         """The blocks' parts of `tree` as one, with the block as leading axis."""

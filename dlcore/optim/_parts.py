@@ -56,11 +56,6 @@ def unbiased(averages: Any, decay: Scalar, count: jax.Array) -> Any:
     return jax.tree.map(lambda a: a / like(weight, a), averages)
 
 
-def divide(x: jax.Array, y: jax.Array) -> jax.Array:
-    """x / y, and 0 where y is 0: an input that was never active moves no weight. NaN stays NaN."""
-    return jnp.where(y == 0, 0, like(x, y) / y)
-
-
 def trace(decay: Scalar, nesterov: bool = False) -> optax.GradientTransformationExtraArgs:
     """The velocity v ← g + γv; with `nesterov` the update looks ahead, g + γv."""
 

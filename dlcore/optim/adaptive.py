@@ -13,7 +13,6 @@ from dlcore.optim._checks import Scalar, check_numbers
 from dlcore.optim._parts import (
     Moments,
     average,
-    divide,
     like,
     scale_by_learning_rate,
     trace,
@@ -149,9 +148,10 @@ def _scale_by_rms(
         nu = jax.tree.map(lambda p: jnp.full_like(p, initial_scale), params)
         return Moments(zero_count(), zeros_like(params) if centered else (), nu)
 
-    def root(square: jax.Array) -> jax.Array:
+    def inverse_root(square: jax.Array) -> jax.Array:
         e = like(eps, square)
-        return jnp.sqrt(square + e) if eps_in_sqrt else jnp.sqrt(square) + e
+        scale = jax.lax.rsqrt(square + e) if eps_in_sqrt else 1 / (jnp.sqrt(square) + e)
+        return jnp.where(jnp.isinf(scale), 0, scale)  # the 1/0 of a dead input; NaN stays NaN
 
     def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         count = optax.safe_increment(state.count)
@@ -160,7 +160,7 @@ def _scale_by_rms(
         square, mean = unbiased((nu, mu), decay, count) if bias_correction else (nu, mu)
         if centered:
             square = jax.tree.map(lambda n, m: jnp.maximum(n - m * m, 0), square, mean)
-        updates = jax.tree.map(lambda g, s: divide(g, root(s)), grads, square)
+        updates = jax.tree.map(lambda g, s: like(g, s) * inverse_root(s), grads, square)
         return updates, Moments(count, mu, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -176,7 +176,8 @@ def _scale_by_adam(
         return Moments(zero_count(), zeros_like(params), zeros_like(params))
 
     def step(mean: jax.Array, square: jax.Array) -> jax.Array:
-        return divide(mean, jnp.sqrt(square + like(eps_root, square)) + like(eps, square))
+        root = jnp.sqrt(square + like(eps_root, square)) + like(eps, square)
+        return jnp.where(root == 0, 0, mean / root)  # the 0/0 of a dead input; NaN stays NaN
 
     def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         count = optax.safe_increment(state.count)

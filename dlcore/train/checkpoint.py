@@ -101,8 +101,8 @@ class Writer:
             folder = _commit(self._root, step, contents)
         except OSError as error:
             raise CheckpointError(
-                f"{self._root}: step {step} cannot be saved ({error.strerror}); earlier checkpoints "
-                "are untouched; make room or choose another folder"
+                f"{self._root}: step {step} cannot be saved ({error.strerror}); make room or use "
+                "another folder; earlier checkpoints are untouched"
             ) from error
         _prune(self._root, self._keep, newest=_number(folder))
         return folder

@@ -61,6 +61,7 @@ def fit(
 
         for record in fit(step, state, data.train, epochs=10, validation=data.validation):
             print(record)
+        trained = record.state
     """
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs}")
@@ -104,7 +105,7 @@ class Record:
 
     @property
     def state(self) -> Any:
-        """A copy of the TrainState, to be asked for before the next record."""
+        """A copy of the TrainState, to be asked for before the next record; the last one stays."""
         if self._run is None:
             raise RuntimeError(
                 "the state of an earlier record is gone, the steps after it use its memory: read "
@@ -174,7 +175,8 @@ def _records(
             validation=scores,
         )
         yield record
-        record.detach()
+        if stop < end:  # the last record keeps its state
+            record.detach()
         if stop >= epoch_end:
             run.totals = run.nothing
         at = stop

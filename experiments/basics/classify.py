@@ -49,6 +49,12 @@ EPOCHS = {
     ("mnist", "linear"): 15,
 }
 WARMUP = 0.05  # of all steps
+# How the digits of a data set were cut out and centred, see `predict.frame`.
+# MNIST: LeCun et al. 1998, section III.A. digits: 32×32 filled in height, then counted in 4×4.
+FRAMINGS = {
+    "digits": {"canvas": 8, "box": [8, 6], "stroke": 0.2, "by_mass": False},
+    "mnist": {"canvas": 28, "box": [20, 20], "stroke": 0.12, "by_mass": True},
+}
 EXPECTED = {
     ("digits", "lenet5"): (0.98, "dlcore"),
     ("mnist", "lenet5"): (0.990, "LeCun et al. 1998: 0.9905"),
@@ -185,7 +191,7 @@ def run(config: Config) -> Result:
     )
     params, state = trained.best.params, trained.best.state
     if config.out is not None:
-        weights.save(config.out / "weights.safetensors", (params, state), description)
+        weights.save(config.out / "weights.safetensors", {"params": params, "state": state}, description)
     logits = outputs(layer, params, state, dataset.test["x"])
     return _result(config, dataset, trained, tree.count(params), logits)
 
@@ -233,7 +239,7 @@ def describe(config: Config, dataset: data.Dataset) -> dict[str, Any]:
         "mean": mean.tolist(),
         "std": std.tolist(),
         "classes": list(dataset.classes),
-        "data": config.data,
+        "framing": FRAMINGS.get(config.data),
     }
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,14 +16,9 @@ def arrays(seed, *shapes):
     return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
 
 
-GRID = list(
-    itertools.product(
-        [1, 2, (1, 2)],
-        ["VALID", "SAME", 1, (2, 0), ((1, 0), (2, 3))],
-        [1, 2],
-        [1, 2],
-    )
-)
+STRIDES = [1, 2, (1, 2)]
+PADDINGS = ["VALID", "SAME", 1, (2, 0), ((1, 0), (2, 3))]
+DILATION_AND_GROUPS = [(1, 1), (2, 1), ((1, 2), 2)]
 
 
 def flax_padding(padding):
@@ -38,7 +31,9 @@ def flax_padding(padding):
             return padding
 
 
-@pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), GRID)
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize(("dilation", "groups"), DILATION_AND_GROUPS)
 def test_equals_flax(stride, padding, dilation, groups, standard_promotion):
     x, kernel = arrays(0, (2, 7, 8, 4), (3, 2, 4 // groups, 6))
     reference = linen.Conv(
@@ -82,7 +77,7 @@ def test_equals_torch(stride, padding, dilation, groups):
     dilation=st.integers(1, 2),
     pad=st.integers(0, 2),
 )
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 def test_is_the_equation(size, window, stride, dilation, pad):
     """As loops over the output in float64, for any shape whose window fits; refused otherwise."""
     x, kernel = arrays(2, (2, *size, 3), (*window, 3, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ plain_max = functools.partial(plain, start=-jnp.inf, combine=lax.max)
 
 
 def plain_mean(x, window, stride, padding):
-    return plain(x, window, stride, padding, 0.0, lax.add) / np.prod(window)
+    return plain(x, window, stride, padding, 0.0, lax.add) / math.prod(window)
 
 
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -38,19 +39,27 @@ SIZES = st.tuples(st.integers(1, 3), st.integers(1, 3))
     padding=st.sampled_from(["VALID", "SAME"]),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 def test_values_and_gradients_are_the_plain_forms(size, window, stride, padding, seed):
     """On small integers, so that windows are full of equal values: the first one has the gradient."""
     rng = np.random.default_rng(seed)
     x = jnp.asarray(rng.integers(0, 3, (2, *size, 2)), jnp.float32)
-    for ours, theirs in [(F.max_pool, plain_max), (F.avg_pool, plain_mean)]:
-        y, back = jax.vjp(lambda x, f=ours: f(x, window, stride, padding), x)
-        expected, expected_back = jax.vjp(lambda x, f=theirs: f(x, window, stride, padding), x)
-        np.testing.assert_allclose(y, expected, rtol=1e-6)
-        cotangent = jnp.asarray(rng.integers(-4, 5, y.shape), jnp.float32)
-        np.testing.assert_allclose(
-            back(cotangent)[0], expected_back(cotangent)[0], rtol=1e-6, atol=1e-6
-        )
+    factor = jnp.asarray(rng.integers(-4, 5, x.shape), jnp.float32)
+
+    def value_and_gradient(pool):
+        def loss(x):
+            y = pool(x, window, stride, padding)
+            return jnp.sum(y * factor[:, : y.shape[1], : y.shape[2]]), y
+
+        return jax.grad(loss, has_aux=True)
+
+    ours, expected = jax.jit(
+        lambda x: [
+            [value_and_gradient(pool)(x) for pool in pools]
+            for pools in [(F.max_pool, F.avg_pool), (plain_max, plain_mean)]
+        ]
+    )(x)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), ours, expected)
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME", 1, (1, 0), ((0, 1), (1, 0))])
@@ -121,9 +130,9 @@ def test_padding_never_wins():
 
 
 def test_second_derivatives_and_forward_mode(x64):
-    x = jnp.asarray(np.random.default_rng(2).normal(size=(1, 5, 5, 2)))
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(1, 3, 3, 1)))
     for pool in (F.max_pool, F.avg_pool):
-        check_grads(lambda x, pool=pool: pool(x, 3, 2, "SAME") ** 2, (x,), order=2)
+        check_grads(jax.jit(lambda x, pool=pool: pool(x, 2, 1, "SAME") ** 2), (x,), order=2)
 
 
 def test_global_pooling():
@@ -135,10 +144,10 @@ def test_global_pooling():
 
 @pytest.mark.parametrize("pool", [F.max_pool, F.avg_pool])
 def test_bfloat16_stays_and_averages_in_float32(pool):
-    x = jnp.asarray(np.random.default_rng(4).normal(size=(2, 8, 8, 3)), jnp.bfloat16)
-    y = pool(x, 8)
+    x = jnp.asarray(np.random.default_rng(4).normal(size=(2, 4, 4, 3)), jnp.bfloat16)
+    y = pool(x, 4)
     assert y.dtype == jnp.bfloat16
-    exact = pool(x.astype(jnp.float32), 8).astype(jnp.bfloat16)
+    exact = pool(x.astype(jnp.float32), 4).astype(jnp.bfloat16)
     np.testing.assert_array_equal(y.astype(jnp.float32), exact.astype(jnp.float32))
 
 

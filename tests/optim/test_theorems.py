@@ -90,6 +90,19 @@ def test_momentum_is_the_lectures_velocity_while_the_rate_is_constant():
     np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-7)
 
 
+def test_the_decay_of_momentum_can_be_annealed():
+    """Lecture E: γ begins at 0.5 and is annealed."""
+    grads, decays = grads_of(10, 3), np.linspace(0.5, 0.99, 10)
+    optimizer = optax.inject_hyperparams(optim.momentum)(
+        0.1, decay=lambda count: jnp.asarray(decays, jnp.float32)[count]
+    )
+    velocity, expected = np.zeros(3), []
+    for grad, decay in zip(np.asarray(grads), decays, strict=True):
+        velocity = grad + decay * velocity
+        expected.append(-0.1 * velocity)
+    np.testing.assert_allclose(updates_of(optimizer, grads), expected, rtol=2e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("eps_in_sqrt", [False, True])
 def test_rmsprop_without_eps_never_moves_a_dead_input(centered, eps_in_sqrt):

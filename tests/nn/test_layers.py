@@ -1,0 +1,191 @@
+"""One table of layers, each crossed with the properties that every Layer has."""
+
+from __future__ import annotations
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from dlcore import functional as F
+from dlcore import nn, tree
+
+IMAGE, VECTOR = (3, 6, 5, 4), (3, 4)
+
+
+def block():
+    return nn.serial(nn.linear(4, 4), nn.batch_norm(4), F.tanh, nn.dropout(0.3))
+
+
+def forward(parts, x, *, key, train):
+    return parts.decoder(F.tanh(parts.encoder(x))) + x @ parts.encoder.params["kernel"]
+
+
+LAYERS = {
+    "linear": (lambda: nn.linear(4, 3), VECTOR),
+    "linear without bias": (lambda: nn.linear(4, 3, bias=False), IMAGE),
+    "conv": (lambda: nn.conv(4, 2, 3), IMAGE),
+    "conv strided": (lambda: nn.conv(4, 6, (3, 2), stride=2, padding=((1, 0), (2, 1))), IMAGE),
+    "conv in groups": (
+        lambda: nn.conv(4, 6, 2, padding="SAME", dilation=2, groups=2, bias=False),
+        IMAGE,
+    ),
+    "max_pool": (lambda: nn.max_pool(2), IMAGE),
+    "max_pool overlapping": (lambda: nn.max_pool(3, stride=2, padding=1), IMAGE),
+    "avg_pool": (lambda: nn.avg_pool((2, 3), padding="SAME", count_include_pad=False), IMAGE),
+    "global_avg_pool": (lambda: nn.as_layer(nn.global_avg_pool), IMAGE),
+    "global_max_pool": (lambda: nn.as_layer(nn.global_max_pool), IMAGE),
+    "flatten": (lambda: nn.as_layer(nn.flatten), IMAGE),
+    "dropout": (lambda: nn.dropout(0.4), IMAGE),
+    "batch_norm": (lambda: nn.batch_norm(4), IMAGE),
+    "batch_norm plain": (lambda: nn.batch_norm(4, momentum=0.5, scale=False, offset=False), VECTOR),
+    "prelu": (nn.prelu, IMAGE),
+    "prelu by channel": (lambda: nn.prelu(4, initial=-0.5), VECTOR),
+    "rbf": (lambda: nn.rbf(4, 3), VECTOR),
+    "rbf gaussian": (lambda: nn.rbf(4, 3, form="gaussian", beta=0.2), VECTOR),
+    "standardize": (lambda: nn.standardize((0.1, 0.2, 0.3, 0.4), 0.5), IMAGE),
+    "a function": (lambda: nn.as_layer(F.tanh), VECTOR),
+    "serial": (block, VECTOR),
+    "serial of nothing": (nn.serial, VECTOR),
+    "residual": (lambda: nn.residual(block(), nn.linear(4, 4)), VECTOR),
+    "branch": (lambda: nn.branch(jnp.multiply, nn.linear(4, 2), nn.linear(4, 2)), VECTOR),
+    "concat": (lambda: nn.concat(nn.linear(4, 2), nn.dropout(0.5), F.tanh), VECTOR),
+    "repeat": (lambda: nn.repeat(block(), 2), VECTOR),
+    "repeat by scan": (lambda: nn.repeat(block(), 3, scan=True), VECTOR),
+    "repeat recomputed": (lambda: nn.repeat(block(), 2, remat=True), VECTOR),
+    "wire": (lambda: nn.wire(forward, encoder=nn.linear(4, 3), decoder=nn.linear(3, 3)), VECTOR),
+}
+
+
+@functools.cache
+def made(name):
+    make, shape = LAYERS[name]
+    layer = make()
+    params, state = jax.jit(layer.init)(jax.random.key(0))
+    return layer, params, state, np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture(params=LAYERS)
+def case(request):
+    return made(request.param)
+
+
+def train_apply(layer):
+    """One application in training as a pure function of (params, state, x)."""
+    return lambda params, state, x: layer.apply(params, state, x, key=jax.random.key(1), train=True)
+
+
+def cast(tree, dtype):
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+
+
+def scaled(tree, factor):
+    return jax.tree.map(lambda leaf: leaf * factor, tree)
+
+
+def stacked(*trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def test_jit_and_vmap_change_nothing(case):
+    """Over members that differ in parameters, states, inputs and keys."""
+    layer, *arguments = case
+    members = [(*scaled(arguments, i), jnp.uint32(i)) for i in (1, 2)]
+
+    def apply(params, state, x, seed):
+        return layer.apply(params, state, x, key=jax.random.key(seed), train=True)
+
+    alone = apply(*members[0])
+    compiled = [jax.jit(apply)(*member) for member in members]
+    together = jax.jit(jax.vmap(apply))(*stacked(*members))
+    chex.assert_trees_all_close(alone, compiled[0], rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(stacked(*compiled), together, rtol=1e-4, atol=1e-5)
+
+
+def test_training_keeps_the_state_s_structure_and_is_traced_once(case):
+    layer, params, state, x = case
+    chex.clear_trace_counter()
+    step = jax.jit(chex.assert_max_traces(train_apply(layer), n=1))
+    for _ in range(3):
+        _, new_state = step(params, state, x)
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, new_state)
+        params, state = scaled(params, 0.9), new_state
+
+
+def test_evaluation_changes_nothing_and_needs_no_key(case):
+    layer, params, state, x = case
+    y, same = layer.apply(params, state, x)
+    assert jax.tree.structure(same) == jax.tree.structure(state)
+    assert all(map(lambda a, b: a is b, jax.tree.leaves(same), jax.tree.leaves(state)))
+    keyed, _ = layer.apply(params, state, x, key=jax.random.key(2))
+    np.testing.assert_array_equal(y, keyed)
+
+
+def test_gradients_are_finite_differences(case, x64):
+    """In both modes, in training: the mask stays while the numbers move."""
+    layer, params, state, x = case
+    params, x = cast((params, x), jnp.float64)
+    output = jax.jit(lambda params, x: train_apply(layer)(params, state, x)[0])
+    check_grads(output, (params, x), order=1, rtol=1e-5, atol=1e-6)
+
+
+def test_init_is_a_function_of_the_key_also_under_vmap(case):
+    layer, params, state, _ = case
+    if not jax.tree.leaves((params, state)):
+        assert layer.init(jax.random.key(7)) == ((), ())
+        return
+    members = jax.jit(jax.vmap(layer.init))(stacked(jax.random.key(0), jax.random.key(7)))
+    first = jax.tree.map(lambda leaf: leaf[0], members)
+    chex.assert_trees_all_close(first, (params, state), rtol=1e-6)
+    for path, leaf in tree.leaves_with_paths(members[0]):
+        random = path.endswith(("kernel", "centers"))
+        assert np.array_equal(leaf[0], leaf[1]) != random, path
+
+
+def test_bfloat16_stays(case):
+    layer, params, state, x = case
+
+    @jax.jit
+    def apply(params, state, x):
+        return layer.apply(params, state, x), train_apply(layer)(params, state, x)
+
+    (wide, _), _ = apply(params, state, x)
+    (narrow, _), (trained, new_state) = apply(
+        cast(params, jnp.bfloat16), state, cast(x, jnp.bfloat16)
+    )
+    assert narrow.dtype == trained.dtype == jnp.bfloat16
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, new_state)
+    np.testing.assert_allclose(narrow.astype(jnp.float32), wide, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["dropout", "serial", "concat", "repeat by scan", "wire"])
+def test_gradient_is_the_same_when_recomputed(name):
+    layer, params, state, x = made(name)
+    apply = train_apply(layer)
+    plain, recomputed = jax.jit(
+        lambda params, x: [
+            jax.grad(lambda params, x, form=form: jnp.sum(form(params, state, x)[0] ** 2), (0, 1))(
+                params, x
+            )
+            for form in (apply, jax.checkpoint(apply))
+        ]
+    )(params, x)
+    chex.assert_trees_all_close(plain, recomputed, rtol=1e-5, atol=1e-5)
+
+
+def test_refuses_a_raw_key_and_prints(case):
+    layer, *_ = case
+    with pytest.raises(TypeError, match=r"write jax.random.key\(0\)"):
+        layer.init(np.zeros(2, np.uint32))
+    assert repr(layer).startswith(layer.info.kind)
+    assert len(repr(layer).splitlines()) == len(list(descendants(layer)))
+
+
+def descendants(layer):
+    yield layer
+    for _, child in layer.info.children:
+        yield from descendants(child)

@@ -1,0 +1,90 @@
+"""`import dlcore` is cheap and silent: no heavy package, nothing computed, no random draw."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "matplotlib", "sklearn", "scipy.stats", "flax", "rich", "PIL", "pooch", "tqdm", "tyro", "torch",
+    "pandas", "IPython",
+)  # fmt: skip
+PARTS = (
+    "data", "flops", "functional", "interop", "keys", "models", "nn", "optim", "plot", "train",
+    "tree",
+)  # fmt: skip
+
+
+def run(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_no_heavy_package():
+    loaded = run("import sys, dlcore; print(*sys.modules)").split()
+    assert "jax" in loaded
+    assert not [name for name in loaded if name in HEAVY]
+
+
+def test_nothing_is_computed():
+    """On a platform that does not exist the first computation fails; the import reaches none."""
+    program = "import jax, dlcore; {}"
+    run(program.format("pass"), JAX_PLATFORMS="nowhere")
+    with pytest.raises(AssertionError, match="nowhere"):
+        run(program.format("jax.numpy.zeros(1)"), JAX_PLATFORMS="nowhere")
+
+
+def test_nothing_is_said():
+    assert run("import dlcore") == ""
+
+
+def test_random_states_are_untouched():
+    run("""
+import random
+import jax, numpy as np, optax  # jax itself draws from Python's
+before = random.getstate(), np.random.get_state()[1].tolist()
+import dlcore
+assert before == (random.getstate(), np.random.get_state()[1].tolist())
+""")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_are_there(part):
+    import dlcore
+
+    assert getattr(dlcore, part).__name__ == f"dlcore.{part}"
+    assert part in dlcore.__all__
+
+
+def test_no_other_names():
+    import dlcore
+
+    assert set(dlcore.__all__) == set(PARTS)
+
+
+def test_version_is_that_of_the_package():
+    from importlib.metadata import PackageNotFoundError, version
+
+    import dlcore
+
+    try:
+        installed = version("dlcore")
+    except PackageNotFoundError:
+        pytest.skip("skipped, because dlcore runs from its folder here and is not installed")
+    assert dlcore.__version__ == installed
+
+
+def test_package_is_typed():
+    from importlib.resources import files
+
+    assert (files("dlcore") / "py.typed").is_file()

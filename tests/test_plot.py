@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from dlcore import plot
+
+DIGITS = tuple("0123456789")
+
+
+def history(epochs: int) -> list[dict[str, float]]:
+    return [
+        {
+            "epoch": epoch,
+            "loss": 1 / epoch,
+            "accuracy": 1 - 0.5 / epoch,
+            "validation_loss": 1.1 / epoch,
+            "validation_accuracy": 1 - 0.6 / epoch,
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def layer(function):
+    return SimpleNamespace(apply=lambda params, state, x: (function(params, x), state))
+
+
+def plane(n: int = 60) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (n, 2)).astype(np.float32)
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def line_data(figure: Figure) -> dict[tuple[str, str], list[float]]:
+    return {
+        (axes.get_title(loc="left"), str(line.get_label())): list(line.get_ydata())
+        for axes in figure.axes
+        for line in axes.lines
+    }
+
+
+class TestCurves:
+    def test_draws_what_was_measured(self):
+        rows = history(5)
+        assert line_data(plot.curves(rows)) == {
+            ("Loss", "training"): [row["loss"] for row in rows],
+            ("Loss", "validation"): [row["validation_loss"] for row in rows],
+            ("Accuracy", "training"): [row["accuracy"] for row in rows],
+            ("Accuracy", "validation"): [row["validation_accuracy"] for row in rows],
+        }
+
+    def test_regression_has_one_panel(self):
+        rows = [
+            {"epoch": row["epoch"], "loss": row["loss"], "accuracy": None} for row in history(3)
+        ]
+        assert list(line_data(plot.curves(rows))) == [("Loss", "training")]
+
+    def test_epochs_without_a_measurement_are_left_out(self):
+        rows = history(4)
+        del rows[1]["validation_loss"], rows[2]["validation_loss"]
+        lines = line_data(plot.curves(rows))
+        assert lines["Loss", "validation"] == [
+            rows[0]["validation_loss"],
+            rows[3]["validation_loss"],
+        ]
+
+    def test_one_epoch_is_seen(self):
+        figure = plot.curves(history(1))
+        figure.draw_without_rendering()
+        low, high = figure.axes[0].get_xlim()
+        assert [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high] == [1]
+
+    @pytest.mark.parametrize("rows", [[], [{"epoch": 1, "perplexity": 3.0}]])
+    def test_nothing_to_draw_is_refused(self, rows):
+        with pytest.raises(ValueError, match="curves"):
+            plot.curves(rows)
+
+
+class TestConfusion:
+    def test_rows_are_the_true_class(self):
+        figure = plot.confusion([[5, 1, 0], [0, 7, 2], [0, 0, 3]], ["a", "b", "c"])
+        cells = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+        assert cells == {(0, 0): "5", (1, 0): "1", (1, 1): "7", (2, 1): "2", (2, 2): "3"}
+        assert "15 of 18 right (83.33 %)" in texts(figure)
+        assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == (
+            "predicted class",
+            "true class",
+        )
+
+    def test_colour_is_the_share_of_the_true_class(self):
+        figure = plot.confusion([[90, 10], [1, 1]], ["frequent", "rare"])
+        np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[0.9, 0.1], [0.5, 0.5]])
+
+    def test_a_class_without_examples(self):
+        figure = plot.confusion([[0, 0], [1, 4]], ["absent", "present"])
+        assert np.isfinite(figure.axes[0].images[0].get_array()).all()
+
+    def test_many_classes_have_no_numbers(self):
+        assert not plot.confusion(np.eye(40), [f"class {i}" for i in range(40)]).axes[0].texts
+
+    @pytest.mark.parametrize("matrix", [np.eye(3), np.ones((2, 3)), np.ones(2)])
+    def test_wrong_shape(self, matrix):
+        with pytest.raises(ValueError, match=r"2 classes is \[2, 2\], got"):
+            plot.confusion(matrix, ["a", "b"])
+
+
+class TestMistakes:
+    true = np.array([0, 1, 2, 0, 1])
+    predicted = np.array([0, 2, 1, 1, 1])
+    probabilities = np.array(
+        [[0.8, 0.1, 0.1], [0.3, 0.1, 0.6], [0.0, 0.95, 0.05], [0.3, 0.7, 0.0], [0.0, 1.0, 0.0]]
+    )
+    images = np.linspace(0, 1, 5 * 16).reshape(5, 4, 4, 1)
+
+    def draw(self, **changes):
+        given = {
+            "images": self.images,
+            "true": self.true,
+            "predicted": self.predicted,
+            "probabilities": self.probabilities,
+            "classes": ["cat", "dog", "cow"],
+        }
+        return plot.mistakes(**(given | changes))
+
+    def test_the_most_confident_first(self):
+        figure = self.draw()
+        assert [axes.get_title() for axes in figure.axes if axes.get_title()] == [
+            "said dog (95 %)\nis cow (5 %)",
+            "said dog (70 %)\nis cat (30 %)",
+            "said cow (60 %)\nis dog (10 %)",
+        ]
+        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), self.images[2, ..., 0])
+        assert "3 mistakes in 5 examples" in texts(figure)
+
+    def test_count(self):
+        figure = self.draw(count=2)
+        assert len(figure.axes) == 2
+        assert "3 mistakes in 5 examples, the 2 most confident" in texts(figure)
+
+    def test_none(self):
+        assert texts(self.draw(predicted=self.true)) == ["No mistakes in 5 examples."]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"true": true[:4]},
+            {"predicted": predicted[:4]},
+            {"probabilities": probabilities[:, :2]},
+            {"classes": ["cat", "dog"]},
+            {"count": 0},
+        ],
+    )
+    def test_wrong_arguments(self, changes):
+        with pytest.raises(ValueError, match=r"5 images need labels|at least 1 image, got 0"):
+            self.draw(**changes)
+
+
+class TestImageGrid:
+    @pytest.mark.parametrize("shape", [(7, 5, 6), (7, 5, 6, 1), (7, 5, 6, 3)])
+    def test_shapes(self, shape):
+        images = np.random.default_rng(0).random(shape)
+        figure = plot.image_grid(images, DIGITS[:7])
+        shown = [axes for axes in figure.axes if axes.images]
+        assert [axes.get_title() for axes in shown] == list(DIGITS[:7])
+        for axes, image in zip(shown, images, strict=True):
+            np.testing.assert_array_equal(np.squeeze(axes.images[0].get_array()), image.squeeze())
+
+    def test_columns(self):
+        figure = plot.image_grid(np.zeros((6, 4, 4)), columns=6)
+        assert figure.axes[0].get_gridspec().get_geometry() == (1, 6)
+
+    def test_the_same_grey_in_every_image(self):
+        """A picture of one grey is not stretched to black or white."""
+        figure = plot.image_grid(np.array([[[0.25]], [[0.5]]]), columns=2)
+        assert [axes.images[0].get_clim() for axes in figure.axes] == [(0, 1), (0, 1)]
+
+    @pytest.mark.parametrize("shape", [(4, 4), (0, 4, 4), (2, 4, 4, 2), (2, 2, 4, 4, 3)])
+    def test_wrong_shape(self, shape):
+        with pytest.raises(ValueError, match="image_grid draws images"):
+            plot.image_grid(np.zeros(shape))
+
+    def test_wrong_number_of_captions(self):
+        with pytest.raises(ValueError, match="2 images need as many captions, got 1"):
+            plot.image_grid(np.zeros((2, 4, 4)), ["one"])
+
+
+class TestDecisionBoundary:
+    def background(self, figure: Figure) -> np.ndarray:
+        return np.asarray(figure.axes[0].images[0].get_array())
+
+    def test_one_logit(self):
+        """Blue (class 0) where x₁ < 0, vermillion (class 1) where x₁ > 0, the line at x₁ = 0."""
+        x = plane()
+        data = {"x": x, "y": (x[:, 0] > 0).astype(np.int32)}
+        figure = plot.decision_boundary(layer(lambda w, x: w * x[:, :1]), 9.0, data, resolution=40)
+        red, _, blue = np.moveaxis(self.background(figure), -1, 0)
+        assert (blue > red)[:, :19].all()
+        assert (red > blue)[:, 21:].all()
+        (line,) = {
+            round(float(v), 4)
+            for contour in figure.axes[0].collections
+            if type(contour).__name__ == "QuadContourSet"
+            for path in contour.get_paths()
+            for v in path.vertices[:, 0]
+        }
+        assert line == pytest.approx(0, abs=0.01)
+
+    def test_labels_of_minus_one_and_one(self):
+        x = plane()
+        labels = np.where(x[:, 0] > 0, 1, -1)
+        figure = plot.decision_boundary(
+            layer(lambda _, x: x[:, 0]), (), {"x": x, "y": labels}, resolution=20
+        )
+        assert {"y = -1", "y = 1"} <= set(texts(figure))
+
+    def test_as_many_logits_as_classes(self):
+        x = plane()
+        centers = jnp.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        near = layer(lambda c, x: -9 * jnp.sum(jnp.square(x[:, None] - c), axis=-1))
+        labels = np.argmin(((x[:, None] - np.asarray(centers)) ** 2).sum(-1), axis=-1)
+        figure = plot.decision_boundary(near, centers, {"x": x, "y": labels}, resolution=40)
+        legend = figure.axes[0].get_legend()
+        assert [text.get_text() for text in legend.get_texts()] == ["y = 0", "y = 1", "y = 2"]
+        image = self.background(figure)
+        assert image[5, 0].argmax() == 2  # blue
+        assert image[5, -1].argmax() == 0  # vermillion
+        assert image[-1, 20].argmax() == 1  # green
+
+    @pytest.mark.parametrize("outputs", [1, 3])
+    def test_no_boundary_in_sight(self, outputs):
+        certain = layer(
+            lambda _, x: jnp.full((len(x), outputs), 3.0) * jnp.arange(1.0, outputs + 1)
+        )
+        data = {"x": plane(), "y": np.zeros(60, np.int32)}
+        assert plot.decision_boundary(certain, (), data, resolution=10).axes
+
+    @pytest.mark.parametrize("shape", [(60,), (60, 1)])
+    def test_a_regression_surface(self, shape):
+        x = plane()
+        data = {"x": x, "y": (x[:, 0] * x[:, 1]).reshape(shape)}
+        figure = plot.decision_boundary(
+            layer(lambda _, x: jnp.prod(x, axis=1).reshape(-1, *shape[1:])), (), data, resolution=30
+        )
+        x1, x2 = (np.linspace(*limits, 30) for limits in (
+            figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
+        ))  # fmt: skip
+        np.testing.assert_allclose(self.background(figure), np.outer(x2, x1), atol=1e-6)
+        surface, points = figure.axes[0].images[0], figure.axes[0].collections[0]
+        assert surface.get_clim() == points.get_clim()
+
+    def test_passes_parameters_and_state_on(self):
+        seen = []
+
+        def apply(params, state, x):
+            seen.append((params, state, x.dtype, x.shape))
+            return x[:, 0], state
+
+        data = {"x": plane(), "y": np.zeros(60, np.float32)}
+        spy = SimpleNamespace(apply=apply)
+        plot.decision_boundary(spy, {"kernel": 1}, data, state={"mean": 2}, resolution=5)
+        assert seen == [({"kernel": 1}, {"mean": 2}, jnp.float32, (25, 2))]
+
+    @pytest.mark.parametrize(
+        ("x", "y", "outputs", "message"),
+        [
+            (np.zeros((4, 3)), np.zeros(4, int), 2, 'got "x"'),
+            (np.zeros((4, 2)), np.zeros(3, int), 2, 'got "x"'),
+            (np.zeros((0, 2)), np.zeros(0, int), 2, 'got "x"'),
+            (np.zeros((4, 2)), np.zeros((4, 2), int), 2, 'got "x"'),
+            (np.zeros((4, 2)), np.full(4, 2), 2, r"needs labels in \[0, 1\], got \[2, 2\]"),
+            (np.zeros((4, 2)), np.full(4, -1), 2, r"needs labels in \[0, 1\], got \[-1, -1\]"),
+            (np.zeros((4, 2)), np.zeros(4), 2, "for classes, give integer labels"),
+        ],
+    )
+    def test_wrong_data(self, x, y, outputs, message):
+        zero = layer(lambda _, x: jnp.zeros((len(x), outputs)))
+        with pytest.raises(ValueError, match=message):
+            plot.decision_boundary(zero, (), {"x": x, "y": y}, resolution=5)
+
+    def test_wrong_resolution(self):
+        with pytest.raises(ValueError, match="at least 2 points a side, got 1"):
+            plot.decision_boundary(layer(None), (), {"x": plane(), "y": np.zeros(60)}, resolution=1)
+
+
+def a_surface() -> Figure:
+    data = {"x": plane(), "y": plane()[:, 0]}
+    return plot.decision_boundary(layer(lambda _, x: jax.nn.tanh(x[:, 0])), (), data, resolution=20)
+
+
+FIGURES = {
+    "curves": lambda: plot.curves(history(5)),
+    "confusion": lambda: plot.confusion(np.eye(10, dtype=int) * 90, DIGITS),
+    "image_grid": lambda: plot.image_grid(np.linspace(0, 1, 7 * 16).reshape(7, 4, 4), DIGITS[:7]),
+    "mistakes": lambda: TestMistakes().draw(),
+    "surface": a_surface,
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_picture(name):
+    """The same bytes again and anew, no version in them, and nothing cut off at an edge."""
+    figure = FIGURES[name]()
+    picture = figure._repr_png_()
+    assert picture == figure._repr_png_() == FIGURES[name]()._repr_png_()
+    assert b"matplotlib" not in picture.lower()
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (edge == 255).all()
+
+
+def test_save_writes_png_only(tmp_path):
+    figure = plot.curves(history(2))
+    plot.save(figure, str(tmp_path / "curves.PNG"))
+    assert (tmp_path / "curves.PNG").read_bytes() == figure._repr_png_()
+    with pytest.raises(ValueError, match=r"got 'curves.pdf': save\(figure, 'curves.png'\)"):
+        plot.save(figure, tmp_path / "curves.pdf")
+
+
+def test_pyplot_stays_out_of_it():
+    program = """
+import sys
+from dlcore import plot
+assert "matplotlib" not in sys.modules
+plot.curves([{"epoch": 1, "loss": 1.0}])._repr_png_()
+assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
