@@ -40,7 +40,7 @@ clean: ## remove the environments and all caches
 
 # An extra of pyproject.toml is installed when its stamp is missing or older than that file.
 $(installed)-%: pyproject.toml
-	@test -x $(VENV)/bin/pip || { base=$$(.ci/find-python $(PYTHON)) && "$$base" -m venv $(VENV); }
+	@$(python) -m pip --version >/dev/null 2>&1 || { base=$$(.ci/find-python $(PYTHON)) && "$$base" -m venv $(VENV); }
 	@echo "Installing dlcore[$*] into $(VENV): a minute or two, this once."
 	@$(python) -m pip install --quiet --quiet --disable-pip-version-check --editable ".[$*]"
 	@touch $@

@@ -1,4 +1,4 @@
-"""The choices that depend on the device, in one place: each a fixed rule with its measurement beside it.
+"""The choices that depend on the device, in one place: each a rule with its measurement beside it.
 
 A rule looks at the kind of device and at the network, never at a clock: the same run makes the same
 choice every time. No choice changes results beyond rounding.

@@ -25,7 +25,8 @@ def check(key: Any) -> Key:
         return key
     given = f"{dtype}{list(key.shape)}" if dtype is not None else repr(key)
     raise TypeError(
-        f"expected a typed key, got {given}: write jax.random.key(0), not jax.random.PRNGKey(0) or 0"
+        f"expected a typed key, got {given}: "
+        "write jax.random.key(0), not jax.random.PRNGKey(0) or 0"
     )
 
 

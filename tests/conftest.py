@@ -1,4 +1,4 @@
-"""Strictness for the whole suite: dlcore's own code must not lean on implicit promotion or reused keys."""
+"""Strictness for the whole suite: dlcore must lean neither on promotion nor on reused keys."""
 
 from __future__ import annotations
 
@@ -34,5 +34,7 @@ def shared_data() -> Path:
     """The folder of real data beside the checkout, where there is one."""
     root = Path(__file__).parents[2] / "shared" / "data"
     if not root.is_dir():
-        pytest.skip(f"skipped, because {root.name} with the real data sets is not beside the checkout")
+        pytest.skip(
+            f"skipped, because {root.name} with the real data sets is not beside the checkout"
+        )
     return root

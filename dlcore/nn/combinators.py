@@ -55,7 +55,7 @@ def branch(merge: Callable[..., Any], *layers: Any) -> Layer:
 def concat(*branches: Any, axis: int = -1) -> Layer:
     """Several layers on the same input, their outputs joined along `axis` (channels)."""
     if not branches:
-        raise ValueError("concat needs at least one branch, as in concat(conv(8, 16, 1), max_pool(3))")
+        raise ValueError("concat needs at least one branch: concat(conv(8, 16, 1), max_pool(3))")
     return _parallel(
         "concat",
         lambda *outputs: jnp.concatenate(outputs, axis=axis),
@@ -77,15 +77,13 @@ def residual(body: Any, skip: Any = None) -> Layer:
 def _add(body: jax.Array, skip: jax.Array) -> jax.Array:
     if body.shape != skip.shape:
         raise ValueError(
-            f"the body gives {describe(body)} and the shortcut {describe(skip)}: give `skip` a layer "
-            "that makes the shapes equal, such as a 1×1 convolution"
+            f"the body gives {describe(body)} and the shortcut {describe(skip)}: give `skip` a "
+            "layer that makes the shapes equal, such as a 1×1 convolution"
         )
     return body + skip
 
 
-def _parallel(
-    kind: str, merge: Callable[..., Any], children: Children, /, **config: Any
-) -> Layer:
+def _parallel(kind: str, merge: Callable[..., Any], children: Children, /, **config: Any) -> Layer:
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
@@ -186,7 +184,9 @@ def wire(forward: Callable[..., Any], **parts: Any) -> Layer:
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
-        bound = Parts({name: Part(name, layer, params, state, key, train) for name, layer in children})
+        bound = Parts(
+            {name: Part(name, layer, params, state, key, train) for name, layer in children}
+        )
         own = None if key is None else keys.child(key, "forward()")
         y = forward(bound, x, key=own, train=train)
         return y, gather({part.name: part.state for part in bound})
@@ -231,11 +231,13 @@ class Parts:
         self._parts = parts
 
     def __getattr__(self, name: str) -> Part:
+        """The part of that name."""
         if name not in self._parts:
             raise AttributeError(f"wire has no part {name!r}; it has {', '.join(self._parts)}")
         return self._parts[name]
 
     def __getitem__(self, name: str) -> Part:
+        """The part of that name, where the name is computed: parts[f"block{i}"]."""
         return self._parts[name]
 
     def __iter__(self) -> Iterator[Part]:

@@ -104,7 +104,8 @@ def as_layer(thing: Any) -> Layer:
     except (TypeError, ValueError):  # a builtin or a ufunc tells nothing of itself
         return from_function(thing, name)
     if signature.return_annotation in (Layer, "Layer"):
-        raise TypeError(f"{name} makes a Layer and was not called: write {name}{_example(signature)}")
+        call = name + _example(signature)
+        raise TypeError(f"{name} makes a Layer and was not called: write {call}")
     required = [
         parameter.name
         for parameter in signature.parameters.values()
@@ -123,7 +124,7 @@ def as_layer(thing: Any) -> Layer:
 
 
 def named(name: str, layer: Any) -> Layer:
-    """`layer` under the name that its parent uses for it: `serial(named("stem", conv(3, 64, 7)))`."""
+    """`layer` with the name that its parent uses: `serial(named("stem", conv(3, 64, 7)))`."""
     check_name(name)
     layer = as_layer(layer)
     return layer._replace(info=dataclasses.replace(layer.info, name=name))
@@ -143,7 +144,7 @@ def check_sizes(kind: str, **sizes: Any) -> None:
 
 
 def name_children(layers: Iterable[Any]) -> Children:
-    """The layers with unique names: the given one, else kind and position (conv1, conv2, linear1)."""
+    """The layers with unique names: the one given, else kind and position (conv1, conv2)."""
     counts: Counter[str] = Counter()
     children = []
     for layer in map(as_layer, layers):
@@ -233,7 +234,7 @@ class _Observer:
         self.calls[path] = call
 
 
-_observer: contextvars.ContextVar[_Observer | None] = contextvars.ContextVar("observer", default=None)
+_observer = contextvars.ContextVar[_Observer | None]("observer", default=None)
 
 
 @contextlib.contextmanager
@@ -307,7 +308,7 @@ def _annotate(error: Exception, name: str, layer: Layer, params: Params, x: Any)
 
 
 def _misfit(layer: Layer, params: Params) -> str:
-    """What is wrong with the parameters, where their structure or shapes are not the layer's own."""
+    """What is wrong with the parameters, where their tree or shapes are not the layer's own."""
     wanted, given = shapes(jax.eval_shape(layer.init, jax.random.key(0))[0]), shapes(params)
     return "" if wanted == given else f"; its params should be {wanted}, got {given}"
 
@@ -338,9 +339,13 @@ def _plain(value: Any) -> str:
 
 def _example(signature: inspect.Signature) -> str:
     """The call with its required arguments, `(in_features, out_features)`."""
-    return "(" + ", ".join(
-        parameter.name
-        for parameter in signature.parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ) + ")"
+    return (
+        "("
+        + ", ".join(
+            parameter.name
+            for parameter in signature.parameters.values()
+            if parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        )
+        + ")"
+    )

@@ -70,12 +70,12 @@ def summary(layer: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> Summa
     >>> from dlcore import nn
     >>> nn.summary(nn.serial(nn.flatten, nn.linear(784, 10)), (1, 28, 28, 1))
     input float32[1, 28, 28, 1]
-    path      layer                output    parameters   bytes   FLOPs
-    ───────────────────────────────────────────────────────────────────
-    flatten1  flatten              [1, 784]           0       0       0
-    linear1   linear(784, 10)      [1, 10]        7,850  31,400  15,690
-    ───────────────────────────────────────────────────────────────────
-    total     weighted layers: 1                  7,850  31,400  15,690
+    path      layer               output    parameters   bytes   FLOPs
+    ──────────────────────────────────────────────────────────────────
+    flatten1  flatten             [1, 784]           0       0       0
+    linear1   linear(784, 10)     [1, 10]        7,850  31,400  15,690
+    ──────────────────────────────────────────────────────────────────
+    total     weighted layers: 1                 7,850  31,400  15,690
     """
     if not isinstance(shape, Sequence) or not shape:
         raise ValueError(

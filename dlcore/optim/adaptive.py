@@ -53,8 +53,8 @@ def rmsprop(
         TypeError, ValueError: as `sgd`; for γ or α outside [0, 1), ε or the scale below 0; and for
             `nesterov` without `momentum`, which optax ignores.
 
-    Tieleman and Hinton 2012; centered, Graves 2013. Equals `optax.rmsprop` wherever that is finite:
-    optax gives NaN for 0/0 at ε = 0, and where rounding makes ν − μ² negative, which is read as 0.
+    Tieleman and Hinton 2012; centered, Graves 2013. Equals `optax.rmsprop`, which gives NaN for 0/0
+    at ε = 0 and often where rounding makes ν − μ² negative (a constant gradient): read as 0 here.
     PyTorch's defaults differ: γ = 0.99, ε outside the root.
     """
     check_numbers(below=1, decay=decay)

@@ -34,11 +34,15 @@ class Alternation:
             return update
 
         nothing = {
-            name: zeros_like(jax.eval_shape(step, states[name], self._with_states(batch, states))[1])
+            name: zeros_like(
+                jax.eval_shape(step, states[name], self._with_states(batch, states))[1]
+            )
             for name, step in self.steps
         }
         index = self.turn(states)
-        states, measured = jax.lax.switch(index, [branch(i) for i in range(len(self.steps))], states)
+        states, measured = jax.lax.switch(
+            index, [branch(i) for i in range(len(self.steps))], states
+        )
         return states, {
             f"{name}_{metric}": value
             for name, metrics in measured.items()
@@ -72,6 +76,8 @@ def alternate(steps: Mapping[str, Step], ratios: Mapping[str, int] | None = None
         raise ValueError(f"ratios names {sorted(unknown)}, but the steps are {list(steps)}")
     counts = [ratios.get(name, 1) for name in steps]
     if not counts or min(counts) < 1:
-        raise ValueError(f"every step needs a ratio ≥ 1, got {dict(zip(steps, counts, strict=True))}")
+        raise ValueError(
+            f"every step needs a ratio ≥ 1, got {dict(zip(steps, counts, strict=True))}"
+        )
     turns = tuple(index for index, count in enumerate(counts) for _ in range(count))
     return Alternation(tuple(steps.items()), turns)

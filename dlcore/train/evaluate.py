@@ -24,20 +24,20 @@ def evaluate(
     batch_size: int = 1000,
     seed: int = 0,
 ) -> dict[str, float | np.ndarray]:
-    """The metrics of `objective` in evaluation over `data`, exact also where n / batch_size is not whole.
+    """The metrics of `objective` in evaluation over `data`, exact for any batch_size.
 
-    The last batch is filled up with examples of weight 0, so one shape is compiled. `seed` is for
+    The last batch is filled up with examples of weight 0, so that one shape is compiled. `seed` is for
     objectives that draw random numbers in evaluation too.
     """
     n = len(jax.tree.leaves(data)[0])
     if n == 0:
         raise ValueError("there are no examples to evaluate on")
     batch_size = min(batch_size, n)
-    total = None
-    for index in range(-(-n // batch_size)):
-        part = _part(params, state, data, index, seed, objective=objective, batch_size=batch_size)
-        total = part if total is None else metrics.merge(total, part)
-    return metrics.values(total)
+    parts = (
+        _part(params, state, data, index, seed, objective=objective, batch_size=batch_size)
+        for index in range(-(-n // batch_size))
+    )
+    return metrics.values(functools.reduce(metrics.merge, parts))
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "batch_size"))

@@ -141,8 +141,10 @@ def batch_like(data: Batch | HostData, batch_size: int) -> Batch:
     )
 
 
-def examples(data: Batch) -> int:
-    """The number of examples in a dict of arrays with one leading axis."""
+def examples(data: Batch | HostData) -> int:
+    """The number of examples in a dict of arrays with one leading axis, or in HostData."""
+    if isinstance(data, HostData):
+        return len(data)
     lengths = {name: len(leaf) for name, leaf in data.items()}
     if not lengths or len(set(lengths.values())) > 1:
         raise ValueError(f"data is a dict of arrays with one leading axis, got lengths {lengths}")
@@ -190,9 +192,8 @@ class _Run:
         self, step: StepFunction, state: Any, data: Batch | HostData, batch_size: int, totals: Any
     ) -> None:
         self.step, self.state, self.batch_size = step, copy(state), batch_size
-        self.on_host = isinstance(data, HostData)
-        self.data = data if self.on_host else jax.tree.map(jnp.asarray, data)
-        self.n = len(data) if self.on_host else examples(data)
+        self.data = data if isinstance(data, HostData) else jax.tree.map(jnp.asarray, data)
+        self.n = examples(data)
         self.per_epoch = batching.batches_per_epoch(self.n, batch_size)
         self.seed = train_states(state)[0].seed
         self.reached = position(state)
@@ -200,7 +201,7 @@ class _Run:
         batch = batch_like(data, batch_size)
         self.nothing = empty_totals(step, state, data, batch_size)
         self.totals = self.nothing if totals is None else totals
-        if self.on_host:
+        if isinstance(data, HostData):
             self.plan = self._from_host
         elif device.many_steps_in_one_call(step, state, batch):
             self.plan = self._in_a_loop
@@ -230,7 +231,9 @@ class _Run:
 
     def batch(self, rows: Any) -> Batch:
         """These rows of the data."""
-        return self.data.gather(np.asarray(rows)) if self.on_host else _take(self.data, rows)
+        if isinstance(self.data, HostData):
+            return self.data.gather(np.asarray(rows))
+        return _take(self.data, rows)
 
     def order(self, epoch: int) -> jax.Array:
         """The rows in the order of this epoch."""
@@ -244,7 +247,9 @@ class _Run:
     def _in_calls(self, at: int, stop: int) -> None:
         for index in range(at, stop):
             if index == at or index % self.per_epoch == 0:
-                self.check(self.reached, index)  # a run that stands still wants its own epoch's order
+                self.check(
+                    self.reached, index
+                )  # a run that stands still wants its own epoch's order
                 order = self.order(index // self.per_epoch)
             self.state, self.totals, self.reached = _call(
                 self.state,
@@ -341,7 +346,7 @@ def _take(data: Batch, rows: Any) -> Batch:
 def _validation_on(step: Any, data: Batch) -> Callable[[Any], Numbers]:
     if not hasattr(step, "objective"):
         raise TypeError(
-            "this step has no objective of its own: give `validation` a function of the TrainState, "
+            "this step has no objective of its own: let `validation` be a function of its state, "
             "such as lambda state: evaluate(objective, state.params, state.state, data)"
         )
     data = jax.tree.map(jnp.asarray, data)

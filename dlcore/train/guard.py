@@ -22,7 +22,7 @@ class NonFiniteLossError(FloatingPointError):
 
 
 def non_finite(step: Any, state: Any, batch: Batch, indices: Any) -> NonFiniteLossError:
-    """The error that names the step and the first bad leaf, found by taking that step again by hand.
+    """The error that names the step and the first bad leaf, found by taking that step by hand.
 
     Looked at in the order of cause: the batch, the parameters and states (which the update before
     may have spoiled by a gradient that was not finite under a finite loss), then the gradient. What
@@ -34,7 +34,8 @@ def non_finite(step: Any, state: Any, batch: Batch, indices: Any) -> NonFiniteLo
     named = {"params": state.params, "state": state.state, "opt_state": state.opt_state}
     path = tree.first_nonfinite({name: batch[name] for name in batch if name != "states"})
     if path is not None:
-        where = f"the batch's {path} holds a value that is not finite (rows {_rows(batch, path, indices)})"
+        rows = _rows(batch, path, indices)
+        where = f"the batch's {path} holds a value that is not finite (rows {rows})"
         advice = "clean the data"
     elif (path := tree.first_nonfinite(named)) is not None:
         where = f"{path} is the first leaf that is not finite, since the update before"
@@ -45,7 +46,7 @@ def non_finite(step: Any, state: Any, batch: Batch, indices: Any) -> NonFiniteLo
         where = f"{path} is the first leaf that is not finite (loss {float(loss)})"
         advice = "lower the learning rate or clip the gradient"
     return NonFiniteLossError(
-        f"the loss is not finite at step {at}: {where}; the state before this step is kept; {advice}",
+        f"the loss is not finite at step {at}: {where}; the state before it is kept; {advice}",
         step=at,
         path=path,
         state=state,

@@ -1,4 +1,4 @@
-"""Metrics that merge: a metric holds sums, is merged by adding them, and forms its value at the end.
+"""Metrics that merge: a metric holds sums, merges by adding them, forms its value at the end.
 
 So an average over batches of unequal or padded size is exact, and what is no average at all
 (perplexity, F1) is formed from the whole data set.
@@ -92,7 +92,10 @@ def values(metrics: dict[str, Metric]) -> dict[str, float | np.ndarray]:
     """The metrics as plain numbers (a matrix as a NumPy array), the loss first."""
     numbers = jax.device_get({name: metric.value() for name, metric in metrics.items()})
     names = sorted(numbers, key=lambda name: (name != "loss", name))
-    return {name: float(numbers[name]) if np.ndim(numbers[name]) == 0 else numbers[name] for name in names}
+    return {
+        name: float(numbers[name]) if np.ndim(numbers[name]) == 0 else numbers[name]
+        for name in names
+    }
 
 
 def zeros_like(shapes: dict[str, Metric]) -> dict[str, Metric]:

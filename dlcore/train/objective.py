@@ -19,7 +19,7 @@ from dlcore.keys import Key
 from dlcore.nn.layer import Layer, Params, State
 from dlcore.train.metrics import MetricFunction, mean, mean_of
 
-Batch = dict[str, jax.Array]
+Batch = dict[str, Any]  # of arrays
 Objective = Callable[..., tuple[jax.Array, tuple[State, dict[str, Any]]]]
 
 
@@ -58,7 +58,7 @@ def classification(
 def binary_classification(
     layer: Layer, *, metrics: dict[str, MetricFunction] | None = None
 ) -> Objective:
-    """Binary cross-entropy of the layer's logit [B, 1] with labels y [B] in {0, 1}, and accuracy."""
+    """Binary cross-entropy of the layer's logit [B, 1] with y [B] in {0, 1}, and accuracy."""
 
     def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
         return F.binary_cross_entropy(logits[..., 0], labels, reduction="none")

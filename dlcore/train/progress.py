@@ -10,7 +10,9 @@ Show = Callable[[int, dict[str, Any], bool], None]
 
 
 @contextlib.contextmanager
-def progress(epochs: int, per_epoch: int, *, start: int = 0, visible: bool = True) -> Iterator[Show]:
+def progress(
+    epochs: int, per_epoch: int, *, start: int = 0, visible: bool = True
+) -> Iterator[Show]:
     """`show(step, row, ends_epoch)` for a run of `epochs` epochs, resumed at step `start`.
 
     `row` is the metrics by name. The bar is there before the first step is compiled.
@@ -38,7 +40,13 @@ def _lines(epochs: int, per_epoch: int) -> Show:
 
 @contextlib.contextmanager
 def _bar(console: Any, epochs: int, per_epoch: int, start: int) -> Iterator[Show]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),

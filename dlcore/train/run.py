@@ -77,7 +77,7 @@ def run(
     """
     stopping = stopping or EarlyStopping()
     out = Path(out) if out is not None else None
-    n = len(data) if isinstance(data, HostData) else examples(data)
+    n = examples(data)
     per_epoch = batching.batches_per_epoch(n, batch_size)
     identity = {"batch_size": batch_size, "examples": n, "facts": facts or {}}
     memory = _Memory(copy(state), copy(state), empty_totals(step, state, data, batch_size))
@@ -135,10 +135,8 @@ class _Memory(NamedTuple):
     reason: str = ""
 
 
-def _remember(
-    memory: _Memory, record: Record, stopping: EarlyStopping, seconds: float
-) -> _Memory:
-    """The memory after a record: a row of history, the best state, whether patience is at an end."""
+def _remember(memory: _Memory, record: Record, stopping: EarlyStopping, seconds: float) -> _Memory:
+    """The memory after a record: its row of history, the best state, whether patience ends."""
     memory = memory._replace(seconds=seconds)
     if record.validation is not None:
         if stopping.monitor not in record.validation:
@@ -197,7 +195,8 @@ def _recall(out: Path, memory: _Memory, identity: dict[str, Any], resume: bool) 
     if not resume:
         if any(folder.glob("step-*")):
             raise FileExistsError(
-                f"{out} holds a run already: resume it (resume=True, --resume) or choose another folder"
+                f"{out} holds a run already: resume it (resume=True, --resume), or choose another "
+                "folder"
             )
         return memory
     likes = {"state": memory.state, "best": memory.best, "totals": memory.totals}

@@ -58,7 +58,9 @@ def train_states(states: Any) -> list[TrainState]:
 
 def map_states(function: Callable[[TrainState], TrainState], states: Any) -> Any:
     """A tree of TrainStates with `function` applied to each."""
-    return jax.tree.map(lambda one: function(one) if _is_state(one) else one, states, is_leaf=_is_state)
+    return jax.tree.map(
+        lambda one: function(one) if _is_state(one) else one, states, is_leaf=_is_state
+    )
 
 
 def copy(states: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """What early stopping remembers: the best score, the step that had it, and evaluations since."""
+    """What early stopping remembers: the best score, its step, and the evaluations since."""
 
     best: float
     step: int

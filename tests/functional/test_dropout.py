@@ -35,9 +35,7 @@ def test_equals_the_lectures_form_in_expectation():
     lecture_test = (1 - rate) * x @ w
     error = 5 * np.std((x * masks) @ w, axis=0) / np.sqrt(draws)
     np.testing.assert_array_less(np.abs(lecture_train - lecture_test), error)
-    np.testing.assert_array_less(
-        np.abs(ours.mean(0) * (1 - rate) - lecture_test), error
-    )
+    np.testing.assert_array_less(np.abs(ours.mean(0) * (1 - rate) - lecture_test), error)
 
 
 def test_statistics_are_flaxs(standard_promotion):

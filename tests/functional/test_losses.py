@@ -118,13 +118,13 @@ def none(case):
 
 
 @every
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64, jnp.bfloat16])
-def test_value_an_example_is_the_equations(case, dtype, x64):
-    outputs = jnp.asarray(case.outputs, dtype)
-    values = jax.jit(none(case))(outputs, case.labels)
-    assert values.dtype == (jnp.float64 if dtype == jnp.float64 else jnp.float32)
-    expected = case.oracle(np.asarray(outputs, np.float64), case.labels)
-    np.testing.assert_allclose(values, expected, 1e-5, 1e-6)
+def test_value_an_example_is_the_equations(case, x64):
+    inputs = [jnp.asarray(case.outputs, d) for d in (jnp.float32, jnp.float64, jnp.bfloat16)]
+    each = jax.jit(lambda inputs: [none(case)(outputs, case.labels) for outputs in inputs])(inputs)
+    assert [values.dtype for values in each] == [jnp.float32, jnp.float64, jnp.float32]
+    for outputs, values in zip(inputs, each, strict=True):
+        expected = case.oracle(np.asarray(outputs, np.float64), case.labels)
+        np.testing.assert_allclose(values, expected, 1e-5, 1e-6)
 
 
 @every

@@ -59,7 +59,9 @@ def test_values_and_gradients_are_the_plain_forms(size, window, stride, padding,
             for pools in [(F.max_pool, F.avg_pool), (plain_max, plain_mean)]
         ]
     )(x)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), ours, expected)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), ours, expected
+    )
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME", 1, (1, 0), ((0, 1), (1, 0))])

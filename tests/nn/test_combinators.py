@@ -284,7 +284,9 @@ def test_masks_differ_by_layer_block_step_and_member():
 
 def test_dropout_asks_for_a_key_in_training():
     layer = nn.serial(nn.dropout(0.5))
-    with pytest.raises(ValueError, match=r"dropout\(0.5\) needs a key in training: apply\(") as error:
+    with pytest.raises(
+        ValueError, match=r"dropout\(0.5\) needs a key in training: apply\("
+    ) as error:
         layer.apply((), (), X, train=True)
     assert "in layer dropout1 (dropout), given float32[5, 4]" in error.value.__notes__
     assert layer.apply((), (), X)[0] is X

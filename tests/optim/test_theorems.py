@@ -122,7 +122,7 @@ def test_rmsprop_first_step_does_not_depend_on_the_gradients_size():
 
 
 def test_centered_rmsprop_stays_finite_where_rounding_makes_the_variance_negative():
-    grads = jnp.broadcast_to(jnp.asarray([0.1, 1.0, 3.3]), (400, 3))
+    grads = jnp.broadcast_to(jnp.linspace(1.0, 100.0, 50), (400, 50))
     assert jnp.all(jnp.isfinite(updates_of(optim.rmsprop(0.1, centered=True), grads)))
 
 
@@ -161,9 +161,10 @@ def test_weight_decay_shrinks_what_the_mask_names_and_never_enters_the_moments()
 
 @pytest.mark.parametrize(
     "optimizer",
-    [optim.sgd(0.1), optim.momentum(0.1), optim.nesterov(0.1), optim.adam(0.1, eps=0.0)]
+    [optim.momentum(0.1), optim.nesterov(0.1), optim.adam(0.1, eps=0.0)]
     + [optim.rmsprop(0.1, eps=0.0, centered=centered) for centered in (False, True)],
 )
 def test_a_gradient_that_is_nan_is_not_hidden(optimizer):
-    updates = updates_of(optimizer, jnp.asarray([[1.0, jnp.nan]]))
-    assert jnp.isnan(updates[0]).tolist() == [False, True]
+    """Reading 0/0 as 0 does not read NaN as 0, not even in the moments of the steps after."""
+    updates = updates_of(optimizer, jnp.asarray([[1.0, jnp.nan], [2.0, 1.0]]))
+    assert jnp.isnan(updates).tolist() == [[False, True], [False, True]]

@@ -32,14 +32,16 @@ def make_network(features=4, classes=3):
 
 
 def make_problem(layer=None, optimizer=None, seed=0):
-    """(step, state) for a classification of blobs; the same step again, so that it compiles once."""
+    """(step, state) for a classification of blobs; always one step, so that it compiles once."""
     layer, optimizer = layer or NETWORK(), optimizer or ADAM()
     return STEP(layer, optimizer), train.train_state(layer, optimizer, seed=seed)
 
 
 NETWORK = functools.cache(make_network)
 ADAM = functools.cache(lambda: optim.adam(1e-2))
-STEP = functools.cache(lambda layer, optimizer: train.make_step(train.classification(layer), optimizer))
+STEP = functools.cache(
+    lambda layer, optimizer: train.make_step(train.classification(layer), optimizer)
+)
 
 
 @pytest.fixture

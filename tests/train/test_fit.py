@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -157,9 +159,7 @@ def test_data_on_the_host_gives_the_bits_of_data_on_the_device(problem, blobs, m
     monkeypatch.setattr(device, "many_steps_in_one_call", lambda *_: False)
     step, state = problem()
     on_device = end_state(step, state, blobs(), epochs=3, batch_size=16, every=4)
-    on_host = end_state(
-        step, state, datasets.HostData(blobs()), epochs=3, batch_size=16, every=4
-    )
+    on_host = end_state(step, state, datasets.HostData(blobs()), epochs=3, batch_size=16, every=4)
     chex.assert_trees_all_close(on_device, on_host, rtol=2e-5, atol=2e-6)
 
 
@@ -179,7 +179,11 @@ def test_dropout_masks_differ_between_steps(blobs):
 
     holder = nn.layer.make("w", lambda key: ({"w": jnp.zeros(())}, ()), None)
     state = train.train_state(holder, optim.sgd(0.1))
-    list(train.fit(train.make_step(objective, optim.sgd(0.1)), state, blobs(), epochs=1, batch_size=16))
+    list(
+        train.fit(
+            train.make_step(objective, optim.sgd(0.1)), state, blobs(), epochs=1, batch_size=16
+        )
+    )
     jax.effects_barrier()
     assert len(set(seen)) == 6
 
@@ -208,17 +212,17 @@ def test_extra_arguments_reach_an_optax_line_search(blobs):
         step = train.make_step(train.classification(layer), optimizer)
         state = train.train_state(layer, optimizer)
         data = blobs(96)
-        losses = [
-            r.metrics["loss"] for r in train.fit(step, state, data, epochs=15, batch_size=96)
-        ]
-    assert all(later <= earlier + 1e-6 for earlier, later in zip(losses, losses[1:], strict=False))
+        losses = [r.metrics["loss"] for r in train.fit(step, state, data, epochs=15, batch_size=96)]
+    assert all(later <= earlier + 1e-6 for earlier, later in itertools.pairwise(losses))
     assert losses[-1] < 0.5 * losses[0]
 
 
 def test_a_linear_regression_reaches_the_closed_form(plan):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(200, 3)).astype(np.float32)
-    y = (x @ [[1.0], [-2.0], [0.5]] + 0.3 + 0.1 * generator.normal(size=(200, 1))).astype(np.float32)
+    y = (x @ [[1.0], [-2.0], [0.5]] + 0.3 + 0.1 * generator.normal(size=(200, 1))).astype(
+        np.float32
+    )
     layer = nn.linear(3, 1)
     step = train.make_step(train.regression(layer), optim.sgd(0.1))
     state = end_state(

@@ -60,7 +60,9 @@ def test_a_run_that_explodes_names_the_first_bad_leaf(fit, blobs):
     data = blobs(96)
     data["y"] = data["x"][:, :1]
     step = train.make_step(train.regression(layer), optim.sgd(1e6))
-    error = stop(fit(step, train.train_state(layer, optim.sgd(1e6)), data, epochs=50, batch_size=16))
+    error = stop(
+        fit(step, train.train_state(layer, optim.sgd(1e6)), data, epochs=50, batch_size=16)
+    )
     assert error.path
     assert f"step {error.step}" in str(error)
     assert "learning rate" in str(error)

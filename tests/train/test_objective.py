@@ -73,7 +73,9 @@ def test_binary_classification_is_logistic_regression():
     layer = nn.linear(2, 1)
     params, state = layer.init(jax.random.key(0))
     found = train.evaluate(train.binary_classification(layer), params, state, {"x": x, "y": y})
-    p = 1 / (1 + np.exp(-np.asarray(layer.apply(params, state, jnp.asarray(x))[0], np.float64)[:, 0]))
+    p = 1 / (
+        1 + np.exp(-np.asarray(layer.apply(params, state, jnp.asarray(x))[0], np.float64)[:, 0])
+    )
     assert found["loss"] == pytest.approx(sk.log_loss(y, p), rel=1e-5)
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(y, p > 0.5))
 
@@ -86,9 +88,7 @@ def test_regression_measures_squared_and_absolute_error():
     prediction = np.asarray(layer.apply(params, state, jnp.asarray(x))[0])
     found = train.evaluate(train.regression(layer), params, state, {"x": x, "y": y})
     assert found["loss"] == pytest.approx(sk.mean_squared_error(y, prediction), rel=1e-5)
-    assert found["absolute_error"] == pytest.approx(
-        sk.mean_absolute_error(y, prediction), rel=1e-5
-    )
+    assert found["absolute_error"] == pytest.approx(sk.mean_absolute_error(y, prediction), rel=1e-5)
 
 
 def test_targets_that_would_broadcast_are_refused():
