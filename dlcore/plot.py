@@ -267,7 +267,7 @@ def _curve(
 def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
     for i, j in np.argwhere(counts):
         color = "white" if share[i, j] > 0.3 else _INK
-        axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", color=color, fontsize=8)
+        axes.text(j, i, f"{counts[i, j]:g}", ha="center", va="center", color=color, fontsize=8)
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:

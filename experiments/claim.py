@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Claim(NamedTuple):
-    """What is measured, what is expected of it and by whom, the measured figure, whether it holds."""
+    """What is claimed, the figure expected, the one measured, the verdict, and who claims it."""
 
     what: str
     expected: str

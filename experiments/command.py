@@ -23,7 +23,9 @@ USAGE = """usage: python -m experiments NAME [--flags]     run one
        python -m experiments NAME --help        its flags
 """
 # What wrong input raises; any other exception is a mistake of ours, and shown whole.
-BAD_INPUT = (ValueError, TypeError, OSError, FloatingPointError, ModuleNotFoundError)
+BAD_INPUT = (ValueError, TypeError, OSError, FloatingPointError)
+WIDTH = 120  # of tables that go to a file
+EXTRAS = {"matplotlib": "plot", "PIL": "images"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,6 +41,10 @@ def main(argv: Sequence[str]) -> int:
         if os.environ.get("DLCORE_TRACEBACK"):
             raise
         return _fail(one_line(error), 2)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        return _fail(_install(error.name), 2)
 
 
 def _run(entry: catalogue.Entry, argv: list[str]) -> int:
@@ -94,11 +100,13 @@ def _parse(experiment: Any, entry: catalogue.Entry, argv: list[str]) -> Any:
 
 
 def _unboxed(box: str) -> str:
-    """What stands in tyro's box, above its first rule, as one line."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", box).split("\n", 1)[1]
-    text = re.split("│ ─+ │", text)[0]
-    text = " ".join(re.sub("[│╭╮╰╯─]", " ", text).split())
-    return text.removeprefix("Error parsing Config: ").replace("Unrecognized options", "unknown flags")
+    """What stands in tyro's box as one line: the error above the first rule, and its best guess."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    body = [line for line in plain.splitlines() if not line.startswith(("╭", "╰"))]
+    text = re.split("─{3,}", "\n".join(body))[0]
+    said = " ".join(text.replace("│", " ").split()).removeprefix("Error parsing Config: ")
+    meant = re.search(r"Perhaps you meant:[\s│]*(--[\w-]+)", plain)
+    return f"{said}; did you mean {meant[1]}?" if meant else said
 
 
 def _show(result: Any) -> int:
@@ -107,7 +115,7 @@ def _show(result: Any) -> int:
 
     from experiments import claim
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(result)
     claims = getattr(result, "claims", ())
     if claims:
@@ -121,9 +129,13 @@ def _write_figures(experiment: Any, entry: catalogue.Entry, out: Path, result: A
     try:
         output.write_figures(out, entry.name, experiment.plot(result))
     except ModuleNotFoundError as missing:
-        if missing.name != "matplotlib":
+        if missing.name not in EXTRAS:
             raise
-        print("There are no figures: they need matplotlib, pip install 'dlcore[plot]'")
+        print(f"There are no figures: {_install(missing.name)}")
+
+
+def _install(module: str) -> str:
+    return f"this needs {module}: pip install 'dlcore[{EXTRAS[module]}]'"
 
 
 def _python() -> str:

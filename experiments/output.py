@@ -1,9 +1,9 @@
 """The folder of a run: everything an experiment writes lies in it, and no earlier run is lost.
 
-    OUT/.experiment    the experiment's name; a folder without it is not ours
-    OUT/…              what the experiment writes itself (metrics, weights, checkpoints)
-    OUT/NAME.png       its figures
-    OUT/result.json    written last: with it the run is complete
+OUT/.experiment    the experiment's name; a folder without it is not ours
+OUT/…              what the experiment writes itself (metrics, weights, checkpoints)
+OUT/NAME.png       its figures
+OUT/result.json    written last: with it the run is complete
 """
 
 from __future__ import annotations
@@ -55,11 +55,14 @@ def is_resumable(out: Path) -> bool:
 
 
 def write_result(out: Path, name: str, config: Any, result: Any) -> None:
-    """result.json: the plain values of the result, then the config, versions and device."""
+    """result.json: the plain values of the result, its config, versions and device.
+
+    A result may hold a config of its own, in which the choices left to the experiment are made.
+    """
     facts = {
         "experiment": name,
-        **plain(result),
         "config": plain(config),
+        **plain(result),
         "versions": versions(),
         "device": device(),
     }
@@ -115,7 +118,7 @@ def device() -> dict[str, Any]:
     return {
         "platform": first.platform,
         "kind": first.device_kind,
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": os.cpu_count(),
     }
 
 

@@ -32,7 +32,12 @@ from dlcore.nn.layer import (
 def serial(*layers: Any) -> Layer:
     """One layer after another: y = fₙ(… f₂(f₁(x))).
 
-    >>> serial(conv(1, 6, 5), relu, named("head", linear(6, 10)))  # doctest: +SKIP
+    >>> from dlcore import functional as F, nn
+    >>> nn.serial(nn.linear(4, 6), F.relu, nn.named("head", nn.linear(6, 2)))
+    serial
+      linear1: linear(in_features=4, out_features=6, bias=True)
+      relu1: relu
+      head: linear(in_features=6, out_features=2, bias=True)
     """
     children = name_children(layers)
 
@@ -207,6 +212,7 @@ class Part:
         self._layer, self._key, self._train, self._uses = layer, key, train, 0
 
     def __call__(self, x: Any) -> Any:
+        """The part's output; the state that it leaves is kept for its next call."""
         key = self._key
         if key is not None and self._uses:
             key = jax.random.fold_in(key, self._uses)

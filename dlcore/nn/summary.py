@@ -10,10 +10,32 @@ import jax
 import jax.numpy as jnp
 
 from dlcore import flops, tree
+from dlcore.nn.activation import prelu, rbf
 from dlcore.nn.combinators import serial
+from dlcore.nn.conv import conv
+from dlcore.nn.dropout import dropout
 from dlcore.nn.layer import Call, Layer, as_layer, calls, describe
+from dlcore.nn.linear import linear
+from dlcore.nn.norm import batch_norm, standardize
+from dlcore.nn.pooling import avg_pool, max_pool
 
+# Those whose signature tells which settings are the default; others are written in full.
+_FACTORIES = {
+    factory.__name__: factory
+    for factory in (
+        avg_pool,
+        batch_norm,
+        conv,
+        dropout,
+        linear,
+        max_pool,
+        prelu,
+        rbf,
+        standardize,
+    )
+}
 _WEIGHTS = {"kernel", "centers"}
+_WIDTH = 34  # columns for the call that makes a layer
 _SIDE_BY_SIDE = {"branch", "concat", "residual"}
 
 
@@ -154,19 +176,23 @@ def _depth(layer: Layer, key: Any) -> int:
 
 def _written(layer: Layer) -> str:
     """The call that makes `layer`, without the settings that are the default: conv(1, 6, 5)."""
-    from dlcore import nn  # the package imports this file
-
-    factory = getattr(nn, layer.info.kind, None)
-    usual = inspect.signature(factory).parameters if callable(factory) else {}
+    factory = _FACTORIES.get(layer.info.kind)
+    known = inspect.signature(factory).parameters if factory else {}
     settings = []
     for name, value in layer.info.config.items():
-        parameter = usual.get(name)
-        if parameter is None or parameter.kind is parameter.KEYWORD_ONLY:
-            if parameter is None or value != parameter.default:
-                settings.append(f"{name}={value}")
-        else:
-            settings.append(str(value))
+        parameter = known.get(name)
+        if parameter is None or value != parameter.default:
+            named = parameter is None or parameter.kind is parameter.KEYWORD_ONLY
+            settings.append(f"{name}={_text(value)}" if named else _text(value))
     return layer.info.kind + (f"({', '.join(settings)})" if settings else "")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_text, value))})"
+    return getattr(value, "__name__", None) or str(value)
 
 
 def _shape(y: Any) -> str:
@@ -174,7 +200,8 @@ def _shape(y: Any) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return (*row[:3], *(f"{number:,}" for number in row[3:]))
+    layer = row.layer if len(row.layer) <= _WIDTH else row.layer[: _WIDTH - 1] + "…"
+    return (row.path, layer, row.output, *(f"{number:,}" for number in row[3:]))
 
 
 def _align(line: tuple[str, ...], widths: list[int]) -> Iterator[str]:

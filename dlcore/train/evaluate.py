@@ -26,8 +26,8 @@ def evaluate(
 ) -> dict[str, float | np.ndarray]:
     """The metrics of `objective` in evaluation over `data`, exact for any batch_size.
 
-    The last batch is filled up with examples of weight 0, so that one shape is compiled. `seed` is for
-    objectives that draw random numbers in evaluation too.
+    The last batch is filled up with examples of weight 0, so that one shape is compiled. `seed` is
+    for objectives that draw random numbers in evaluation too.
     """
     n = len(jax.tree.leaves(data)[0])
     if n == 0:

@@ -1,10 +1,12 @@
-"""A picture of a digit goes in, what it is comes out: weights carry all that this takes.
+"""A picture of a digit goes in, what it is comes out, with probabilities.
 
     python -m experiments predict --weights runs/classify/weights.safetensors seven.png photo.png
 
 The network, its classes and how its images were made are data in the weights' file. A digit may be
-light on dark or dark on light, drawn or photographed, anywhere in the picture: the background is
-estimated from the picture's edge and taken away, and the digit is framed as those trained on were.
+light on dark or dark on light, drawn or photographed, anywhere in its picture.
+
+Weights of mnist, 60,000 digits, read a stranger's handwriting. Those of digits, 1,257 images of 8×8
+pixels by 43 writers, know these writers better: of MNIST's images they tell 7 in 10.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from dlcore import data, nn
 from dlcore import functional as F
 from dlcore.interop import weights
 from experiments.basics import classify
+from experiments.choice import at_least
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PIXELS = 50_000_000  # more is not a digit, but an attack on the memory
 WORKING = 512  # pixels: the longest side that is looked at
-CONTRAST = 0.1  # of black to white: less is nothing drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +46,8 @@ class Config:
 
     def __post_init__(self) -> None:
         if not self.images:
-            raise ValueError("predict needs at least one picture: predict seven.png")
-        if self.top < 1:
-            raise ValueError(f"top must be at least 1, got {self.top}")
+            raise ValueError("there is no picture: write predict seven.png")
+        at_least(1, top=self.top)
 
 
 class Prediction(NamedTuple):
@@ -71,17 +72,16 @@ class Result:
 
         shown = Table("picture", "is", "probability", "else")
         for one in self.predictions:
-            pairs = list(zip(one.classes, one.probabilities, strict=True))
-            others = ", ".join(f"{name} ({_percent(share)})" for name, share in pairs[1:])
-            cells = (one.image, pairs[0][0], _percent(pairs[0][1]), others)
-            shown.add_row(*map(Text, cells))
+            told = list(zip(one.classes, map(_percent, one.probabilities), strict=True))
+            others = ", ".join(f"{name} ({percent})" for name, percent in told[1:])
+            shown.add_row(*map(Text, (one.image, *told[0], others)))
         return shown
 
 
 def run(config: Config) -> Result:
     """Reads the weights, then the pictures, and looks at them."""
     layer, params, state, description = read_network(config.weights)
-    seen = np.stack([prepare(read(path), description) for path in config.images])
+    seen = np.stack([_prepared(path, description) for path in config.images])
     probabilities = np.asarray(F.softmax(classify.outputs(layer, params, state, seen)))
     predictions = []
     for path, row in zip(config.images, probabilities, strict=True):
@@ -106,171 +106,69 @@ def read_network(path: Path) -> tuple[nn.Layer, Any, Any, dict[str, Any]]:
     _, description = weights.load(path)
     try:
         layer = classify.network(description)
-        description["classes"], description["framing"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: these are not the weights of a classifier ({error}): give the "
-            "weights.safetensors that classify wrote"
-        ) from error
+        size, classes = len(description["arguments"]["inputs"]), description["classes"]
+        described = size == 3 and len(classes) == description["arguments"]["classes"]
+    except (KeyError, TypeError):
+        described = False
+    if not described:
+        raise ValueError(f"{path}: not the weights of a classifier of images, as classify writes")
     params, state = jax.eval_shape(layer.init, jax.random.key(0))
-    tree, _ = weights.load(path, {"params": params, "state": state})
-    return layer, tree["params"], tree["state"], description
+    loaded, _ = weights.load(path, {"params": params, "state": state})
+    return layer, loaded["params"], loaded["state"], description
 
 
 def read(path: Path) -> np.ndarray:
-    """A picture [H, W, 4] of red, green, blue and opacity in [0, 1]; large ones are reduced."""
-    from PIL import Image, ImageOps
+    """A picture [H, W, 4] of red, green, blue and opacity in [0, 1]; a large one is reduced."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.simplefilter("error")
         try:
-            picture = Image.open(file, formats=("PNG", "JPEG"))
-            if picture.width * picture.height > PIXELS:
-                raise ValueError(f"{picture.width}×{picture.height} is too large")
-            if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            picture = ImageOps.exif_transpose(picture).convert("RGBA")
+            opened = Image.open(file, formats=("PNG", "JPEG"))
+            if opened.width * opened.height > PIXELS:
+                raise ValueError(f"{opened.width}×{opened.height} is too large")
+            picture = ImageOps.exif_transpose(_eight_bits(opened)).convert("RGBA")
             picture.thumbnail((WORKING, WORKING))
-        except Exception as error:  # of every kind: a damaged file ends up anywhere in a decoder
-            reason = "it is neither PNG nor JPEG" if "identify" in str(error) else error
-            raise ValueError(f"{path}: not a picture that can be read: {reason}") from error
+        except UnidentifiedImageError:
+            raise ValueError(f"{path}: neither PNG nor JPEG") from None
+        except Exception as error:  # a damaged file may raise anything, anywhere in the decoder
+            raise ValueError(f"{path}: cannot be read as a picture: {error}") from error
     return np.asarray(picture, np.float32) / 255
 
 
 def prepare(picture: np.ndarray, description: dict[str, Any]) -> np.ndarray:
     """A picture [H, W, 4] as an image [size, size, C] such as the network was trained on.
 
-    Where the description has no framing (the data were no digits), it is resized and no more.
+    Where the description has no framing (it was trained on something else than digits), the
+    picture is resized and no more.
     """
+    from experiments.basics import _framing
+
     size, _, channels = description["arguments"]["inputs"]
-    framing = description["framing"]
-    if framing is None:
-        opaque = picture[..., :3] * picture[..., 3:]
-        image = _resized(opaque, size, size)
+    if description["framing"] is None:
+        colors = np.moveaxis(picture[..., :3] * picture[..., 3:], -1, 0)
+        image = np.stack([_framing.resized(color, size, size) for color in colors], axis=-1)
         return image if channels == 3 else image.mean(axis=-1, keepdims=True)
-    image = frame(ink(gray(picture)), **framing)
-    return data.resize(image[None, ..., None], size)[0]
+    framing = _framing.Framing(**description["framing"])
+    digit = _framing.frame(_framing.ink(_framing.gray(picture)), framing)
+    return data.resize(digit[None, ..., None], size)[0]
 
 
-def gray(picture: np.ndarray) -> np.ndarray:
-    """Brightness [H, W] of a picture [H, W, 4]; what is transparent is the opposite of the rest."""
-    brightness, opacity = picture[..., :3] @ np.float32([0.299, 0.587, 0.114]), picture[..., 3]
-    behind = (opacity * (brightness - 0.5)).sum() < 0
-    return opacity * brightness + (1 - opacity) * behind
+def _prepared(path: Path, description: dict[str, Any]) -> np.ndarray:
+    picture = read(path)
+    try:
+        return prepare(picture, description)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def ink(brightness: np.ndarray) -> np.ndarray:
-    """How much ink there is at each pixel [H, W], in [0, 1], whether it is lighter or darker.
-
-    The paper, as it is lit at the edge, is taken away; on which side of it the rest lies is the
-    colour of the ink, whose usual strength becomes 1. Specks are left out.
-    """
-    from scipy import ndimage
-
-    difference = brightness - _paper(brightness)
-    if (np.minimum(difference, 0) ** 2).sum() > (np.maximum(difference, 0) ** 2).sum():
-        difference = -difference
-    peak = difference.max()
-    noise = np.median(np.abs(_edge(difference)))
-    if peak < max(CONTRAST, 8 * noise):
-        raise ValueError("nothing is drawn on it: a digit differs from its paper")
-    strength = np.median(difference[difference > peak / 2])
-    shade = np.clip(difference / strength, 0, 1)
-    parts, count = ndimage.label(shade > 0.4, np.ones((3, 3)))
-    areas = ndimage.sum_labels(np.ones_like(shade), parts, range(1, count + 1))
-    large = np.isin(parts, 1 + np.flatnonzero(areas >= areas.max() / 10))
-    return shade * ndimage.binary_dilation(large, np.ones((3, 3)), 2)
-
-
-def frame(ink: np.ndarray, canvas: int, box: tuple[int, int], stroke: float, by_mass: bool) -> np.ndarray:
-    """The ink [H, W] as an image [canvas, canvas] of the digits trained on.
-
-    It is scaled to the height of the `box`, (height, width); what is then too wide is made narrower,
-    or where digits are centred `by_mass`, smaller. Strokes thinner than `stroke` heights of the box
-    are made broader.
-    """
-    from scipy import ndimage
-
-    mask = ink > 0.4
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    y, x = box[0] / ink.shape[0], box[1] / ink.shape[1]
-    x = min(x, y)
-    y = x if by_mass else y
-    missing = stroke * box[0] / y - _stroke(ink)
-    if missing > 1:
-        margin = round(missing / 2)
-        ink = ndimage.grey_dilation(np.pad(ink, margin), footprint=_disc(margin))
-        x, y = (scale * (1 - 2 * margin / length) for scale, length in ((x, ink.shape[1]), (y, ink.shape[0])))
-    small = _resized(ink[..., None], max(1, round(y * ink.shape[0])), max(1, round(x * ink.shape[1])))[..., 0]
-    small = small / small.max()
-    image = np.zeros((canvas, canvas), np.float32)
-    top, left = (_begin(small.sum(axis=axis), canvas, by_mass) for axis in (1, 0))
-    image[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return image
-
-
-def _stroke(ink: np.ndarray) -> float:
-    """The mean breadth of the strokes: their area over half of their outline."""
-    from scipy import ndimage
-
-    mask = np.pad(ink > 0.5, 1)
-    outline = mask & ~ndimage.binary_erosion(mask)
-    return 2 * mask.sum() / outline.sum()
-
-
-def _disc(radius: int) -> np.ndarray:
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    return x * x + y * y <= radius * radius
-
-
-def _begin(profile: np.ndarray, canvas: int, by_mass: bool) -> int:
-    """Where on the canvas a profile of the ink begins, so that its middle is the canvas's."""
-    places = np.arange(len(profile)) + 0.5
-    middle = (profile * places).sum() / profile.sum() if by_mass else len(profile) / 2
-    return int(np.clip(round(canvas / 2 - middle), 0, canvas - len(profile)))
-
-
-def _paper(brightness: np.ndarray) -> np.ndarray:
-    """The quadratic a + bx + cy + dx² + exy + fy² nearest to most of the edge.
-
-    That is by least absolute deviations, so that ink which reaches the edge counts for little.
-    """
-    at_edge = _edge(brightness)
-    middle = np.median(at_edge)
-    if np.median(np.abs(at_edge - middle)) < 0.01:
-        return np.full_like(brightness, middle)
-    height, width = brightness.shape
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-    at_edge, values = _edge(terms), _edge(brightness)
-    weight = np.ones(len(values))
-    for _ in range(20):  # iteratively reweighted least squares
-        root = np.sqrt(weight)
-        fitted, *_ = np.linalg.lstsq(at_edge * root[:, None], values * root, rcond=None)
-        weight = 1 / np.maximum(np.abs(values - at_edge @ fitted), 1e-3)
-    return terms @ fitted
-
-
-def _edge(image: np.ndarray) -> np.ndarray:
-    """The pixels along the edge, a row for each."""
-    width = max(1, min(image.shape[:2]) // 25)
-    inside = np.zeros(image.shape[:2], bool)
-    inside[width:-width, width:-width] = True
-    return image[~inside]
-
-
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image [H, W, C] resized without aliasing."""
+def _eight_bits(picture: Any) -> Any:
+    """A picture of 16 bits a pixel in 8: Pillow would cut it off at 255."""
     from PIL import Image
 
-    channels = [
-        Image.fromarray(np.ascontiguousarray(image[..., c], np.float32)).resize(
-            (width, height), Image.Resampling.BOX if height < image.shape[0] else Image.Resampling.BILINEAR
-        )
-        for c in range(image.shape[-1])
-    ]
-    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
 
 
 def _percent(share: float) -> str:

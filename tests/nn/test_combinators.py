@@ -141,19 +141,18 @@ def test_scan_is_unrolled(remat):
     chex.assert_trees_all_equal(other.init(jax.random.key(0)), (params, state))
     assert params["2"]["linear1"]["kernel"].shape == (4, 4)
 
-    def loss(layer, params, state):
-        y, state = layer.apply(params, state, X, key=jax.random.key(1), train=True)
-        return jnp.sum(y**2), (y, state)
+    def gradients(layer, params, state):
+        def loss(params):
+            y, new = layer.apply(params, state, X, key=jax.random.key(1), train=True)
+            return jnp.sum(y**2), (y, new)
 
+        return jax.grad(loss, has_aux=True)(params)
+
+    both = jax.jit(lambda *trees: [gradients(layer, *trees) for layer in (plain, other)])
     for _ in range(2):
-        results = [
-            jax.jit(jax.value_and_grad(lambda p, s, layer=layer: loss(layer, p, s), has_aux=True))(
-                params, state
-            )
-            for layer in (plain, other)
-        ]
-        chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-6)
-        (_, (_, state)), _ = results[0]
+        unrolled, scanned = both(params, state)
+        chex.assert_trees_all_close(unrolled, scanned, rtol=1e-5, atol=1e-6)
+        _, (_, state) = unrolled
 
 
 def test_scan_runs_without_parameters_or_key():
@@ -163,14 +162,14 @@ def test_scan_runs_without_parameters_or_key():
 
 
 def operations(n, *, scan):
-    """How many products a training step of `n` blocks compiles to, whatever a backend calls them."""
+    """How many products the gradient of `n` blocks is traced and compiled to."""
     layer = nn.repeat(nn.serial(nn.linear(64, 64), F.tanh), n, scan=scan)
     params, state = layer.init(jax.random.key(0))
     x = jnp.ones((32, 64))
     gradient = jax.grad(lambda params, x: jnp.sum(layer.apply(params, state, x)[0]))
     lowered = jax.jit(gradient).lower(params, x)
     traced = lowered.as_text().count("dot_general")
-    compiled = len(re.findall(r"(?:\bdot\(|matmul|custom-call\()", lowered.compile().as_text()))
+    compiled = len(re.findall(r"\bdot\(|custom-call\(", lowered.compile().as_text()))
     return traced, compiled
 
 

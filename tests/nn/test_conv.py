@@ -31,13 +31,13 @@ def test_equals_flax_with_its_parameters(settings, standard_promotion):
     reference = linen.Conv(
         8, (3, 2), **({"padding": "VALID"} | {names.get(k, k): v for k, v in settings.items()})
     )
-    theirs = reference.init(jax.random.key(0), X)["params"]
-    layer = nn.conv(4, 8, (3, 2), **settings)
+    theirs = jax.eval_shape(reference.init, jax.random.key(0), X)["params"]
+    layer = nn.conv(4, 8, (3, 2), bias_init=nn.init.normal(1.0), **settings)
     params, state = layer.init(jax.random.key(1))
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, theirs)
-    y, state = layer.apply(theirs, state, X)
+    y, state = layer.apply(params, state, X)
     assert state == ()
-    np.testing.assert_allclose(y, reference.apply({"params": theirs}, X), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(y, reference.apply({"params": params}, X), rtol=1e-5, atol=1e-5)
 
 
 def test_is_a_linear_layer_where_the_kernel_covers_everything():

@@ -59,9 +59,8 @@ def test_uniforms_fill_their_interval(name):
         (init.xavier_uniform(), jax.nn.initializers.glorot_uniform()),
     ],
 )
-@pytest.mark.parametrize("shape", [(200, 100), (3, 5, 30, 20)])
-def test_deviations_are_those_of_jax(ours, theirs, shape):
-    found, expected = (f(jax.random.key(2), shape).std() for f in (ours, theirs))
+def test_deviations_are_those_of_jax(ours, theirs):
+    found, expected = (f(jax.random.key(2), KERNEL).std() for f in (ours, theirs))
     np.testing.assert_allclose(found, expected, rtol=0.05)
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from dlcore import functional as F
@@ -25,6 +26,27 @@ def test_lenet5_is_a_table_of_a_hundred_columns():
     assert table.bytes == 4 * 61_706
     assert table.flops == sum(row.flops for row in table.rows)
     assert table.depth == 5
+
+
+def test_layers_are_written_as_the_call_that_makes_them():
+    layer = nn.serial(
+        nn.standardize((0.49139968, 0.48215841), (0.2470, 0.2435)),
+        nn.conv(2, 4, (3, 1), stride=2, padding=((1, 1), (0, 0)), bias=False),
+        functools.partial(F.leaky_relu, negative_slope=0.2),
+        nn.avg_pool(2, stride=1),
+        nn.prelu(),
+        nn.prelu(4),
+    )
+    table = nn.summary(layer, (1, 9, 9, 2))
+    assert [row.layer for row in table.rows] == [
+        "standardize((0.4914, 0.4822), (0.247, 0.2435))",
+        "conv(2, 4, (3, 1), stride=2, padding=((1, 1), (0, 0)), bias=False)",
+        "leaky_relu(negative_slope=0.2)",
+        "avg_pool(2, stride=1)",
+        "prelu",
+        "prelu(4)",
+    ]
+    assert max(map(len, str(table).splitlines())) <= 100
 
 
 def test_flops_are_two_for_a_multiply_add():
@@ -75,7 +97,7 @@ def test_wire_with_a_part_called_twice_and_one_not_at_all():
     assert table.flops == shared.flops + 2 * 2 * 3 * 4
 
 
-def test_nothing_is_computed(monkeypatch):
+def test_nothing_is_computed():
     """A billion parameters: memory would not do."""
     table = nn.summary(nn.linear(100_000, 1_000_000), (1_000_000, 100_000))
     assert table.parameters == 100_001_000_000
@@ -99,8 +121,9 @@ def test_other_dtypes_of_input():
 
 def test_outputs_are_those_of_the_layers():
     layer = models.lenet5((12, 12, 2), 3)
-    params, state = layer.init(jax.random.key(0))
-    found = nn.intermediates(layer, params, state, np.zeros((2, 12, 12, 2), np.float32))
+    params, state = jax.eval_shape(layer.init, jax.random.key(0))
+    x = jax.ShapeDtypeStruct((2, 12, 12, 2), jnp.float32)
+    found = jax.eval_shape(functools.partial(nn.intermediates, layer), params, state, x)
     rows = nn.summary(layer, (2, 12, 12, 2)).rows
     assert {row.path: row.output for row in rows} == {
         path: str(list(y.shape)) for path, y in found.items()

@@ -1,0 +1,144 @@
+"""From a picture of a digit to an image such as a network was trained on.
+
+Light on dark or dark on light, drawn or photographed, anywhere in the picture: the paper is
+estimated from the picture's edge and taken away, and the ink that remains is cut out, scaled and
+centred as the digits of the data set were.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+CONTRAST = 0.1  # of black to white: less is nothing drawn
+INKED = 0.4  # of the ink's usual strength: more is a stroke
+
+
+class Framing(NamedTuple):
+    """How the digits of a data set were cut out: scaled into a `box` on a square `canvas`.
+
+    squeeze: whether a digit too wide for the box is made narrower, rather than smaller.
+    by_mass: whether its centre of mass is in the middle of the canvas, rather than its box.
+    stroke: the breadth of its strokes, as a share of its size.
+    """
+
+    canvas: int
+    box: tuple[int, int]  # height, width
+    squeeze: bool
+    by_mass: bool
+    stroke: float
+
+
+# MNIST: LeCun et al. 1998, section III.A. digits: NIST's programs fill 32×32 in height, of which
+# 4×4 pixels are counted into one; width and strokes as measured.
+FRAMINGS = {
+    "digits": Framing(8, (8, 6), squeeze=True, by_mass=False, stroke=0.2),
+    "mnist": Framing(28, (20, 20), squeeze=False, by_mass=True, stroke=0.12),
+}
+
+
+def gray(picture: np.ndarray) -> np.ndarray:
+    """Brightness [H, W] of a picture [H, W, 4]; what is transparent is the opposite of the rest."""
+    brightness = np.average(picture[..., :3], axis=-1, weights=[0.299, 0.587, 0.114])
+    opacity = picture[..., 3]
+    behind = float((opacity * (brightness - 0.5)).sum() < 0)
+    return opacity * brightness + (1 - opacity) * behind
+
+
+def ink(brightness: np.ndarray) -> np.ndarray:
+    """How much ink there is at each pixel [H, W], in [0, 1], whether it is lighter or darker.
+
+    On which side of the paper the rest lies is the colour of the ink, and its usual strength
+    becomes 1. Specks are left out. ValueError where there is none.
+    """
+    from scipy import ndimage
+
+    difference = brightness - _paper(brightness)
+    if (np.minimum(difference, 0) ** 2).sum() > (np.maximum(difference, 0) ** 2).sum():
+        difference = -difference
+    peak, noise = difference.max(), np.median(np.abs(_edge(difference)))
+    if peak < max(CONTRAST, 8 * noise):
+        raise ValueError("nothing is drawn on it: a digit differs from its paper")
+    shade = np.clip(difference / np.median(difference[difference > peak / 2]), 0, 1)
+    parts, count = ndimage.label(shade > INKED, np.ones((3, 3)))
+    areas = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    large = np.isin(parts, 1 + np.flatnonzero(areas >= areas.max() / 10))
+    return shade * ndimage.binary_dilation(large, np.ones((3, 3)), 2)
+
+
+def frame(ink: np.ndarray, framing: Framing) -> np.ndarray:
+    """The ink [H, W] as an image [canvas, canvas] in [0, 1]; strokes too thin are made broader."""
+    ink = _broadened(_cut_out(ink), framing.stroke)
+    y = framing.box[0] / ink.shape[0]
+    x = min(y, framing.box[1] / ink.shape[1])
+    y = y if framing.squeeze else x
+    digit = resized(ink, max(1, round(y * ink.shape[0])), max(1, round(x * ink.shape[1])))
+    digit = digit / digit.max()
+    image = np.zeros((framing.canvas, framing.canvas), np.float32)
+    top, left = (_begin(digit.sum(axis=other), framing.canvas, framing.by_mass) for other in (1, 0))
+    image[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    return image
+
+
+def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image [H, W] resized: averaged over areas where it shrinks, else interpolated."""
+    from PIL import Image
+
+    how = Image.Resampling.BOX if height < image.shape[0] else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(image.astype(np.float32)).resize((width, height), how))
+
+
+def _cut_out(ink: np.ndarray) -> np.ndarray:
+    """The least rectangle that holds every stroke."""
+    rows, columns = (np.flatnonzero((ink > INKED).any(axis=other)) for other in (1, 0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _broadened(ink: np.ndarray, stroke: float) -> np.ndarray:
+    """The ink with strokes at least `stroke` of its longer side broad."""
+    from scipy import ndimage
+
+    strokes = np.pad(ink > INKED, 1)
+    outline = strokes & ~ndimage.binary_erosion(strokes)
+    breadth = 2 * strokes.sum() / outline.sum()  # the area over half of the outline
+    margin = round((stroke * max(ink.shape) - breadth) / 2)
+    if margin < 1:
+        return ink
+    y, x = np.ogrid[-margin : margin + 1, -margin : margin + 1]
+    return ndimage.grey_dilation(np.pad(ink, margin), footprint=x * x + y * y <= margin * margin)
+
+
+def _begin(profile: np.ndarray, canvas: int, by_mass: bool) -> int:
+    """Where on the canvas a profile of the digit begins, so that its middle is the canvas's."""
+    places = np.arange(len(profile)) + 0.5
+    middle = np.average(places, weights=profile) if by_mass else len(profile) / 2
+    return int(np.clip(round(canvas / 2 - middle), 0, canvas - len(profile)))
+
+
+def _paper(brightness: np.ndarray) -> Any:
+    """The brightness of the paper: that of most of the edge, or else [H, W] as it is lit there.
+
+    The light is a quadratic a + bx + cy + dx² + exy + fy², fitted by least absolute deviations, so
+    that ink which reaches the edge counts for little.
+    """
+    values = _edge(brightness)
+    middle = np.median(values)
+    if np.median(np.abs(values - middle)) < 0.01:
+        return middle
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in brightness.shape), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    at_edge, weight = _edge(terms), np.ones(len(values))
+    for _ in range(20):  # iteratively reweighted least squares
+        root = np.sqrt(weight)
+        fitted, *_ = np.linalg.lstsq(at_edge * root[:, None], values * root, rcond=None)
+        weight = 1 / np.maximum(np.abs(values - at_edge @ fitted), 1e-3)
+    return terms @ fitted
+
+
+def _edge(image: np.ndarray) -> np.ndarray:
+    """The pixels along the edge, one after another."""
+    width = max(1, min(image.shape[:2]) // 25)
+    inside = np.zeros(image.shape[:2], bool)
+    inside[width:-width, width:-width] = True
+    return image[~inside]

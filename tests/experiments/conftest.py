@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.basics import classify
+from experiments.command import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def command(capsys, monkeypatch, tmp_path):
+    """The command line, run in an empty folder: command(*argv) -> (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv):
+        status = main([str(one) for one in argv])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path):
+    """`python …` as a process of its own, in an empty folder: process(*argv) -> Popen."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+    def start(*argv):
+        return subprocess.Popen(
+            [sys.executable, *map(str, argv)],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The folder of a short run on digits, with its weights."""
+    out = tmp_path_factory.mktemp("trained")
+    classify.run(classify.Config(model="mlp", epochs=10, out=out))
+    return out

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from experiments import catalogue
+
+ENTRIES = {entry.name: entry for entry in catalogue.entries()}
+TOOLS = {"predict"}  # answers a question about files that one has, and makes no claim
+
+
+def test_the_list_has_every_file_of_every_chapter_once():
+    files = {path.stem for path in catalogue.FOLDER.glob("*/*.py")}
+    assert set(ENTRIES) == {name for name in files if not name.startswith("_")}
+    assert {"classify", "predict", "bench"} <= set(ENTRIES)
+    assert max(Counter(entry.name for entry in catalogue.entries()).values()) == 1
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_experiment_has_its_parts_and_its_fields_are_explained(name):
+    experiment = ENTRIES[name].load()
+    assert 20 < len(ENTRIES[name].claim) <= 100
+    assert callable(experiment.run)
+    assert callable(experiment.plot)
+    assert experiment.Config.__dataclass_params__.frozen
+    assert experiment.Result.__dataclass_params__.frozen
+    if name not in TOOLS:
+        assert dataclasses.is_dataclass(experiment.Config.smoke())
+    body = next(
+        node
+        for node in ast.parse(open(experiment.__file__).read()).body
+        if isinstance(node, ast.ClassDef) and node.name == "Config"
+    ).body
+    for field, after in zip(body, body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign):
+            assert isinstance(after, ast.Expr), f"{field.target.id} has no docstring"
+
+
+def test_the_list_shows_chapters_and_claims_and_imports_no_experiment(process):
+    code = (
+        "import sys; from experiments.command import main; main([]);"
+        "sys.exit(any(name in sys.modules for name in ('jax', 'numpy', 'matplotlib')))"
+    )
+    child = process("-c", code)
+    out, err = child.communicate()
+    assert (child.returncode, err) == (0, "")
+    for entry in ENTRIES.values():
+        assert f"{entry.name} " in out
+        assert entry.claim in out
+        assert f"\n{entry.chapter}\n" in out
+
+
+def test_a_claim_is_the_first_line_of_a_docstring(tmp_path):
+    (tmp_path / "chapter").mkdir()
+    (tmp_path / "chapter" / "one.py").write_text('"""It holds.\n\nMore.\n"""\nimport nowhere\n')
+    (tmp_path / "chapter" / "_part.py").write_text('"""A part."""')
+    assert catalogue.entries(tmp_path) == [catalogue.Entry("chapter", "one", "It holds.")]

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from experiments import claim, command as command_module
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings."""
+
+    figure: float = 1.0
+    """What is measured."""
+    fail: str = ""
+    """How it ends instead."""
+    out: Path | None = None
+    """Folder."""
+    resume: bool = False
+    """Go on."""
+
+    def __post_init__(self):
+        if self.figure < 0:
+            raise ValueError(f"figure must be at least 0, got {self.figure}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    figure: float
+    nan: float
+    nested: dict
+    claims: list
+    array: np.ndarray = dataclasses.field(repr=False)
+
+    def __rich__(self):
+        return f"measured {self.figure}"
+
+
+ERRORS = {
+    "value": ValueError("bad\n  value"),
+    "type": TypeError("bad type"),
+    "os": FileNotFoundError(2, "No such file or directory", "some/file"),
+    "nonfinite": FloatingPointError("not finite"),
+    "interrupt": KeyboardInterrupt(),
+    "bug": KeyError("bug"),
+    "extra": ModuleNotFoundError("No module named 'PIL'", name="PIL"),
+}
+ERRORS["value"].add_note("in layer\nconv1")
+
+
+def run(config):
+    (config.out / "work").write_text("done")
+    if config.fail == "checkpoint":
+        (config.out / "checkpoints" / "step-00000003").mkdir(parents=True)
+        raise KeyboardInterrupt("interrupted after step 3")
+    if config.fail:
+        raise ERRORS[config.fail]
+    claims = [claim.at_least("figure", 1, config.figure, "someone")]
+    return Result(config.figure, float("nan"), {"a": (1, np.float32(2))}, claims, np.zeros(3))
+
+
+@pytest.fixture
+def fake(monkeypatch, command):
+    """The command line over an experiment of this file."""
+    experiment = SimpleNamespace(
+        __doc__="It holds.", Config=Config, run=run, plot=lambda result: {"picture": Figure()}
+    )
+    entry = SimpleNamespace(name="fake", chapter="none", load=lambda: experiment)
+    monkeypatch.setattr(command_module.catalogue, "find", lambda name: entry)
+    return lambda *argv: command("fake", *argv)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_claim_that_holds_is_0_and_one_that_does_not_is_1(fake):
+    status, out, err = fake("--figure", 2)
+    assert (status, err) == (0, "")
+    assert "measured 2.0" in out
+    assert "yes" in out
+    status, out, _ = fake("--figure", 0.5)
+    assert status == 1
+    assert "≥ 1" in out
+    assert "no" in out.split()
+
+
+def test_everything_lies_in_the_folder_and_the_result_is_plain_json(fake, tmp_path):
+    fake("--figure", 2)
+    assert names(tmp_path) == ["runs"]
+    assert names(tmp_path / "runs") == ["fake"]
+    assert names(tmp_path / "runs" / "fake") == [".experiment", "picture.png", "result.json", "work"]
+    facts = json.loads((tmp_path / "runs/fake/result.json").read_text())
+    assert facts["figure"] == 2
+    assert facts["nan"] is None
+    assert facts["nested"] == {"a": [1, 2]}
+    assert "array" not in facts
+    assert facts["config"] == {"figure": 2, "fail": "", "out": "runs/fake", "resume": False}
+    assert facts["claims"][0]["holds"] is True
+    assert {"python", "jax", "jaxlib", "numpy", "dlcore"} <= set(facts["versions"])
+    assert facts["device"]["platform"]
+
+
+def test_an_earlier_run_is_moved_aside_and_never_lost(fake, tmp_path):
+    for figure in (1, 2, 3):
+        status, out, _ = fake("--figure", figure)
+        assert status == 0
+    assert "runs/fake.2" in out
+    figures = {
+        path.parent.name: json.loads(path.read_text())["figure"]
+        for path in tmp_path.glob("runs/*/result.json")
+    }
+    assert figures == {"fake.1": 1, "fake.2": 2, "fake": 3}
+
+
+def test_an_unfinished_run_is_gone_on_with_or_left(fake, tmp_path):
+    status, _, err = fake("--fail", "checkpoint")
+    assert status == 130
+    message, _, resume = err.strip().partition("; go on with: ")
+    assert message == "interrupted after step 3"
+    python, *argv = shlex.split(resume)
+    assert Path(python).resolve() == Path(sys.executable).resolve()
+    assert argv == ["-m", "experiments", "fake", "--fail", "checkpoint", "--resume"]
+    status, _, err = fake()
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--resume" in err
+    assert fake("--resume")[0] == 0
+    assert names(tmp_path / "runs") == ["fake"]
+
+
+def test_a_folder_with_foreign_files_is_left_alone(fake, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "result.json").write_text("precious")
+    status, _, err = fake("--out", "mine")
+    assert status == 2
+    assert "mine" in err
+    assert names(tmp_path / "mine") == ["result.json"]
+    assert (tmp_path / "mine" / "result.json").read_text() == "precious"
+
+
+@pytest.mark.parametrize("out", ["/dev/null/runs", "file", "file/below"])
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(fake, tmp_path, out):
+    (tmp_path / "file").write_text("")
+    status, printed, err = fake("--out", out)
+    assert (status, printed, err.count("\n")) == (2, "", 1)
+    assert out.split("/runs")[0].split("/below")[0] in err
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("fail", "message"),
+    [
+        ("value", "bad value in layer conv1\n"),
+        ("type", "bad type\n"),
+        ("os", "some/file: No such file or directory\n"),
+        ("nonfinite", "not finite\n"),
+        ("extra", "this needs PIL: pip install 'dlcore[images]'\n"),
+    ],
+)
+def test_bad_input_is_one_line(fake, fail, message):
+    assert fake("--fail", fail) == (2, "", message)
+
+
+def test_an_interrupt_with_nothing_saved_offers_no_resume(fake):
+    assert fake("--fail", "interrupt") == (130, "", "interrupted\n")
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(fake, monkeypatch):
+    with pytest.raises(KeyError):
+        fake("--fail", "bug")
+    monkeypatch.setenv("DLCORE_TRACEBACK", "1")
+    with pytest.raises(TypeError):
+        fake("--fail", "type")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--figure", "x"], ["--figure", "'x'"]),
+        (["--figure", "-1"], ["figure must be at least 0, got -1.0"]),
+        (["--figure"], ["--figure"]),
+        (["--fgure", "1"], ["--fgure", "did you mean --figure?"]),
+        (["--resume", "yes"], ["yes"]),
+    ],
+)
+def test_flags_that_are_wrong_are_one_line(fake, argv, said):
+    status, out, err = fake(*argv)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert not set(err) & set("│╭╰─")
+    for text in said:
+        assert text in err
+
+
+def test_help_explains_the_flags(fake):
+    status, out, err = fake("--help")
+    assert (status, err) == (0, "")
+    for text in ("It holds.", "--figure", "What is measured.", "--resume"):
+        assert text in out
+
+
+def test_an_unknown_name_gets_the_nearest(command):
+    status, out, err = command("clasify")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "did you mean classify?" in err
+
+
+def test_without_matplotlib_the_rest_is_there(fake, tmp_path, monkeypatch):
+    def missing(result):
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+
+    monkeypatch.setattr(command_module.catalogue.find("fake").load(), "plot", missing)
+    status, out, err = fake()
+    assert (status, err) == (0, "")
+    assert "pip install 'dlcore[plot]'" in out
+    assert names(tmp_path / "runs" / "fake") == [".experiment", "result.json", "work"]
