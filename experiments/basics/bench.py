@@ -384,9 +384,8 @@ def bare_turns(network: Network, rounds: int) -> Iterator[float]:
 
 
 def _first_step(turns: Callable, network: Network) -> float:
-    """Seconds to the first loss when nothing has been compiled yet."""
+    """Seconds to the first loss of a step that has not been compiled yet."""
     one_step = network._replace(steps=1, epochs=1)
-    jax.clear_caches()
     began = time.perf_counter()
     next(turns(one_step, 1))
     return time.perf_counter() - began

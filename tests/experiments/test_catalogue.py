@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_every_experiment_has_its_parts_and_its_fields_are_explained(name):
         assert dataclasses.is_dataclass(experiment.Config.smoke())
     body = next(
         node
-        for node in ast.parse(open(experiment.__file__).read()).body
+        for node in ast.parse(Path(experiment.__file__).read_text()).body
         if isinstance(node, ast.ClassDef) and node.name == "Config"
     ).body
     for field, after in zip(body, body[1:], strict=False):

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shlex
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, log_loss, recall_score
+
+from dlcore.interop import weights
+from experiments.basics import classify
+
+WRITTEN = {
+    *("checkpoints", "confusion.png", "curves.png", "metrics.csv", "metrics.jsonl"),
+    *("mistakes.png", "result.json", "weights.safetensors"),
+}
+
+
+def test_the_smoke_run_learns():
+    result = classify.run(classify.Config.smoke())
+    assert result.test_accuracy > 0.9
+    assert result.claims == []
+    assert set(classify.plot(result)) == {"curves", "confusion", "mistakes"}
+
+
+def test_the_figures_are_those_of_scikit_learn():
+    result = classify.run(classify.Config(model="linear", epochs=2))
+    labels, said = result.labels, result.predicted
+    assert result.test_accuracy == pytest.approx((labels == said).mean())
+    assert result.test_loss == pytest.approx(log_loss(labels, result.probabilities), abs=1e-5)
+    np.testing.assert_array_equal(result.confusion, confusion_matrix(labels, said))
+    recall = recall_score(labels, said, average=None)
+    np.testing.assert_allclose(list(result.recall.values()), recall, atol=1e-6)
+
+
+def test_the_command_writes_all_its_files_and_tells_the_figures(command, tmp_path):
+    status, out, err = command("classify", "--model", "linear", "--epochs", 2, "--out", "here")
+    assert (status, err) == (0, "")
+    folder = tmp_path / "here"
+    assert {path.name for path in folder.iterdir()} == WRITTEN | {".experiment"}
+    facts = json.loads((folder / "result.json").read_text())
+    assert facts["epochs"] == 2
+    assert facts["steps"] == 2 * (1257 // 32)
+    assert facts["parameters"] == 650
+    assert facts["seconds"] > 0
+    assert 0 < facts["test_loss"] < 3
+    assert facts["config"]["learning_rate"] == 0.05
+    assert facts["config"]["data"] == "digits"
+    assert facts["config"].keys() == {f.name for f in dataclasses.fields(classify.Config)}
+    assert f"{facts['test_accuracy']:.4f}" in out
+    assert "linear(64, 10)" in out
+    assert "most often taken for" in out
+    with (folder / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    # A finished run is not trained again, and never with other settings.
+    flags = ("classify", "--model", "linear", "--epochs", 2, "--out", "here", "--resume")
+    status, out, err = command(*flags)
+    assert (status, err) == (0, "")
+    assert "epoch 1/2" not in out
+    again = json.loads((folder / "result.json").read_text())
+    assert again["test_loss"] == facts["test_loss"]
+    status, _, err = command(*flags, "--seed", 1)
+    assert (status, err.count("\n")) == (2, 1)
+
+
+def test_the_weights_stand_for_the_network_that_was_tested(trained):
+    tree, description = weights.load(trained / "weights.safetensors")
+    assert description["architecture"] == "mlp"
+    assert description["classes"] == [str(digit) for digit in range(10)]
+    dataset = classify.load(classify.Config(model="mlp"))
+    train = dataset.train["x"]
+    np.testing.assert_allclose(description["mean"], train.mean(), atol=1e-4)
+    np.testing.assert_allclose(description["std"], train.std(), atol=1e-4)
+    layer = classify.network(description)
+    images, labels = dataset.test["x"], dataset.test["y"]
+    logits = classify.outputs(layer, tree["params"], (), images)
+    assert (logits.argmax(-1) == labels).mean() > 0.95
+    in_parts = classify.outputs(layer, tree["params"], (), images, batch_size=100)
+    np.testing.assert_allclose(logits, in_parts, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_left_out_is_chosen_and_what_is_said_is_kept():
+    chosen = classify.choices(classify.Config(model="linear", epochs=7, optimizer="adam"))
+    assert chosen == classify.Choices(7, 32, 2e-3, 0.0)
+    said = classify.Config(batch_size=5, learning_rate=0.0, label_smoothing=0.0)
+    assert classify.choices(said) == classify.Choices(30, 5, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--data", "digit"], ["digit", "digits"]),
+        (["--data", "mnst"], ["did you mean mnist"]),
+        (["--model", "lenet"], ["did you mean lenet5"]),
+        (["--optimizer", "nadam"], ["did you mean adam"]),
+        (["--precision", "float16"], ["float16", "bfloat16"]),
+        (["--epochs", "0"], ["epochs", "0"]),
+        (["--batch-size", "-3"], ["batch_size", "-3"]),
+        (["--batch-size", "5000"], ["5000", "1257"]),
+        (["--patience", "0"], ["patience"]),
+        (["--learning-rate", "-1"], ["learning_rate"]),
+        (["--learning-rate", "nan"], ["learning_rate", "nan"]),
+        (["--clip", "-1"], ["clip"]),
+        (["--label-smoothing", "1"], ["label_smoothing"]),
+        (["--seed", "-1"], ["seed"]),
+        (["--seed", "5000000000"], ["seed"]),
+        (["--epochs", "many"], ["--epochs", "many"]),
+        (["--epoch", "3"], ["did you mean --epochs?"]),
+        (["--root", "nowhere"], ["nowhere"]),
+        (["--data", "mnist", "--root", "nowhere"], ["nowhere"]),
+        (["--out", "/dev/null/x"], ["/dev/null"]),
+        (["--learning-rate", "1e38", "--model", "linear"], ["not finite", "learning rate"]),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(command, flags, said):
+    status, out, err = command("classify", *flags)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert "Traceback" not in out + err
+    for text in said:
+        assert text in err
+
+
+def test_a_damaged_file_is_named(command, tmp_path):
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (folder / f"{name}-ubyte.gz").write_bytes(b"\x1f\x8b no gzip after all")
+    status, _, err = command("classify", "--data", "mnist", "--root", "data")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "-ubyte.gz" in err
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"batch_size": 64}, {"label_smoothing": 0.2}, {"precision": "bfloat16"}]
+)
+def test_a_setting_reaches_the_training(change):
+    base = classify.Config(model="linear", epochs=1)
+    losses = [classify.run(one).test_loss for one in (base, dataclasses.replace(base, **change))]
+    assert abs(losses[0] - losses[1]) > 1e-6
+
+
+@pytest.mark.parametrize("name", classify.OPTIMIZERS)
+def test_the_optimizer_warms_up_and_its_gradient_is_clipped(name):
+    """Longer gradients than `clip` move the weights as one of that length does."""
+    config = classify.Config(optimizer=name, clip=1.0)
+    optimizer = classify.make_optimizer(config, classify.choices(config), 100)
+
+    def moves(scale):
+        params = {"w": jnp.ones(4)}
+        state = optimizer.init(params)
+        for _ in range(2):
+            updates, state = optimizer.update({"w": scale * jnp.arange(1.0, 5)}, state, params)
+            yield updates["w"]
+
+    short, long = list(moves(10.0)), list(moves(1000.0))
+    np.testing.assert_array_equal(short[0], 0)
+    assert np.all(short[1] != 0)
+    np.testing.assert_allclose(short[1], long[1], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_sigint_saves_and_the_command_it_names_goes_on_to_the_same_end(process, tmp_path):
+    flags = ("-m", "experiments", "classify", "--model", "mlp", "--epochs", 60, "--out")
+    whole = process(*flags, "whole")
+    broken = process(*flags, "bro ken")
+    for line in broken.stdout:
+        if line.startswith("epoch 3/"):
+            break
+    broken.send_signal(signal.SIGINT)
+    _, err = broken.communicate()
+    assert broken.returncode == 130
+    assert err.count("\n") == 1
+    assert "interrupted after step" in err
+    _, *command = shlex.split(err.partition("go on with: ")[2])
+    assert command[-1] == "--resume"
+    resumed = process(*command)
+    out, err = resumed.communicate()
+    assert (resumed.returncode, err) == (0, "")
+    assert "epoch 3/" not in out
+    whole.communicate()
+    files = [tmp_path / name / "weights.safetensors" for name in ("whole", "bro ken")]
+    trees = [weights.load(file)[0] for file in files]
+    jax.tree.map(np.testing.assert_array_equal, *trees)
+
+
+@pytest.mark.slow
+def test_the_default_run_reaches_its_floor(command):
+    status, out, err = command("classify")
+    assert (status, err) == (0, "")
+    assert "test accuracy of lenet5 on digits" in out
+
+
+@pytest.mark.slow
+def test_softmax_regression_on_mnist_reaches_its_floor(command, shared_data):
+    status, out, err = command("classify", "--data", "mnist", "--model", "linear", "--root", shared_data)
+    assert (status, err) == (0, "")
+    assert "test accuracy of linear on mnist" in out
