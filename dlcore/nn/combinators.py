@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore import keys
+from dlcore.functional import identity
 from dlcore.keys import Key
 from dlcore.nn.layer import (
     Children,
@@ -25,7 +26,9 @@ from dlcore.nn.layer import (
     is_observed,
     make,
     name_children,
+    noted,
     select,
+    shapes,
 )
 
 
@@ -74,8 +77,7 @@ def residual(body: Any, skip: Any = None) -> Layer:
 
     The shapes must be equal; nothing is broadcast (He et al. 2016, equations 1 and 2).
     """
-    skip = (lambda x: x) if skip is None else skip
-    children = (("body", as_layer(body)), ("skip", as_layer(skip)))
+    children = (("body", as_layer(body)), ("skip", as_layer(identity if skip is None else skip)))
     return _parallel("residual", _add, children)
 
 
@@ -133,7 +135,14 @@ def repeat(layer: Any, n: int, *, scan: bool = False, remat: bool = False) -> La
         def one(x: Any, part: tuple[Params, State, jax.Array]) -> tuple[Any, State]:
             params, state, tag = part
             own = None if key is None else jax.random.fold_in(keys.check(key), tag)
-            return block.apply(params, state, x, key=own, train=train)
+            with noted(f"0…{n - 1}", block, params, x):
+                y, state = block.apply(params, state, x, key=own, train=train)
+                if shapes(y) != shapes(x):
+                    raise ValueError(
+                        f"scan=True needs blocks that keep the shape, but {shapes(x)} became "
+                        f"{shapes(y)}: give repeat scan=False"
+                    )
+            return y, state
 
         one = jax.checkpoint(one) if remat else one
         tags = jnp.asarray([keys.tag(name) for name, _ in children], dtype=jnp.uint32)
@@ -168,7 +177,7 @@ def repeat(layer: Any, n: int, *, scan: bool = False, remat: bool = False) -> La
     )
 
 
-def wire(forward: Callable[..., Any], **parts: Any) -> Layer:
+def wire(forward: Callable[..., Any], /, **parts: Any) -> Layer:
     """Any other architecture, written once as `forward(parts, x, *, key, train)`.
 
     A part is called as `parts.encoder(x)`; it uses, and keeps, its own parameters, state and key.

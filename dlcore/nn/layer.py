@@ -59,32 +59,32 @@ class Layer(NamedTuple):
 
 def make(
     kind: str,
-    init: Callable[[Key], tuple[Params, State]],
+    draw: Callable[[Key], tuple[Params, State]],
     apply: Callable[..., tuple[Any, State]],
     children: Children = (),
+    /,
     **config: Any,
 ) -> Layer:
-    """A Layer of these functions, which accepts typed keys only."""
-
-    @functools.wraps(init)
-    def checked_init(key: Key) -> tuple[Params, State]:
-        return init(keys.check(key))
-
-    return Layer(checked_init, apply, Info(kind, config, children))
-
-
-def from_function(function: Callable[[Any], Any], kind: str, **config: Any) -> Layer:
-    """A Layer without parameters or state: y = function(x)."""
+    """A Layer of `draw`, which gives (params, state) for a key, and `apply`; typed keys only."""
 
     def init(key: Key) -> tuple[Params, State]:
-        return (), ()
+        return draw(keys.check(key))
+
+    return Layer(init, apply, Info(kind, config, children))
+
+
+def from_function(function: Callable[[Any], Any], kind: str, /, **config: Any) -> Layer:
+    """A Layer without parameters or state: y = function(x)."""
 
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
-        return function(x), state
+        y = function(x)
+        if isinstance(y, Layer):
+            raise TypeError(f"{kind} makes a Layer and was not called: write {kind}(…)")
+        return y, state
 
-    return make(kind, init, apply, **config)
+    return make(kind, lambda key: ((), ()), apply, **config)
 
 
 def as_layer(thing: Any) -> Layer:
@@ -95,7 +95,7 @@ def as_layer(thing: Any) -> Layer:
     """
     if isinstance(thing, Layer):
         return thing
-    if not callable(thing):
+    if not callable(thing) or inspect.isclass(thing):
         raise TypeError(f"expected a Layer or a function of one array, got {thing!r}")
     function = thing.func if isinstance(thing, functools.partial) else thing
     name = getattr(function, "__name__", type(function).__name__).strip("<>")
@@ -103,7 +103,7 @@ def as_layer(thing: Any) -> Layer:
         signature = inspect.signature(thing)
     except (TypeError, ValueError):  # a builtin or a ufunc tells nothing of itself
         return from_function(thing, name)
-    if signature.return_annotation in (Layer, "Layer"):
+    if inspect.formatannotation(signature.return_annotation).split(".")[-1].strip("'") == "Layer":
         call = name + _example(signature)
         raise TypeError(f"{name} makes a Layer and was not called: write {call}")
     required = [
@@ -112,7 +112,7 @@ def as_layer(thing: Any) -> Layer:
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
-    if name in ("init", "apply") and required[0] in ("key", "params"):
+    if name in ("init", "apply") and required[:1] in (["key"], ["params"]):
         raise TypeError(f"{name} is only one half of a Layer: pass the Layer itself")
     if len(required) > 1:
         raise TypeError(
@@ -199,12 +199,8 @@ def call(
     """
     params, state = select(params, name), select(state, name)
     key = None if key is None else keys.child(key, name)
-    with _observed(name) as observe:
-        try:
-            y, state = layer.apply(params, state, x, key=key, train=train)
-        except Exception as error:
-            _annotate(error, name, layer, params, x)
-            raise
+    with _observed(name) as observe, noted(name, layer, params, x):
+        y, state = layer.apply(params, state, x, key=key, train=train)
         observe(Call(layer, params, state, x, y))
     return y, state
 
@@ -296,15 +292,27 @@ def intermediates(
 _NOTE = "in layer "
 
 
-def _annotate(error: Exception, name: str, layer: Layer, params: Params, x: Any) -> None:
+@contextlib.contextmanager
+def noted(name: str, layer: Layer, params: Params, x: Any) -> Iterator[None]:
+    """Notes on an error inside that it arose in the child `name`, and what that was given."""
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(Exception):  # what cannot be said must not take its place
+            _annotate(error, name, layer, params, x)
+        raise
+
+
+def _annotate(error: Any, name: str, layer: Layer, params: Params, x: Any) -> None:
     """Adds or extends the one note that says where in the network `error` arose."""
-    inner = getattr(error, "layer_path", None)
-    if inner is None:
-        error.layer_given = f"({layer.info.kind}), given {describe(x)}{_misfit(layer, params)}"  # type: ignore[attr-defined]
-    error.layer_path = name if inner is None else f"{name}/{inner}"  # type: ignore[attr-defined]
-    others = [note for note in getattr(error, "__notes__", []) if not note.startswith(_NOTE)]
-    error.__notes__ = others
-    error.add_note(f"{_NOTE}{error.layer_path} {error.layer_given}")  # type: ignore[attr-defined]
+    notes = getattr(error, "__notes__", [])
+    mine = [note for note in notes if note.startswith(_NOTE)]
+    if mine and layer.info.children:
+        note = f"{_NOTE}{name}/{mine[-1].removeprefix(_NOTE)}"
+    else:
+        note = f"{_NOTE}{name} ({layer.info.kind}), given {describe(x)}{_misfit(layer, params)}"
+    error.__notes__ = [one for one in notes if one not in mine]
+    error.add_note(note)
 
 
 def _misfit(layer: Layer, params: Params) -> str:
@@ -327,7 +335,11 @@ def _describe(tree: Any, leaf: Callable[[Any], str]) -> str:
     if hasattr(tree, "shape") and hasattr(tree, "dtype"):
         return leaf(tree)
     if isinstance(tree, dict):
-        return "{" + ", ".join(f"{k}: {_describe(v, leaf)}" for k, v in sorted(tree.items())) + "}"
+        return (
+            "{"
+            + ", ".join(f"{k}: {_describe(v, leaf)}" for k, v in sorted(tree.items(), key=str))
+            + "}"
+        )
     if isinstance(tree, list | tuple):
         return "(" + ", ".join(_describe(value, leaf) for value in tree) + ")"
     return repr(tree)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import keys
+from dlcore.data.batching import HostData
+from dlcore.keys import Key
 from dlcore.nn.layer import Params, State
 from dlcore.train import metrics
 from dlcore.train.objective import Batch, Objective
@@ -19,7 +21,7 @@ def evaluate(
     objective: Objective,
     params: Params,
     state: State,
-    data: Batch,
+    data: Batch | HostData,
     *,
     batch_size: int = 1000,
     seed: int = 0,
@@ -29,34 +31,50 @@ def evaluate(
     The last batch is filled up with examples of weight 0, so that one shape is compiled. `seed` is
     for objectives that draw random numbers in evaluation too.
     """
-    n = len(jax.tree.leaves(data)[0])
+    n = examples(data)
     if n == 0:
         raise ValueError("there are no examples to evaluate on")
     batch_size = min(batch_size, n)
-    parts = (
-        _part(params, state, data, index, seed, objective=objective, batch_size=batch_size)
-        for index in range(-(-n // batch_size))
-    )
-    return metrics.values(functools.reduce(metrics.merge, parts))
+    on_device = () if isinstance(data, HostData) else jax.tree.map(jnp.asarray, data)
+    key = keys.stream(seed, "evaluation")
+    total: Any = None
+    for index in range(-(-n // batch_size)):
+        places = index * batch_size + np.arange(batch_size)
+        rows, inside = np.minimum(places, n - 1), (places < n).astype(np.float32)
+        batch = data.gather(rows) if isinstance(data, HostData) else take(on_device, rows)
+        part = _measure(objective, params, state, batch, inside, key, index)
+        total = part if total is None else metrics.merge(total, part)
+    return metrics.values(total)
 
 
-@functools.partial(jax.jit, static_argnames=("objective", "batch_size"))
-def _part(
+def examples(data: Batch | HostData) -> int:
+    """The number of examples in a dict of arrays with one leading axis, or in HostData."""
+    if isinstance(data, HostData):
+        return len(data)
+    lengths = {name: len(leaf) for name, leaf in data.items()}
+    if not lengths or len(set(lengths.values())) > 1:
+        raise ValueError(f"data is a dict of arrays with one leading axis, got lengths {lengths}")
+    return next(iter(lengths.values()))
+
+
+@jax.jit
+def take(data: Batch, rows: jax.Array) -> Batch:
+    """The rows of every array."""
+    return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def _measure(
+    objective: Objective,
     params: Params,
     state: State,
-    data: Batch,
+    batch: Batch,
+    inside: jax.Array,
+    key: Key,
     index: jax.Array,
-    seed: jax.Array,
-    *,
-    objective: Objective,
-    batch_size: int,
 ) -> dict[str, Any]:
-    """The metrics of batch `index` alone."""
-    n = len(jax.tree.leaves(data)[0])
-    places = index * batch_size + jnp.arange(batch_size)
-    batch = jax.tree.map(lambda leaf: jnp.take(leaf, places, axis=0, mode="clip"), data)
-    inside = (places < n).astype(jnp.float32)
-    batch["weight"] = inside * batch["weight"] if "weight" in batch else inside
-    key = jax.random.fold_in(keys.stream(seed, "evaluation"), index)
-    _, (_, measured) = objective(params, state, batch, key=key, train=False)
+    """The metrics of one batch, of which the examples count that are `inside` the data."""
+    weight = inside * batch["weight"] if "weight" in batch else inside
+    key = jax.random.fold_in(key, index)
+    _, (_, measured) = objective(params, state, {**batch, "weight": weight}, key=key, train=False)
     return measured

@@ -25,7 +25,7 @@ from dlcore import device
 from dlcore.data import batching
 from dlcore.data.batching import HostData
 from dlcore.train import guard, metrics
-from dlcore.train.evaluate import evaluate
+from dlcore.train.evaluate import evaluate, examples, take
 from dlcore.train.objective import Batch
 from dlcore.train.state import copy, map_states, position, train_states
 
@@ -40,7 +40,7 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 128,
-    validation: Batch | Callable[[Any], Numbers] | None = None,
+    validation: Batch | HostData | Callable[[Any], Numbers] | None = None,
     every: int | None = None,
     totals: dict[str, Any] | None = None,
 ) -> Iterator[Record]:
@@ -53,8 +53,8 @@ def fit(
         last batch is dropped.
     validation: data on which the step's objective is measured at each epoch's end, or a function
         of the TrainState that returns numbers. Its "loss" goes to plateau rules.
-    every: a record comes every so many steps and at each epoch's end; by default only there. It may
-        be more than an epoch.
+    every: a record comes every so many steps and at each epoch's end; by default only there. More
+        than an epoch's steps are rounded up to whole epochs, with one record for several.
     totals: `record.totals` of the unfinished epoch that a resumed run goes on with.
 
     Raises NonFiniteLossError at the first loss that is not finite.
@@ -67,9 +67,8 @@ def fit(
         raise ValueError(f"epochs must be at least 1, got {epochs}")
     if every is not None and every < 1:
         raise ValueError(f"every must be at least 1 step, got {every}")
-    if validation is not None and not callable(validation):
-        validation = _validation_on(step, validation)
-    return _records(_Run(step, state, data, batch_size, totals), epochs, every, validation)
+    measure = None if validation is None else _measure(step, validation)
+    return _records(_Run(step, state, data, batch_size, totals), epochs, every, measure)
 
 
 class Record:
@@ -141,48 +140,42 @@ def batch_like(data: Batch | HostData, batch_size: int) -> Batch:
     )
 
 
-def examples(data: Batch | HostData) -> int:
-    """The number of examples in a dict of arrays with one leading axis, or in HostData."""
-    if isinstance(data, HostData):
-        return len(data)
-    lengths = {name: len(leaf) for name, leaf in data.items()}
-    if not lengths or len(set(lengths.values())) > 1:
-        raise ValueError(f"data is a dict of arrays with one leading axis, got lengths {lengths}")
-    return next(iter(lengths.values()))
-
-
 def _records(
-    run: _Run, epochs: int, every: int | None, validation: Callable[[Any], Numbers] | None
+    run: _Run, epochs: int, every: int | None, measure: Callable[[Any], Numbers] | None
 ) -> Iterator[Record]:
     began = time.perf_counter()
-    every = every or run.per_epoch
-    at, end = int(run.reached), epochs * run.per_epoch
+    per_epoch = run.per_epoch
+    every = every or per_epoch
+    if every > per_epoch:
+        every = -(-every // per_epoch) * per_epoch
+    at, end = int(run.reached), epochs * per_epoch
     while at < end:
         stop = min(end, (at // every + 1) * every)
-        epoch_end = (at // run.per_epoch + 1) * run.per_epoch
-        if every < run.per_epoch:
-            stop = min(stop, epoch_end)
+        if every < per_epoch:
+            stop = min(stop, (at // per_epoch + 1) * per_epoch)
+        ends_epoch = stop % per_epoch == 0
         run.advance(at, stop)
+        if stop == end:
+            run.check_end()
         scores = None
-        if validation is not None and stop >= epoch_end:
+        if measure is not None and ends_epoch:
             run.check(run.reached, stop)
-            scores = validation(run.state)
+            scores = measure(run.state)
             run.note_validation(scores)
         record = Record(
             run,
             stop,
-            epoch=-(-stop // run.per_epoch),
-            ends_epoch=stop >= epoch_end,
+            epoch=-(-stop // per_epoch),
+            ends_epoch=ends_epoch,
             seconds=time.perf_counter() - began,
             validation=scores,
         )
         yield record
         if stop < end:  # the last record keeps its state
             record.detach()
-        if stop >= epoch_end:
+        if ends_epoch:
             run.totals = run.nothing
         at = stop
-    run.check(run.reached, at)
 
 
 class _Run:
@@ -195,7 +188,7 @@ class _Run:
         self.data = data if isinstance(data, HostData) else jax.tree.map(jnp.asarray, data)
         self.n = examples(data)
         self.per_epoch = batching.batches_per_epoch(self.n, batch_size)
-        self.seed = train_states(state)[0].seed
+        self.seed = _seed(state)
         self.reached = position(state)
         self.expected = int(self.reached)
         batch = batch_like(data, batch_size)
@@ -223,6 +216,11 @@ class _Run:
             rows = order[at % self.per_epoch * self.batch_size :][: self.batch_size]
             raise guard.non_finite(self.step, self.state, self.batch(rows), rows)
 
+    def check_end(self) -> None:
+        """Raises also for what the last update spoiled, which no later loss will show."""
+        self.check(self.reached, self.expected)
+        guard.check_params(self.state)
+
     def note_validation(self, scores: Numbers) -> None:
         """Tells the optimizers the last validation loss."""
         if "loss" in scores:
@@ -233,7 +231,7 @@ class _Run:
         """These rows of the data."""
         if isinstance(self.data, HostData):
             return self.data.gather(np.asarray(rows))
-        return _take(self.data, rows)
+        return take(self.data, rows)
 
     def order(self, epoch: int) -> jax.Array:
         """The rows in the order of this epoch."""
@@ -246,10 +244,9 @@ class _Run:
 
     def _in_calls(self, at: int, stop: int) -> None:
         for index in range(at, stop):
+            if index % self.per_epoch == 0:
+                self.check(self.reached, index)  # a run that stands still keeps its epoch's order
             if index == at or index % self.per_epoch == 0:
-                self.check(
-                    self.reached, index
-                )  # a run that stands still wants its own epoch's order
                 order = self.order(index // self.per_epoch)
             self.state, self.totals, self.reached = _call(
                 self.state,
@@ -336,20 +333,31 @@ def _update(step: StepFunction, state: Any, totals: Any, batch: Batch) -> tuple[
 def _next(state: Any, data: Batch, order: jax.Array, batch_size: int) -> Batch:
     """The batch that the state's position points at."""
     place = position(state) % (len(order) // batch_size) * batch_size
-    return _take(data, jax.lax.dynamic_slice(order, (place,), (batch_size,)))
+    return take(data, jax.lax.dynamic_slice(order, (place,), (batch_size,)))
 
 
-def _take(data: Batch, rows: Any) -> Batch:
-    return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)
+def _seed(states: Any) -> jax.Array:
+    """The seed of the data's order: that of the first TrainState; no two may draw the same."""
+    seeds = [one.seed for one in train_states(states)]
+    if len({int(seed) for seed in seeds}) < len(seeds):
+        raise ValueError(
+            f"TrainStates that are trained together need seeds of their own, got "
+            f"{[int(seed) for seed in seeds]}: train_state(layer, optimizer, seed=1)"
+        )
+    return seeds[0]
 
 
-def _validation_on(step: Any, data: Batch) -> Callable[[Any], Numbers]:
+def _measure(step: Any, validation: Any) -> Callable[[Any], Numbers]:
+    """The function of the state that measures `validation`, which may be one already."""
+    if callable(validation):
+        return lambda state: validation(copy(state))
     if not hasattr(step, "objective"):
         raise TypeError(
             "this step has no objective of its own: let `validation` be a function of its state, "
             "such as lambda state: evaluate(objective, state.params, state.state, data)"
         )
-    data = jax.tree.map(jnp.asarray, data)
+    if not isinstance(validation, HostData):
+        validation = jax.tree.map(jnp.asarray, validation)
     return lambda state: evaluate(
-        step.objective, state.params, state.state, data, seed=int(state.seed)
+        step.objective, state.params, state.state, validation, seed=int(state.seed)
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from dlcore import tree
 from dlcore.train.objective import Batch
-from dlcore.train.state import position
+from dlcore.train.state import position, train_states
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -41,9 +43,8 @@ def non_finite(step: Any, state: Any, batch: Batch, indices: Any) -> NonFiniteLo
         where = f"{path} is the first leaf that is not finite, since the update before"
         advice = "lower the learning rate or clip the gradient"
     else:
-        (loss, _), grads = step.gradients(state, batch)
-        path = tree.first_nonfinite({"gradient": grads}) or "loss"
-        where = f"{path} is the first leaf that is not finite (loss {float(loss)})"
+        path = _in_gradient(step, state, batch)
+        where = f"{path} is the first leaf that is not finite"
         advice = "lower the learning rate or clip the gradient"
     return NonFiniteLossError(
         f"the loss is not finite at step {at}: {where}; the state before it is kept; {advice}",
@@ -53,10 +54,30 @@ def non_finite(step: Any, state: Any, batch: Batch, indices: Any) -> NonFiniteLo
     )
 
 
+def check_params(states: Any) -> None:
+    """Raises if the last update spoiled parameters, by a bad gradient under a finite loss."""
+    path = tree.first_nonfinite({"params": [one.params for one in train_states(states)]})
+    if path is not None:
+        step = int(position(states)) - 1
+        raise NonFiniteLossError(
+            f"{path} is not finite after the last update, step {step}: lower the learning rate or "
+            "clip the gradient",
+            step=step,
+            path=path,
+            state=states,
+        )
+
+
+def _in_gradient(step: Any, state: Any, batch: Batch) -> str:
+    """The first bad leaf of the gradient, or "loss" where it has none, or nobody can tell."""
+    if not hasattr(step, "gradients"):
+        return "loss"
+    _, grads = step.gradients(state, batch)
+    return tree.first_nonfinite({"gradient": grads}) or "loss"
+
+
 def _rows(batch: Batch, path: str, indices: Any) -> str:
     """The data set's rows that hold the bad values, as many as a person wants to read."""
-    import numpy as np
-
     values = np.asarray(batch[path.split("/")[0]])
     bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     rows = np.asarray(indices)[bad]

@@ -71,12 +71,18 @@ def mean(values: jax.Array, weight: jax.Array | None = None) -> Mean:
         weight.astype(jnp.float32).reshape(weight.shape + (1,) * (values.ndim - weight.ndim)),
         values.shape,
     )
-    return Mean(jnp.sum(values * weight), jnp.sum(weight))
+    counted = jnp.where(weight == 0, 0, values * weight)  # what does not count may be NaN
+    return Mean(jnp.sum(counted), jnp.sum(weight))
 
 
 def mean_of(per_example: Callable[[jax.Array, jax.Array], jax.Array]) -> MetricFunction:
     """The metric function that averages `per_example(outputs, targets)` [B, …]."""
     return lambda outputs, targets, weight: mean(per_example(outputs, targets), weight)
+
+
+def perplexity(logits: jax.Array, labels: jax.Array, weight: jax.Array | None) -> Perplexity:
+    """The metric function of exp(mean cross-entropy), e.g. of a language model [B, T, C]."""
+    return Perplexity(*mean(F.cross_entropy(logits, labels, reduction="none"), weight))
 
 
 def confusion_of(classes: int, metric: Callable[[jax.Array], Metric] = Confusion) -> MetricFunction:

@@ -17,11 +17,11 @@ def progress(
 
     `row` is the metrics by name. The bar is there before the first step is compiled.
     """
-    from rich.console import Console
-
     if not visible:
         yield lambda step, row, ends_epoch: None
         return
+    from rich.console import Console
+
     console = Console()
     if console.is_terminal:
         with _bar(console, epochs, per_epoch, start) as show:

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dlcore import files
 from dlcore.data import batching
 from dlcore.data.batching import HostData
 from dlcore.train import checkpoint, log
-from dlcore.train.fit import Numbers, Record, StepFunction, empty_totals, examples, fit
+from dlcore.train.evaluate import examples
+from dlcore.train.fit import Numbers, Record, StepFunction, empty_totals, fit
 from dlcore.train.objective import Batch
 from dlcore.train.progress import progress
-from dlcore.train.state import copy, position
+from dlcore.train.state import position
 from dlcore.train.stopping import EarlyStopping, Progress
 
 
@@ -55,7 +57,7 @@ def run(
     *,
     epochs: int,
     batch_size: int = 128,
-    validation: Batch | Callable[[Any], Numbers] | None = None,
+    validation: Batch | HostData | Callable[[Any], Numbers] | None = None,
     stopping: EarlyStopping | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -80,7 +82,10 @@ def run(
     n = examples(data)
     per_epoch = batching.batches_per_epoch(n, batch_size)
     identity = {"batch_size": batch_size, "examples": n, "facts": facts or {}}
-    memory = _Memory(copy(state), copy(state), empty_totals(step, state, data, batch_size))
+    files.to_json(identity)  # refused now rather than after the first epoch
+    if stopping.patience is not None and validation is None:
+        raise ValueError("early stopping needs validation: a score to wait for")
+    memory = _Memory(state, state, empty_totals(step, state, data, batch_size))
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(_writer(out))
         if out is not None:
@@ -106,19 +111,20 @@ def run(
             memory = _remember(memory, record, stopping, seconds)
             if record.step == epochs * per_epoch and not memory.reason:
                 memory = memory._replace(reason="complete")
-            last = bool(memory.reason) or interrupt.is_set()
+            interrupted = interrupt.is_set()
+            if out is not None and record.ends_epoch:
+                log.write(out / "metrics.csv", memory.history)
+                log.write(out / "metrics.jsonl", memory.history)
+            last = bool(memory.reason) or interrupted
             if last or (writer and time.perf_counter() - saved >= checkpoint_seconds):
                 memory = memory._replace(state=record.state, totals=record.totals)
                 if writer:
                     _save(writer, record, memory, identity)
                 saved = time.perf_counter()
-            if out is not None and record.ends_epoch:
-                log.write(out / "metrics.csv", memory.history)
-                log.write(out / "metrics.jsonl", memory.history)
             show(record.step, _row(record), record.ends_epoch)
             if memory.reason:
                 break
-            if interrupt.is_set():
+            if interrupted:
                 raise Interrupted(record.step, out)
     return _result(memory)
 
@@ -161,11 +167,12 @@ def _row(record: Record) -> dict[str, Any]:
     """The record's numbers by name; matrices are left to those who read the record itself."""
     named = {**record.metrics}
     named |= {f"validation_{name}": value for name, value in (record.validation or {}).items()}
-    return {name: value for name, value in named.items() if np.ndim(value) == 0}
+    return {name: float(value) for name, value in named.items() if np.ndim(value) == 0}
 
 
 def _result(memory: _Memory) -> Result:
-    best = memory.state if memory.score is None else memory.best
+    never = memory.score is None or memory.score.step == 0  # every score was NaN
+    best = memory.state if never else memory.best
     return Result(memory.state, best, list(memory.history), memory.reason or "complete")
 
 

@@ -110,10 +110,15 @@ def _broadened(ink: np.ndarray, stroke: float) -> np.ndarray:
 
 
 def _begin(profile: np.ndarray, canvas: int, by_mass: bool) -> int:
-    """Where on the canvas a profile of the digit begins, so that its middle is the canvas's."""
-    places = np.arange(len(profile)) + 0.5
-    middle = np.average(places, weights=profile) if by_mass else len(profile) / 2
-    return int(np.clip(round(canvas / 2 - middle), 0, canvas - len(profile)))
+    """Where on the canvas a profile of the digit begins, so that its middle is the canvas's.
+
+    In MNIST the centre of mass is that of pixel 14 of 0 … 27, half a pixel beyond the middle.
+    """
+    if by_mass:
+        begin = canvas // 2 - np.average(np.arange(len(profile)), weights=profile)
+    else:
+        begin = (canvas - len(profile)) / 2
+    return int(np.clip(round(begin), 0, canvas - len(profile)))
 
 
 def _paper(brightness: np.ndarray) -> Any:

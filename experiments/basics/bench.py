@@ -341,12 +341,16 @@ def plot(result: Result) -> Figure:
         axes.plot(row.ratios, np.full(len(row.ratios), place), "o", color="#0072B2", alpha=0.4)
         axes.plot([row.ratio] * 2, [place - 0.3, place + 0.3], color="#D55E00", linewidth=2)
     axes.axvline(1, color="#333333", linewidth=0.8)
+    ticks = [0.2, 0.5, 1, 2, 5, 10, 20]
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_xlim(ticks[0], ticks[-1])
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_yticks(range(len(result.rows)), [row.network for row in result.rows])
     axes.set_ylim(len(result.rows) - 0.4, -0.6)
-    axes.set_xlabel("steps per second of fit / of the bare step")
+    axes.set_xlabel(
+        "steps per second of fit / of the bare step: a dot a round, the bar their median"
+    )
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

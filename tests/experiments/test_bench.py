@@ -10,10 +10,10 @@ from experiments.basics import bench
 @pytest.mark.parametrize("name", bench.NAMES)
 def test_both_sides_train_the_same_network(name, standard_promotion):
     """Round by round the mean losses agree, and they fall."""
-    network = bench.networks()[name]._replace(batch=16, steps=20, epochs=2)
-    fit, bare = (list(turns(network, 3)) for turns in (bench.fit_turns, bench.bare_turns))
+    network = bench.networks()[name]._replace(batch=16, steps=8, epochs=2)
+    fit, bare = (list(turns(network, 2)) for turns in (bench.fit_turns, bench.bare_turns))
     assert fit == pytest.approx(bare, rel=1e-3)
-    assert fit[2] < fit[0]
+    assert fit[1] < fit[0]
 
 
 def test_the_smoke_run_measures_and_draws(tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_every_experiment_has_its_parts_and_its_fields_are_explained(name):
         for node in ast.parse(Path(experiment.__file__).read_text()).body
         if isinstance(node, ast.ClassDef) and node.name == "Config"
     ).body
-    for field, after in zip(body, body[1:], strict=False):
+    for field, after in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign):
             assert isinstance(after, ast.Expr), f"{field.target.id} has no docstring"
 

@@ -197,6 +197,8 @@ def test_the_default_run_reaches_its_floor(command):
 
 @pytest.mark.slow
 def test_softmax_regression_on_mnist_reaches_its_floor(command, shared_data):
-    status, out, err = command("classify", "--data", "mnist", "--model", "linear", "--root", shared_data)
+    status, out, err = command(
+        "classify", "--data", "mnist", "--model", "linear", "--root", shared_data
+    )
     assert (status, err) == (0, "")
     assert "test accuracy of linear on mnist" in out

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import claim, command as command_module
+from experiments import claim
+from experiments import command as command_module
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,12 @@ def test_everything_lies_in_the_folder_and_the_result_is_plain_json(fake, tmp_pa
     fake("--figure", 2)
     assert names(tmp_path) == ["runs"]
     assert names(tmp_path / "runs") == ["fake"]
-    assert names(tmp_path / "runs" / "fake") == [".experiment", "picture.png", "result.json", "work"]
+    assert names(tmp_path / "runs" / "fake") == [
+        ".experiment",
+        "picture.png",
+        "result.json",
+        "work",
+    ]
     facts = json.loads((tmp_path / "runs/fake/result.json").read_text())
     assert facts["figure"] == 2
     assert facts["nan"] is None

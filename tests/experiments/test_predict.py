@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from dlcore import data
 from dlcore.interop import weights
 from experiments.basics import _framing, classify, predict
 
@@ -57,8 +58,7 @@ def test_drawn_inverted_and_photographed_digits_are_read(trained, drawings, tmp_
 
 
 def test_the_command_tells_the_most_probable_classes(command, trained, drawings, tmp_path):
-    ink, labels = drawings
-    path = save(tmp_path / "[one].png", ink[0])
+    path = save(tmp_path / "[one].png", drawings[0][0])
     status, out, err = command("predict", "--weights", trained / "weights.safetensors", path)
     assert (status, err) == (0, "")
     assert "[one].png" in out
@@ -113,9 +113,8 @@ def test_the_frame_of_mnist_is_as_lecun_describes_it():
     assert image.shape == (28, 28)
     assert rows[-1] - rows[0] + 1 == 20
     assert columns[-1] - columns[0] + 1 < 12
-    places = np.arange(28) + 0.5
     for other in (0, 1):
-        assert abs(np.average(places, weights=image.sum(axis=other)) - 14) <= 0.5
+        assert abs(np.average(np.arange(28), weights=image.sum(axis=other)) - 14) <= 0.5
     assert image.max() == 1
     assert image.min() == 0
 
@@ -157,31 +156,33 @@ def bomb(width, height):
     """A PNG whose header promises far more than it holds."""
 
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(
-            ">I", zlib.crc32(kind + content)
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
         )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = zlib.compress(b"\0" * 1000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 def contents(tmp_path):
     whole = save(tmp_path / "whole.png", stroke((50, 50), [(10, 10), (40, 40)], 4)).read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 255
     return {
         "text": b"seven\n",
         "empty": b"",
         "cut": whole[: len(whole) // 2],
-        "flipped": bytes(flipped),
         "large": bomb(8_000, 8_000),
         "huge": bomb(100_000, 100_000),
         "short": bomb(1_000, 1_000),
     }
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "cut", "flipped", "large", "huge", "short"])
+@pytest.mark.parametrize("kind", ["text", "empty", "cut", "large", "huge", "short"])
 def test_a_file_that_is_no_picture_is_one_line(command, trained, tmp_path, kind):
     (tmp_path / "bad.png").write_bytes(contents(tmp_path)[kind])
     status, out, err = command("predict", "bad.png", "--weights", trained / "weights.safetensors")
@@ -230,10 +231,8 @@ def test_other_bad_input_is_one_line(command, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_mnist_images_are_framed_as_they_were(trained, shared_data):
+def test_mnist_images_are_framed_as_they_were(shared_data):
     """The framing is close to the identity on images that have been framed already."""
-    from dlcore import data
-
     images = data.load("mnist", shared_data).test["x"][:200, ..., 0]
     framed = np.stack([_framing.frame(_framing.ink(image), MNIST) for image in images])
-    assert np.abs(framed - images).mean() < 0.03
+    assert np.abs(framed - images).mean() < 0.01

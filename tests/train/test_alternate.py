@@ -35,7 +35,7 @@ def game(rate=0.1):
     steps = {"a": of("a", "b", 1.0), "b": of("b", "a", -1.0)}
     states = {
         "a": train.train_state(scalar("a", 1.0), optim.sgd(rate)),
-        "b": train.train_state(scalar("b", 2.0), optim.sgd(rate)),
+        "b": train.train_state(scalar("b", 2.0), optim.sgd(rate), seed=1),
     }
     return steps, states
 
@@ -76,6 +76,14 @@ def test_a_bad_loss_of_one_is_named():
                 train.alternate(steps), {**states, "b": spoiled}, data, epochs=1, batch_size=2
             )
         )
+
+
+def test_equal_seeds_are_refused():
+    steps, states = game()
+    twins = {name: state._replace(seed=jnp.uint32(3)) for name, state in states.items()}
+    data = {"x": np.zeros((6, 1), np.float32)}
+    with pytest.raises(ValueError, match="seeds of their own"):
+        train.fit(train.alternate(steps), twins, data, epochs=1, batch_size=2)
 
 
 @pytest.mark.parametrize("ratios", [{"c": 1}, {"a": 0}])

@@ -90,12 +90,11 @@ def test_records_say_where_the_run_is(plan, problem, blobs):
     ]
 
 
-def test_records_may_span_epochs(plan, problem, blobs):
+def test_records_may_span_whole_epochs(plan, problem, blobs):
     step, state = problem()
     records = list(train.fit(step, state, blobs(96), epochs=5, batch_size=16, every=14))
     assert [(r.step, r.epoch, r.ends_epoch) for r in records] == [
-        (14, 3, True),
-        (28, 5, True),
+        (18, 3, True),
         (30, 5, True),
     ]
 
@@ -265,3 +264,27 @@ def test_the_key_of_a_step_is_a_function_of_seed_and_step(problem, blobs):
     (inside, _), _ = step.gradients(state, data)
     assert float(loss) == pytest.approx(float(inside), rel=1e-6)
     assert int(position(state)) == 0
+
+
+def test_a_seed_may_be_any_of_32_bits(plan, problem, blobs):
+    step, state = problem(seed=2**32 - 1)
+    record = last(train.fit(step, state, blobs(), epochs=1, batch_size=16, validation=blobs(20)))
+    assert record.validation["loss"] > 0
+
+
+def test_a_function_that_validates_gets_a_state_to_keep(plan, problem, blobs):
+    kept = []
+
+    def validation(state):
+        kept.append(state)
+        return {"loss": 1.0}
+
+    step, state = problem()
+    list(train.fit(step, state, blobs(), epochs=3, batch_size=16, validation=validation))
+    assert [int(one.step) for one in kept] == [6, 12, 18]
+
+
+def test_validation_without_an_objective_is_refused(problem, blobs):
+    step, state = problem()
+    with pytest.raises(TypeError, match="function of its state"):
+        train.fit(lambda s, b: step(s, b), state, blobs(), epochs=1, validation=blobs())

@@ -81,6 +81,28 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_caught_one_step_la
     assert (error.step, error.path) == (1, "params/w")
 
 
+def test_a_gradient_that_spoils_the_last_update_is_caught_too(fit, blobs):
+    def objective(params, state, batch, *, key=None, train=False):
+        return jnp.sqrt(jnp.sum(params["w"] ** 2)), (state, {})
+
+    holder = nn.layer.make("w", lambda key: ({"w": jnp.zeros(2)}, ()), None)
+    state = train.train_state(holder, optim.sgd(0.1))
+    step = train.make_step(objective, optim.sgd(0.1))
+    error = stop(fit(step, state, blobs(96), epochs=1, batch_size=96))
+    assert error.step == 0
+    assert error.path.endswith("w")
+
+
+def test_a_step_that_is_a_plain_function_is_stopped_too(fit, problem, blobs):
+    step, state = problem()
+    spoiled = jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)
+    data = blobs(96)
+    error = stop(
+        fit(lambda s, b: step(s, b), state._replace(params=spoiled), data, epochs=1, batch_size=16)
+    )
+    assert (error.step, error.path) == (0, "params/batch_norm1/offset")
+
+
 def test_a_label_out_of_range_is_refused_by_the_loss_itself(fit, problem, blobs):
     data = blobs(96)
     data["y"][5] = 3
@@ -93,6 +115,6 @@ def test_reading_the_metrics_of_a_stalled_record_raises_too(problem, blobs):
     data = blobs(96)
     data["x"][:] = np.nan
     step, state = problem()
-    record = next(train.fit(step, state, data, epochs=1, batch_size=16))
+    record = next(train.fit(step, state, data, epochs=2, batch_size=16))
     with pytest.raises(train.NonFiniteLossError, match="step 0"):
         _ = record.metrics

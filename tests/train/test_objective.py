@@ -8,6 +8,7 @@ from sklearn import metrics as sk
 
 from dlcore import functional as F
 from dlcore import nn, train
+from dlcore.data import HostData
 from dlcore.train import metrics
 
 
@@ -117,6 +118,23 @@ def test_evaluation_changes_nothing_and_is_the_same_twice(problem, blobs, networ
     assert first == second
     for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_data_on_the_host_is_evaluated_alike():
+    layer, params, state, data, _ = setup()
+    objective = train.classification(layer)
+    on_host = train.evaluate(objective, params, state, HostData(data), batch_size=40)
+    assert on_host == train.evaluate(objective, params, state, data, batch_size=40)
+
+
+def test_what_counts_nothing_may_be_nan():
+    one = metrics.mean(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([1.0, 0.0, 1.0]))
+    assert float(one.value()) == 2.0
+
+
+def test_perplexity_of_a_uniform_guess_is_the_number_of_classes():
+    logits, labels = jnp.zeros((2, 5, 7)), jnp.zeros((2, 5), jnp.int32)
+    assert float(metrics.perplexity(logits, labels, None).value()) == pytest.approx(7, rel=1e-6)
 
 
 def test_no_examples_are_refused():

@@ -242,3 +242,39 @@ def test_without_a_terminal_there_is_a_line_an_epoch(problem, blobs, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert all("loss" in line and "accuracy" in line for line in lines)
+
+
+def test_scores_that_are_never_numbers_leave_the_last_state_as_the_best(problem, blobs, tmp_path):
+    step, state = problem()
+    result = train.run(
+        step,
+        state,
+        blobs(),
+        validation=lambda s: {"loss": np.float32("nan")},
+        out=tmp_path,
+        **ARGUMENTS,
+    )
+    assert_same_bits(result.best, result.state)
+    again = train.run(
+        step,
+        state,
+        blobs(),
+        validation=lambda s: {"loss": 0.0},
+        out=tmp_path,
+        resume=True,
+        **ARGUMENTS,
+    )
+    assert_same_bits(again.best, result.state)
+
+
+def test_patience_without_validation_is_refused(problem, blobs):
+    step, state = problem()
+    with pytest.raises(ValueError, match="needs validation"):
+        train.run(step, state, blobs(), stopping=train.EarlyStopping(patience=2), **ARGUMENTS)
+
+
+def test_facts_that_no_file_can_hold_are_refused_at_once(problem, blobs, tmp_path):
+    step, state = problem()
+    with pytest.raises(ValueError, match="JSON"):
+        train.run(step, state, blobs(), facts={"hidden": (3, 4)}, out=tmp_path, **ARGUMENTS)
+    assert not list(tmp_path.iterdir())
