@@ -16,6 +16,13 @@ def one_of(kind: str, value: str, known: Iterable[str]) -> str:
     raise ValueError(f"no {kind} is called {value!r}{hint} There are {', '.join(known)}")
 
 
+def positive(**values: float | None) -> None:
+    """Refuses a value that is 0 or less, by its name; None passes."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be more than 0, got {value}")
+
+
 def at_least(low: float, **values: float | None) -> None:
     """Refuses a value below `low`, by its name; None passes."""
     for name, value in values.items():

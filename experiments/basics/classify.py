@@ -28,7 +28,7 @@ from dlcore.interop import weights
 from dlcore.train.precision import PRECISIONS
 from experiments import claim, output
 from experiments.basics._framing import FRAMINGS
-from experiments.choice import at_least, one_of
+from experiments.choice import at_least, one_of, positive
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +96,8 @@ class Config:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("precision", self.precision, PRECISIONS)
         at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
-        at_least(0, learning_rate=self.learning_rate, clip=self.clip, seed=self.seed)
+        positive(learning_rate=self.learning_rate, clip=self.clip)
+        at_least(0, seed=self.seed)
         if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing lies in [0, 1), got {self.label_smoothing}")
 

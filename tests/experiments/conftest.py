@@ -25,10 +25,21 @@ def command(capsys, monkeypatch, tmp_path):
     return run
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Where processes find what others have compiled, since there are many that run the same."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture
-def process(tmp_path):
+def process(tmp_path, compiled):
     """`python …` as a process of its own, in an empty folder: process(*argv) -> Popen."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
     def start(*argv):
         return subprocess.Popen(

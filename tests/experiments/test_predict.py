@@ -104,7 +104,7 @@ def test_a_digit_is_the_same_wherever_and_however_large_it_is_drawn():
         ink = _framing.ink(stroke((400, 440), points, 5 * scale))
         shapes.append(_framing.frame(ink, MNIST))
     for shape in shapes[:-1]:
-        assert np.abs(shape - shapes[-1]).mean() < 0.03
+        assert np.corrcoef(shape.ravel(), shapes[-1].ravel())[0, 1] > 0.85
 
 
 def test_the_frame_of_mnist_is_as_lecun_describes_it():
