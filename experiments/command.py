@@ -60,14 +60,17 @@ def _run(entry: catalogue.Entry, argv: list[str]) -> int:
     out = config.out or Path("runs") / entry.name
     config = dataclasses.replace(config, out=out)
     resume = getattr(config, "resume", False)
-    if said := output.prepare(out, entry.name, resume=resume):
-        print(said)
+    aside = output.prepare(out, entry.name, resume=resume)
     try:
         result = experiment.run(config)
         status = _show(result)
         _write_figures(experiment, entry, out, result)
         output.write_result(out, entry.name, config, result)
+    except BAD_INPUT:
+        output.withdraw(out, aside)
+        raise
     except KeyboardInterrupt as interrupt:
+        _tell(out, aside)
         if not (hasattr(config, "resume") and output.is_resumable(out)):
             raise
         again = argv if resume else [*argv, "--resume"]
@@ -75,8 +78,14 @@ def _run(entry: catalogue.Entry, argv: list[str]) -> int:
         raise KeyboardInterrupt(
             f"{one_line(interrupt) or 'interrupted'}; go on with: {command}"
         ) from None
+    _tell(out, aside)
     print(f"Everything is in {out}: {', '.join(sorted(one.name for one in out.glob('[!.]*')))}")
     return status
+
+
+def _tell(out: Path, aside: Path | None) -> None:
+    if aside is not None:
+        print(f"The earlier run in {out} is now in {aside}.")
 
 
 def _parse(experiment: Any, entry: catalogue.Entry, argv: list[str]) -> Any:

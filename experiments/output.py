@@ -27,18 +27,18 @@ MARKER = ".experiment"
 RESULT = "result.json"
 
 
-def prepare(out: Path, name: str, resume: bool = False) -> str:
-    """Makes `out` ready to be written, and returns what a person should know of it, or "".
+def prepare(out: Path, name: str, resume: bool = False) -> Path | None:
+    """Makes `out` ready to be written. Returns where an earlier complete run in it was moved to.
 
-    An earlier complete run is moved aside, to OUT.1 and so on. Refused: an unfinished run, unless
-    it is resumed; files that are not ours; a folder that cannot be written.
+    Refused: an unfinished run, unless it is resumed; files that are not ours; a folder that cannot
+    be written.
     """
-    said = ""
+    aside = None
     if out.is_dir() and any(out.iterdir()):
         if not (out / MARKER).is_file():
             raise ValueError(f"{out} holds other files: choose a new folder with --out")
         if (out / RESULT).exists() and not resume:
-            said = f"The earlier run in {out} is now in {_move_aside(out)}."
+            aside = _move_aside(out)
         elif not resume and is_resumable(out):
             raise ValueError(
                 f"{out} holds an unfinished run: go on with it by --resume, or choose a new "
@@ -46,7 +46,16 @@ def prepare(out: Path, name: str, resume: bool = False) -> str:
             )
     out.mkdir(parents=True, exist_ok=True)
     files.replace(out / MARKER, f"{name}\n".encode())
-    return said
+    return aside
+
+
+def withdraw(out: Path, aside: Path | None) -> None:
+    """Undoes `prepare`, if nothing was written since."""
+    if [path.name for path in out.iterdir()] == [MARKER]:
+        (out / MARKER).unlink()
+        out.rmdir()
+        if aside is not None:
+            aside.rename(out)
 
 
 def is_resumable(out: Path) -> bool:

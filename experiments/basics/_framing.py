@@ -62,7 +62,7 @@ def ink(brightness: np.ndarray) -> np.ndarray:
         raise ValueError("nothing is drawn on it: a digit differs from its paper")
     shade = np.clip(difference / np.median(difference[difference > peak / 2]), 0, 1)
     parts, count = ndimage.label(shade > INKED, np.ones((3, 3)))
-    areas = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    areas: np.ndarray = np.bincount(parts.ravel(), minlength=count + 1)[1:]
     large = np.isin(parts, 1 + np.flatnonzero(areas >= areas.max() / 10))
     return shade * ndimage.binary_dilation(large, np.ones((3, 3)), 2)
 

@@ -87,8 +87,8 @@ def test_the_weights_stand_for_the_network_that_was_tested(trained):
 def test_what_is_left_out_is_chosen_and_what_is_said_is_kept():
     chosen = classify.choices(classify.Config(model="linear", epochs=7, optimizer="adam"))
     assert chosen == classify.Choices(7, 32, 2e-3, 0.0)
-    said = classify.Config(batch_size=5, learning_rate=0.0, label_smoothing=0.0)
-    assert classify.choices(said) == classify.Choices(30, 5, 0.0, 0.0)
+    said = classify.Config(batch_size=5, learning_rate=0.1, label_smoothing=0.0)
+    assert classify.choices(said) == classify.Choices(30, 5, 0.1, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,7 @@ def test_what_is_left_out_is_chosen_and_what_is_said_is_kept():
         (["--batch-size", "5000"], ["5000", "1257"]),
         (["--patience", "0"], ["patience"]),
         (["--learning-rate", "-1"], ["learning_rate"]),
+        (["--learning-rate", "0"], ["learning_rate", "0"]),
         (["--learning-rate", "nan"], ["learning_rate", "nan"]),
         (["--clip", "-1"], ["clip"]),
         (["--label-smoothing", "1"], ["label_smoothing"]),

@@ -127,6 +127,19 @@ def test_an_earlier_run_is_moved_aside_and_never_lost(fake, tmp_path):
     assert figures == {"fake.1": 1, "fake.2": 2, "fake": 3}
 
 
+def test_a_run_that_never_began_leaves_the_earlier_one_in_its_place(fake, tmp_path, monkeypatch):
+    def refuse(config):
+        raise ValueError("no such data")
+
+    fake("--figure", 2)
+    monkeypatch.setattr(command_module.catalogue.find("fake").load(), "run", refuse)
+    assert fake() == (2, "", "no such data\n")
+    assert names(tmp_path / "runs") == ["fake"]
+    assert json.loads((tmp_path / "runs/fake/result.json").read_text())["figure"] == 2
+    assert fake("--out", "new")[0] == 2
+    assert names(tmp_path) == ["runs"]
+
+
 def test_an_unfinished_run_is_gone_on_with_or_left(fake, tmp_path):
     status, _, err = fake("--fail", "checkpoint")
     assert status == 130
