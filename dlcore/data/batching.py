@@ -20,6 +20,8 @@ import numpy as np
 from dlcore import keys
 from dlcore.data.dataset import Arrays, check_count, check_leading
 
+_WIDEST = 24  # bits of an index, up to which the rest of 32 is enough to shuffle by
+
 
 def order(n: int, seed: int | jax.Array, epoch: int | jax.Array) -> jax.Array:
     """The order int32 [n] in which epoch `epoch` of the run `seed` visits n examples.
@@ -28,7 +30,19 @@ def order(n: int, seed: int | jax.Array, epoch: int | jax.Array) -> jax.Array:
     """
     check_count("n", n, 1)
     key = jax.random.fold_in(keys.stream(seed, "data"), epoch)
-    return jax.random.permutation(key, jnp.arange(n, dtype=jnp.int32))
+    width = max(1, (n - 1).bit_length())
+    if width > _WIDEST:
+        return jax.random.permutation(key, jnp.arange(n, dtype=jnp.int32))
+    # Random bits above, the index below, sorted as one number: XLA's CPU sorts numbers about ten
+    # times as fast as keys with values (55,000: 4.5 against 44 ms on jax 0.10). Examples whose
+    # bits are equal keep their order, so it is done again, as often as jax.random.permutation
+    # would with this many bits.
+    index = jnp.arange(n, dtype=jnp.uint32)
+    order = index
+    for number in range(-(-3 * width // (32 - width))):
+        bits = jax.random.bits(jax.random.fold_in(key, number), (n,), jnp.uint32)
+        order = order[jnp.sort(bits >> width << width | index) & jnp.uint32(2**width - 1)]
+    return order.astype(jnp.int32)
 
 
 def batches_per_epoch(n: int, batch_size: int) -> int:

@@ -19,6 +19,7 @@ from dlcore.functional.activations import (
 )
 from dlcore.functional.conv import conv
 from dlcore.functional.dropout import dropout
+from dlcore.functional.linear import linear
 from dlcore.functional.losses import (
     absolute_error,
     binary_cross_entropy,
@@ -65,6 +66,7 @@ __all__ = [
     "huber",
     "identity",
     "leaky_relu",
+    "linear",
     "log_softmax",
     "max_pool",
     "moments",

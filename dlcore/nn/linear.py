@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from dlcore import functional as F
 from dlcore import keys
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
@@ -39,7 +39,7 @@ def linear(
     ) -> tuple[Any, State]:
         if x.ndim < 1 or x.shape[-1] != in_features:
             raise ValueError(f"linear expected [..., {in_features}], got {describe(x)}")
-        y = jnp.matmul(x, params["kernel"])
+        y = F.linear(x, params["kernel"])
         return (y + params["bias"] if bias else y), state
 
     return make(

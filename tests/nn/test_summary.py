@@ -51,9 +51,9 @@ def test_layers_are_written_as_the_call_that_makes_them():
 
 def test_flops_are_two_for_a_multiply_add():
     """By hand: conv 6 @ 5×5 on 28×28, with its bias; linear 84 → 10, with its bias."""
-    rows = {row.path: row for row in nn.summary(models.lenet5(), (3, 28, 28, 1)).rows}
-    assert rows["conv1"].flops == 3 * 28 * 28 * 6 * (2 * 25 + 1)
-    assert rows["linear3"].flops == 3 * 10 * (2 * 84 + 1)
+    rows = {row.path: row for row in nn.summary(models.lenet5(), (8, 28, 28, 1)).rows}
+    assert rows["conv1"].flops == 8 * 28 * 28 * 6 * (2 * 25 + 1)
+    assert rows["linear3"].flops == 8 * 10 * (2 * 84 + 1)
     assert rows["max_pool1"].flops == rows["flatten1"].flops == 0
 
 
@@ -82,10 +82,10 @@ def test_wire_with_a_part_called_twice_and_one_not_at_all():
         return parts.shared(parts.shared(x)) @ parts.tied.params["kernel"]
 
     layer = nn.wire(forward, shared=nn.linear(4, 4), tied=nn.linear(4, 3, bias=False))
-    table = nn.summary(layer, (2, 4))
+    table = nn.summary(layer, (512, 4))
     shared, tied = table.rows
     assert shared.layer == "linear(4, 4) × 2"
-    assert shared.flops == 2 * 2 * 4 * (2 * 4 + 1)
+    assert shared.flops == 2 * 512 * 4 * (2 * 4 + 1)
     assert shared.parameters == 20
     assert (tied.layer, tied.output, tied.parameters, tied.flops) == (
         "linear(4, 3, bias=False)",
@@ -94,7 +94,7 @@ def test_wire_with_a_part_called_twice_and_one_not_at_all():
         0,
     )
     assert table.parameters == 32
-    assert table.flops == shared.flops + 2 * 2 * 3 * 4
+    assert table.flops == shared.flops + 2 * 512 * 3 * 4
 
 
 def test_nothing_is_computed():

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcore import functional as F
+from dlcore.functional.linear import IN_LINE
+
+sizes = st.integers(1, 24)
+
+
+def check(shape, outputs, dtype, tolerance):
+    generator = np.random.default_rng(0)
+    x = jnp.asarray(generator.normal(size=shape), dtype)
+    kernel = jnp.asarray(generator.normal(size=(shape[-1], outputs)), dtype)
+    t = jnp.asarray(generator.normal(size=(*shape[:-1], outputs)), dtype)
+
+    def value(product):
+        return lambda x, kernel: jnp.sum(product(x, kernel) * t)
+
+    y = F.linear(x, kernel)
+    assert y.dtype == dtype
+    plain = np.asarray(x, np.float64) @ np.asarray(kernel, np.float64)
+    np.testing.assert_allclose(np.asarray(y, np.float64), plain, rtol=tolerance, atol=tolerance)
+    found = jax.grad(value(F.linear), (0, 1))(x, kernel)
+    wanted = jax.grad(value(jnp.matmul), (0, 1))(x, kernel)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(
+            np.asarray(one, np.float64),
+            np.asarray(other, np.float64),
+            rtol=tolerance,
+            atol=10 * tolerance,
+        )
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(batch=sizes, inputs=sizes, outputs=sizes)
+def test_it_is_the_matrix_product_on_both_sides_of_the_rule(batch, inputs, outputs):
+    check((batch, inputs), outputs, jnp.float32, 1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 5, 3), (2, 0, 3)])
+def test_any_number_of_leading_axes(shape):
+    check(shape, 4, jnp.float32, 1e-5)
+
+
+def test_bfloat16_is_the_matrix_product_itself():
+    check((4, 8), 8, jnp.bfloat16, 5e-2)
+
+
+def test_what_is_small_and_what_is_not_are_computed_differently():
+    kernel = jnp.ones((8, 8))
+    small, large = (jnp.ones((n, 8)) for n in (IN_LINE // 64, IN_LINE // 64 + 1))
+    jaxprs = [str(jax.make_jaxpr(F.linear)(x, kernel)) for x in (small, large)]
+    on_cpu = jax.default_backend() == "cpu"
+    assert ["dot_general" in text for text in jaxprs] == [not on_cpu, True]
+
+
+def test_second_derivatives_and_vmap_agree_with_the_product():
+    x, kernel = jnp.arange(6.0).reshape(2, 3), jnp.arange(12.0).reshape(3, 4) / 7
+
+    def curve(product):
+        return jax.hessian(lambda k: jnp.sum(jnp.tanh(product(x, k))))(kernel)
+
+    np.testing.assert_allclose(curve(F.linear), curve(jnp.matmul), rtol=1e-4, atol=1e-5)
+    many = jax.vmap(F.linear, in_axes=(None, 0))(x, jnp.stack([kernel, 2 * kernel]))
+    np.testing.assert_allclose(many[1], 2 * (x @ kernel), rtol=1e-5)
