@@ -235,7 +235,7 @@ class _Run:
 
     def order(self, epoch: int) -> jax.Array:
         """The rows in the order of this epoch."""
-        return batching.order(self.n, self.seed, epoch)
+        return _order(self.n, self.seed, epoch)
 
     def _in_a_loop(self, at: int, stop: int) -> None:
         self.state, self.totals, self.reached = _loop(
@@ -271,6 +271,9 @@ class _Run:
                 order = np.asarray(self.order(index // self.per_epoch))
             place = index % self.per_epoch * self.batch_size
             yield order[place : place + self.batch_size]
+
+
+_order = jax.jit(batching.order, static_argnums=0)
 
 
 @functools.partial(jax.jit, static_argnames=("step", "batch_size"), donate_argnames="state")
@@ -314,20 +317,16 @@ def _call_on(
     state: Any, totals: Any, batch: Batch, index: jax.Array, *, step: StepFunction
 ) -> tuple[Any, Any, jax.Array]:
     """One step on this batch, number `index`; none if the run stands still before it."""
-    new, new_totals, moved = _update(step, state, totals, batch)
-    moved = moved & (position(state) == index)
-    new, totals = jax.tree.map(
-        lambda one, other: jnp.where(moved, one, other), (new, new_totals), (state, totals)
-    )
+    new, totals, _ = _update(step, state, totals, batch)
+    due = position(state) == index
+    new = jax.tree.map(lambda one, other: jnp.where(due, one, other), new, state)
     return new, totals, position(new)
 
 
 def _update(step: StepFunction, state: Any, totals: Any, batch: Batch) -> tuple[Any, Any, Any]:
-    """(state, totals, whether there was an update)"""
+    """(state, totals, whether there was an update); without one the totals are never read again."""
     new, measured = jax.jit(step)(state, batch)
-    moved = position(new) > position(state)
-    added = jax.tree.map(lambda leaf: jnp.where(moved, leaf, jnp.zeros_like(leaf)), measured)
-    return new, metrics.merge(totals, added), moved
+    return new, metrics.merge(totals, measured), position(new) > position(state)
 
 
 def _next(state: Any, data: Batch, order: jax.Array, batch_size: int) -> Batch:

@@ -96,7 +96,8 @@ def confusion_of(classes: int, metric: Callable[[jax.Array], Metric] = Confusion
 
 def values(metrics: dict[str, Metric]) -> dict[str, float | np.ndarray]:
     """The metrics as plain numbers (a matrix as a NumPy array), the loss first."""
-    numbers = jax.device_get({name: metric.value() for name, metric in metrics.items()})
+    sums = jax.device_get(metrics)  # once, and before the arithmetic: a dispatch costs more than it
+    numbers = {name: np.asarray(metric.value()) for name, metric in sums.items()}
     names = sorted(numbers, key=lambda name: (name != "loss", name))
     return {
         name: float(numbers[name]) if np.ndim(numbers[name]) == 0 else numbers[name]
