@@ -81,7 +81,7 @@ def run(
     out = Path(out) if out is not None else None
     n = examples(data)
     per_epoch = batching.batches_per_epoch(n, batch_size)
-    identity = {"batch_size": batch_size, "examples": n, "facts": facts or {}}
+    identity = {**(facts or {}), "batch_size": batch_size, "examples": n}
     files.to_json(identity)  # refused now rather than after the first epoch
     if stopping.patience is not None and validation is None:
         raise ValueError("early stopping needs validation: a score to wait for")
@@ -211,11 +211,12 @@ def _recall(out: Path, memory: _Memory, identity: dict[str, Any], resume: bool) 
     if found is None:
         return memory
     meta = found.meta
-    for name, value in identity.items():
-        if meta["identity"].get(name) != value:
+    before = meta["identity"]
+    for name in {**before, **identity}:
+        if before.get(name) != identity.get(name):
             raise ValueError(
-                f"{found.path} was made with {name}={meta['identity'].get(name)}, this run has "
-                f"{value}: resume with the same, or choose another folder"
+                f"{found.path} was made with {name}={before.get(name)}, this run has "
+                f"{identity.get(name)}: resume with the same, or choose another folder"
             )
     if meta["machine"] != _machine():
         warnings.warn(

@@ -155,7 +155,7 @@ def test_a_run_is_never_written_over(problem, blobs, tmp_path):
     ("changed", "message"),
     [
         ({"batch_size": 16}, "batch_size=8"),
-        ({"facts": {"model": "mlp"}}, "facts"),
+        ({"facts": {"model": "mlp"}}, "model=None, this run has mlp"),
     ],
 )
 def test_resuming_with_other_arguments_is_refused(problem, blobs, tmp_path, changed, message):
