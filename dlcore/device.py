@@ -1,4 +1,4 @@
-"""The choices that depend on the device, in one place: each a rule with its measurement beside it.
+"""How many steps go into one compiled call: a rule with its measurement beside it.
 
 A rule looks at the kind of device and at the network, never at a clock: the same run makes the same
 choice every time. No choice changes results beyond rounding.
@@ -14,8 +14,7 @@ from dlcore import flops
 
 # On two CPU cores (jax 0.10), steps a second in a Python loop against steps in one compiled loop:
 # playground 2-8-8-1 (20 kFLOP a step) 22,953 against 144,880; mlp 784-512-512-10 (0.5 GFLOP) 279
-# against 255; LeNet-5 (0.3 GFLOP, convolutions) 40 against 14. A call costs about 50 µs, in which
-# the cores do some 10 MFLOP of a small network.
+# against 255; LeNet-5 (convolutions) 45 ms a step against 139. The limit between is a guess.
 LOOP_FLOPS = 20_000_000
 
 

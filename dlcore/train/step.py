@@ -51,7 +51,7 @@ class Step:
                 step=state.step + 1,
             )
 
-        # A choice of branch, not of values: choosing each value cost 5 % of an mlp's step.
+        # A choice of branch, not of values: choosing each value cost 3 to 5 % of an mlp's step.
         return jax.lax.cond(jnp.isfinite(loss), updated, lambda: state), metrics
 
     def gradients(self, state: TrainState, batch: Batch) -> tuple[Any, Any]:
