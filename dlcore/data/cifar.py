@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +81,7 @@ def read_archive(path: Path) -> tuple[Arrays, Arrays]:
     """The two parts in the canonical archive."""
     size = RECORDS * RECORD
     limit = (len(TRAIN_BATCHES) + len(TEST_BATCHES)) * size + (1 << 20)  # a readme, headers
-    found = _members(path, _BATCH_NAME, size, limit)
+    found = files.members(path, _BATCH_NAME, size, limit)
 
     def part(batches: dict[str, str]) -> Arrays:
         for name, sha256 in batches.items():
@@ -109,7 +108,7 @@ def read_jpegs(path: Path, count: int) -> Arrays:
     if not path.is_file():
         raise DataError(f"{path}: missing, though the other archive of JPEG files is there; add it")
     total = len(CLASSES) * count
-    found = _members(path, _JPEG_NAME, _JPEG_BYTES, total * (_JPEG_BYTES + 1_024) + (1 << 16))
+    found = files.members(path, _JPEG_NAME, _JPEG_BYTES, total * (_JPEG_BYTES + 1_024) + (1 << 16))
     labels = np.array([CLASSES.index(name.split("/")[0]) for name in found], np.int32)
     counts = np.bincount(labels, minlength=len(CLASSES)).tolist()
     if counts != [count] * len(CLASSES):
@@ -141,39 +140,10 @@ def _decode_records(data: bytes) -> Arrays:
     }
 
 
-def _members(path: Path, pattern: re.Pattern[str], size: int, limit: int) -> dict[str, bytes]:
-    """The members of a .tar.gz whose whole name fits `pattern`, by its group, in their order.
-
-    Nothing is written to disk. Other members are passed over unread; one that fits but is a link,
-    a second of its name, or longer than `size` is refused, as is an archive beyond `limit` bytes.
-    """
-    found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(files.unpack(path, limit)), mode="r:") as archive:
-            for member in archive:
-                match = pattern.fullmatch(member.name)
-                if match is None:
-                    continue
-                file = archive.extractfile(member) if member.isreg() else None
-                if file is None or match[1] in found or member.size > size:
-                    raise files.damaged(
-                        path, f"the member {match[1]} is there twice, a link or too long"
-                    )
-                found[match[1]] = file.read()
-    except DataError:
-        raise
-    except Exception as error:  # a damaged header makes tarfile raise almost anything
-        raise files.damaged(path, f"not a sound tar archive ({error})") from None
-    return found
-
-
 def _decode_jpeg(path: Path, name: str, data: bytes) -> np.ndarray:
+    open_image = files.pillow(path).open
     try:
-        from PIL import Image
-    except ImportError:
-        raise DataError(f"{path}: JPEG files need Pillow: pip install 'dlcore[images]'") from None
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        with open_image(io.BytesIO(data), formats=("JPEG",)) as image:
             fits = (image.mode, image.size) == ("RGB", (32, 32))
             pixels = np.asarray(image) if fits else None
     except Exception:  # a damaged picture makes Pillow raise almost anything

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,14 @@ def check_count(name: str, value: Any, low: int, high: int | None = None) -> int
         bound = f"at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"{name}={count}: give a whole number {bound}")
     return count
+
+
+def unknown(kind: str, given: object, known: Iterable[str]) -> str:
+    """The message for a name that is none of the `known` ones, with the nearest of them."""
+    known = list(known)
+    nearest = difflib.get_close_matches(str(given), known, n=1)
+    hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+    return f"no {kind} is called {given!r}{hint}; there are: {', '.join(known) or 'none'}"
 
 
 def hold_out(arrays: Arrays, validation: int) -> tuple[Arrays, Arrays]:

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
+import re
 import sys
+import tarfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from dlcore.data.dataset import DataError
 
@@ -87,6 +91,30 @@ def unpack(path: Path, limit: int) -> bytes:
     return data
 
 
+def members(path: Path, pattern: re.Pattern[str], size: int, limit: int) -> dict[str, bytes]:
+    """The members of a .tar.gz whose whole name fits `pattern`, by its group, in their order.
+
+    Nothing is written to disk. Other members are passed over unread; one that fits but is a link,
+    a second of its name, or longer than `size` is refused, as is an archive beyond `limit` bytes.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(unpack(path, limit)), mode="r:") as archive:
+            for member in archive:
+                match = pattern.fullmatch(member.name)
+                if match is None:
+                    continue
+                file = archive.extractfile(member) if member.isreg() else None
+                if file is None or match[1] in found or member.size > size:
+                    raise damaged(path, f"the member {match[1]} is there twice, a link or too long")
+                found[match[1]] = file.read()
+    except DataError:
+        raise
+    except Exception as error:  # a damaged header makes tarfile raise almost anything
+        raise damaged(path, f"not a sound tar archive ({error})") from None
+    return found
+
+
 def check_content(path: Path, data: bytes, sha256: str, name: str) -> None:
     """Refuse `data`, unpacked from `path`, unless it has the SHA-256 that `name` is known by."""
     found = hashlib.sha256(data).hexdigest()
@@ -98,9 +126,16 @@ def check_content(path: Path, data: bytes, sha256: str, name: str) -> None:
 
 def damaged(path: Path, what: str) -> DataError:
     """The error for a file that is there but no good."""
-    return DataError(
-        f"{path}: {what}; replace the file, or delete it and a fresh copy will be downloaded"
-    )
+    return DataError(f"{path}: {what}; replace the file, or delete it and load again")
+
+
+def pillow(path: Path) -> ModuleType:
+    """Pillow's module of images, which reads the pictures at `path`."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise DataError(f"{path}: pictures need Pillow: pip install 'dlcore[images]'") from None
+    return Image
 
 
 def _reason(error: Exception) -> str:

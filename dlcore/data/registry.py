@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlcore.data import cifar, embedded, mnist, toy
-from dlcore.data.dataset import DataError, Dataset
+from dlcore.data import cifar, embedded, fsdd, mnist, toy
+from dlcore.data.dataset import DataError, Dataset, unknown
 
 FROM_FILES: dict[str, Callable[..., Dataset]] = {
     "mnist": mnist.mnist,
     "fashion_mnist": mnist.fashion_mnist,
     "cifar10": cifar.cifar10,
+    "fsdd": fsdd.fsdd,
 }
 BUILT_IN: dict[str, Callable[..., Dataset]] = {
     "digits": embedded.digits,
@@ -35,11 +35,11 @@ NAMES = (*BUILT_IN, *FROM_FILES)
 def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) -> Dataset:
     """The data set called `name`, one of NAMES, in train / validation / test splits.
 
-    mnist, fashion_mnist, cifar10 (option `validation`) are files, looked for in `root/NAME`,
-    `root/data/NAME` and `root`, then in the user's cache (DLCORE_DATA, or the system's own), and
-    otherwise downloaded there; the content is checked by SHA-256. digits (`size`) and diabetes come
-    with scikit-learn; xor, circles, gaussians, spiral, moons, plane, bumps (`n`, `noise`, `seed`)
-    are drawn.
+    mnist, fashion_mnist, cifar10 (option `validation`) and fsdd (`validation`, `size`) are files,
+    looked for in `root/NAME`, `root/data/NAME` and `root`, then in the user's cache (DLCORE_DATA,
+    or the system's own), and otherwise, but for fsdd, downloaded there; the content is checked by
+    SHA-256. digits (`size`) and diabetes come with scikit-learn; xor, circles, gaussians, spiral,
+    moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
 
     Raises ValueError for an unknown name or option, DataError for a missing or damaged file.
 
@@ -47,7 +47,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
     (1257, 8, 8, 1)
     """
     if name not in NAMES:
-        raise ValueError(_unknown("data set", name, NAMES))
+        raise ValueError(unknown("data set", name, NAMES))
     folder = None if root is None else Path(root).expanduser()
     if folder is not None and not folder.is_dir():
         raise DataError(f"root={root}: there is no such folder; leave root out to download")
@@ -55,12 +55,5 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
     known = list(inspect.signature(loader).parameters)
     for option in options:
         if option not in known:
-            raise ValueError(_unknown(f"option of {name}", option, known))
+            raise ValueError(unknown(f"option of {name}", option, known))
     return loader(**options)
-
-
-def _unknown(kind: str, given: object, known: Iterable[str]) -> str:
-    known = list(known)
-    nearest = difflib.get_close_matches(str(given), known, n=1)
-    hint = f", did you mean {nearest[0]!r}?" if nearest else ""
-    return f"no {kind} is called {given!r}{hint}; there are: {', '.join(known) or 'none'}"

@@ -1,0 +1,129 @@
+"""Free Spoken Digit Dataset: ten digits spoken by six people, seen as spectrograms."""
+
+from __future__ import annotations
+
+import io
+import re
+import wave
+from pathlib import Path
+
+import numpy as np
+
+from dlcore.data import files
+from dlcore.data.dataset import DataError, Dataset, hold_out
+from dlcore.data.images import resize
+
+SOURCE = "https://github.com/Jakobovski/free-spoken-digit-dataset"
+ARCHIVE = "recordings.tar.gz"
+FOLDER = "recordings"
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+TAKES = 50  # of each digit by each speaker
+TEST_TAKES = 5  # the first ones
+# Of all recordings, joined in the order of `_names`.
+SHA256 = "c970515a3adcfbd78af1c0f438e2a22dca9960364a889a9a8e86f4e3812addc0"
+RATE = 8_000  # samples a second
+
+_BYTES = 1 << 16  # a recording has at most 36,568
+_NAME = re.compile(rf"(?:\./)?{FOLDER}/([0-9]_(?:{'|'.join(SPEAKERS)})_[0-9]{{1,2}}\.wav)")
+_WINDOW = 256  # samples: 32 ms
+_HOP = 64
+_FLOOR = 80  # decibels
+
+
+def fsdd(root: Path | None = None, validation: int = 300, size: int = 32) -> Dataset:
+    """Spectrograms [N, size, size, 1] in [0, 1] of spoken digits: 2,700 to train, 300 to test.
+
+    See `spectrogram`; each is resized, so that a recording fills its image whatever its length.
+    The test split is the official one, the first five takes of each digit by each speaker; the last
+    `validation` of the others (300: the last five takes) are the validation split. All speakers are
+    in all splits. The files are `recordings.tar.gz` or a folder `recordings`, as in the repository.
+    """
+    recordings = _read(root)
+    images = [resize(spectrogram(samples)[None, ..., None], size) for samples in recordings]
+    arrays = {
+        "x": np.concatenate(images),
+        "y": np.array([int(name[0]) for name in _names()], np.int32),
+    }
+    cut = TEST_TAKES * len(SPEAKERS) * 10
+    test = {key: array[:cut] for key, array in arrays.items()}
+    others = {key: array[cut:] for key, array in arrays.items()}
+    return Dataset(
+        "fsdd",
+        *hold_out(others, validation),
+        test,
+        tuple(map(str, range(10))),
+        f"Free Spoken Digit Dataset ({SOURCE}): ten digits, {len(SPEAKERS)} speakers, "
+        f"{len(recordings):,} recordings at 8 kHz, as spectrograms. CC BY-SA 4.0.",
+    )
+
+
+def read_wav(data: bytes) -> np.ndarray:
+    """The samples float32 [T] in [−1, 1) of a WAV file with one channel of 16 bits at 8 kHz."""
+    try:
+        with wave.open(io.BytesIO(data)) as file:
+            count = file.getnframes()
+            form = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
+            content = file.readframes(count)
+    except Exception as error:  # a damaged header makes wave raise almost anything
+        raise DataError(f"not a sound WAV file ({error})") from None
+    if form != (1, 16, RATE):
+        raise DataError(f"channels, bits and rate are {form}, but {(1, 16, RATE)} are wanted")
+    if not 0 < 2 * count == len(content):
+        raise DataError(f"holds {len(content)} bytes of samples, but its header says {2 * count}")
+    return np.frombuffer(content, "<i2") / np.float32(2**15)
+
+
+def spectrogram(samples: np.ndarray) -> np.ndarray:
+    """How loud each frequency is at each time: samples [T] to float32 [129, 1 + T // 64] in [0, 1].
+
+    1 + max(20·log₁₀(|X| / max |X|), −80) / 80, where X are the Fourier transforms of 256 samples
+    about every 64th one, under a Hann window. Rows are frequencies, the highest on top.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, _WINDOW // 2), _WINDOW)
+    hann = np.hanning(_WINDOW + 1)[:-1]
+    magnitude = np.abs(np.fft.rfft(frames[::_HOP] * hann)).T[::-1]
+    loudest = magnitude.max() or 1.0  # silence stays silent
+    decibels = 20 * np.log10(np.maximum(magnitude / loudest, 10 ** (-_FLOOR / 20)))
+    return (1 + decibels / _FLOOR).astype(np.float32)
+
+
+def _names() -> list[str]:
+    """Take by take, so that each stretch of 60 has every digit by every speaker."""
+    return [
+        f"{digit}_{speaker}_{take}.wav"
+        for take in range(TAKES)
+        for speaker in SPEAKERS
+        for digit in range(10)
+    ]
+
+
+def _read(root: Path | None) -> list[np.ndarray]:
+    """The recordings in the order of `_names`, from the first folder that has them."""
+    for folder in files.folders("fsdd", root):
+        if (folder / ARCHIVE).is_file():
+            limit = 2 * TAKES * len(SPEAKERS) * 10 * 8_192  # twice what they have, with headers
+            found = files.members(folder / ARCHIVE, _NAME, _BYTES, limit)
+            return _checked(folder / ARCHIVE, found)
+        if (folder / FOLDER).is_dir():
+            paths = [folder / FOLDER / name for name in _names()]
+            return _checked(
+                folder / FOLDER, {path.name: path.read_bytes() for path in paths if path.is_file()}
+            )
+    raise DataError(
+        f"fsdd: neither {ARCHIVE} nor a folder {FOLDER} is in root or in {files.cache()}; "
+        f"git clone {SOURCE} and give its folder as root="
+    )
+
+
+def _checked(path: Path, found: dict[str, bytes]) -> list[np.ndarray]:
+    recordings = []
+    for name in _names():
+        if name not in found:
+            raise files.damaged(path, f"the recording {name} is missing")
+        try:
+            recordings.append(read_wav(found[name]))
+        except DataError as error:
+            raise files.damaged(path, f"{name}: {error}") from None
+    content = b"".join(found[name] for name in _names())
+    files.check_content(path, content, SHA256, "fsdd's recordings")
+    return recordings
