@@ -11,7 +11,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,70 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         axes.legend(frameon=False)
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    return figure
+
+
+class Panel(NamedTuple):
+    """One diagram: its title, its axes, and what it shows.
+
+    series: name -> (xs, ys), or (xs, ys, spread) with a band of ys ± spread. log: which axes are
+    logarithmic, "", "x", "y" or "xy". percent: ys are shares. lines: joined by a line, or points.
+    level: a dashed line at this height, such as the figure expected, and its name.
+    """
+
+    title: str
+    x: str
+    y: str
+    series: Mapping[str, Sequence[Any]]
+    log: str = ""
+    percent: bool = False
+    lines: bool = True
+    level: tuple[str, float] | None = None
+
+
+def lines(*panels: Panel) -> Figure:
+    """Diagrams side by side, each with a line for each of its series.
+
+    >>> loss = {"Adam": ([1, 2, 3], [0.9, 0.5, 0.3]), "SGD": ([1, 2, 3], [1.0, 0.8, 0.7])}
+    >>> figure = lines(Panel("Loss", "epoch", "cross-entropy", loss, log="y"))
+    """
+    if not panels:
+        raise ValueError("lines needs at least one Panel")
+    columns = min(len(panels), 3)
+    rows = math.ceil(len(panels) / columns)
+    figure, all_axes = _figure(5.2 * columns, 3.8 * rows, rows, columns)
+    for axes in all_axes[len(panels) :]:
+        axes.set_axis_off()
+    for axes, panel in zip(all_axes, panels, strict=False):
+        _panel(axes, panel)
+    return figure
+
+
+def bars(
+    groups: Mapping[str, Mapping[str, float]], *, title: str, y: str, percent: bool = False
+) -> Figure:
+    """Bars in groups, `{group: {name: height}}`, with the height above each."""
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    if not names:
+        raise ValueError("bars needs at least one group with one bar")
+    width = 0.8 / len(names)
+    figure, (axes,) = _figure(max(4.5, 1.2 + 0.62 * len(names) * len(groups)), 3.8, 1, 1)
+    for k, name in enumerate(names):
+        places = [i for i, group in enumerate(groups.values()) if name in group]
+        heights = [float(group[name]) for group in groups.values() if name in group]
+        shown = axes.bar(
+            [i + (k - (len(names) - 1) / 2) * width for i in places],
+            heights,
+            0.92 * width,
+            color=_COLORS[k % len(_COLORS)],
+            label=name,
+        )
+        text = [_percent(height, 1) if percent else f"{height:.3g}" for height in heights]
+        axes.bar_label(shown, text, fontsize=7, color=_INK, padding=1)
+    axes.set_xticks(range(len(groups)), list(groups))
+    _label(axes, title, "", y)
+    _grid(axes, percent)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -262,6 +326,35 @@ def _curve(
         epochs, values = [row["epoch"] for row in rows], [float(row[name]) for row in rows]
         mark = "o" if len(rows) <= 30 else None
         axes.plot(epochs, values, line, color=color, label=label, marker=mark, markersize=3.5)
+
+
+def _panel(axes: Axes, panel: Panel) -> None:
+    for k, (name, (xs, ys, *spread)) in enumerate(panel.series.items()):
+        color, ys = _COLORS[k % len(_COLORS)], np.asarray(ys, float)
+        mark = _MARKERS[k % len(_MARKERS)] if len(ys) <= 30 or not panel.lines else None
+        style = "-" if panel.lines else ""
+        axes.plot(xs, ys, style, color=color, label=name, marker=mark, markersize=4)
+        if spread:
+            band = np.asarray(spread[0], float)
+            axes.fill_between(xs, ys - band, ys + band, color=color, alpha=0.18, linewidth=0)
+    if panel.level is not None:
+        name, height = panel.level
+        axes.axhline(height, color=_INK, linestyle="--", linewidth=0.9, label=name)
+    for axis in panel.log:
+        axes.set(**{f"{axis}scale": "log"})
+    _label(axes, panel.title, panel.x, panel.y)
+    _grid(axes, panel.percent)
+    if len(panel.series) > 1 or panel.level is not None:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _grid(axes: Axes, percent: bool) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    if percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
 def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:

@@ -82,17 +82,43 @@ def _match(globs: list[str], segments: list[str]) -> bool:
 def mask(tree: Any, *patterns: str) -> Any:
     """The tree with True at every leaf which fits one of the globs (see `match`), False elsewhere.
 
-    A pattern which fits no leaf is refused with a ValueError: it is a misspelt name.
+    A pattern which fits no leaf is refused with a ValueError: it is a misspelt name. What
+    `partition` has left out counts as a leaf there, and stays None.
 
     >>> mask({"conv1": {"bias": 0, "kernel": 0}}, "**/kernel")
     {'conv1': {'bias': False, 'kernel': True}}
     """
-    paths = [path for path, _ in leaves_with_paths(tree)]
+    keyed, structure = jax.tree.flatten_with_path(tree, is_leaf=_is_none)
+    paths = [path_string(path) for path, _ in keyed]
     for pattern in patterns:
         if not any(match(pattern, path) for path in paths):
             raise ValueError(_no_match(pattern, paths))
-    marks = [any(match(pattern, path) for pattern in patterns) for path in paths]
-    return jax.tree.unflatten(jax.tree.structure(tree), marks)
+    marks = [
+        None if leaf is None else any(match(pattern, path) for pattern in patterns)
+        for path, (_, leaf) in zip(paths, keyed, strict=True)
+    ]
+    return jax.tree.unflatten(structure, marks)
+
+
+def partition(tree: Any, mask: Any) -> tuple[Any, Any]:
+    """The leaves where `mask` is True and the others, each tree with None in the place of the rest.
+
+    None is an empty tree to JAX, so what is mapped over one part never sees the other; `merge`
+    undoes it.
+    """
+    return (
+        jax.tree.map(lambda leaf, chosen: leaf if chosen else None, tree, mask),
+        jax.tree.map(lambda leaf, chosen: None if chosen else leaf, tree, mask),
+    )
+
+
+def merge(first: Any, second: Any) -> Any:
+    """One tree of the two parts that `partition` gives."""
+    return jax.tree.map(lambda a, b: b if a is None else a, first, second, is_leaf=_is_none)
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None
 
 
 def _no_match(pattern: str, paths: list[str]) -> str:

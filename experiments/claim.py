@@ -21,6 +21,16 @@ def at_least(what: str, floor: float, measured: float, source: str) -> Claim:
     return Claim(what, f"≥ {floor:g}", measured, measured >= floor, source)
 
 
+def more_than(what: str, bound: float, measured: float, source: str) -> Claim:
+    """The claim measured > bound."""
+    return Claim(what, f"> {bound:g}", measured, measured > bound, source)
+
+
+def at_most(what: str, ceiling: float, measured: float, source: str) -> Claim:
+    """The claim measured ≤ ceiling."""
+    return Claim(what, f"≤ {ceiling:g}", measured, measured <= ceiling, source)
+
+
 def table(claims: Sequence[Claim]) -> Any:
     """The claims as a rich table."""
     from rich.table import Table

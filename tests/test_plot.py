@@ -337,3 +337,52 @@ plot.curves([{"epoch": 1, "loss": 1.0}])._repr_png_()
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+class TestLines:
+    def test_draws_the_series_bands_and_levels_it_is_given(self):
+        panels = [
+            plot.Panel("Loss", "epoch", "nats", {"a": ([1, 2], [3, 4]), "b": ([1, 2], [5, 6])}),
+            plot.Panel(
+                "Error",
+                "labels",
+                "error",
+                {"a": ([1, 10], [0.5, 0.25], [0.1, 0.05])},
+                log="x",
+                percent=True,
+                level=("paper", 0.3),
+            ),
+        ]
+        figure = plot.lines(*panels)
+        drawn = line_data(figure)
+        assert drawn["Loss", "a"] == [3, 4]
+        assert drawn["Loss", "b"] == [5, 6]
+        assert drawn["Error", "paper"] == [0.3, 0.3]
+        loss, error = figure.axes
+        assert (loss.get_xscale(), error.get_xscale(), error.get_yscale()) == (
+            "linear",
+            "log",
+            "linear",
+        )
+        (band,) = error.collections
+        heights = band.get_paths()[0].vertices[:, 1]
+        np.testing.assert_allclose([heights.min(), heights.max()], [0.2, 0.6])
+        assert error.yaxis.get_major_formatter()(0.5) == "50.0 %"
+
+    def test_refuses_nothing_to_draw(self):
+        with pytest.raises(ValueError, match="at least one Panel"):
+            plot.lines()
+
+
+class TestBars:
+    def test_heights_are_those_given_and_written_above(self):
+        groups = {"near": {"frozen": 0.5, "thawed": 0.625}, "far": {"thawed": 0.25}}
+        figure = plot.bars(groups, title="Accuracy", y="accuracy", percent=True)
+        (axes,) = figure.axes
+        heights = [[bar.get_height() for bar in group] for group in axes.containers]
+        assert heights == [[0.5], [0.625, 0.25]]
+        assert {"50.0 %", "62.5 %", "25.0 %"} <= set(texts(figure))
+
+    def test_refuses_nothing_to_draw(self):
+        with pytest.raises(ValueError, match="at least one group"):
+            plot.bars({}, title="", y="")

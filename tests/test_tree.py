@@ -149,3 +149,19 @@ def test_a_pattern_that_fits_nothing_is_refused_with_the_nearest_leaves():
         tree.mask(params, "**/bias", "conv1/kernl")
     with pytest.raises(ValueError, match="fits no leaf"):
         tree.mask((), "**")
+
+
+def test_partition_and_merge_undo_each_other():
+    whole = {"a": {"kernel": np.ones(2), "bias": np.zeros(1)}, "b": [np.ones(3)]}
+    chosen = tree.mask(whole, "**/kernel")
+    kernels, rest = tree.partition(whole, chosen)
+    assert [path for path, _ in tree.leaves_with_paths(kernels)] == ["a/kernel"]
+    assert [path for path, _ in tree.leaves_with_paths(rest)] == ["a/bias", "b/0"]
+    for merged in (tree.merge(kernels, rest), tree.merge(rest, kernels)):
+        assert jax.tree.structure(merged) == jax.tree.structure(whole)
+        assert all(map(lambda a, b: a is b, jax.tree.leaves(merged), jax.tree.leaves(whole)))
+
+
+def test_a_mask_counts_what_partition_left_out():
+    kernels, _ = tree.partition({"a": 1.0, "b": 2.0}, {"a": True, "b": False})
+    assert tree.mask(kernels, "b") == {"a": False, "b": None}

@@ -1,5 +1,6 @@
 """The ground floor: arrays in, arrays out. No parameters, no state, nothing of dlcore above it."""
 
+from dlcore.functional import backprop, finite_differences
 from dlcore.functional.activations import (
     elu,
     gelu,
@@ -17,9 +18,11 @@ from dlcore.functional.activations import (
     step,
     tanh,
 )
-from dlcore.functional.conv import conv
-from dlcore.functional.dropout import dropout
+from dlcore.functional.attention import attention
+from dlcore.functional.conv import conv, conv_transpose, locally_connected
+from dlcore.functional.dropout import dropconnect, dropout
 from dlcore.functional.linear import linear
+from dlcore.functional.local_response_norm import local_response_norm
 from dlcore.functional.losses import (
     absolute_error,
     binary_cross_entropy,
@@ -43,22 +46,37 @@ from dlcore.functional.metrics import (
     top_k_correct,
 )
 from dlcore.functional.normalization import moments, normalize
-from dlcore.functional.pooling import avg_pool, global_avg_pool, global_max_pool, max_pool
+from dlcore.functional.padding import pad
+from dlcore.functional.pooling import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
+    global_avg_pool,
+    global_max_pool,
+    max_pool,
+)
 
 __all__ = [
     "absolute_error",
     "accuracy",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "attention",
     "avg_pool",
+    "backprop",
     "binary_cross_entropy",
     "binary_cross_entropy_probabilities",
     "confusion_matrix",
     "conv",
+    "conv_transpose",
     "correct",
     "cross_entropy",
     "cross_entropy_probabilities",
+    "dropconnect",
     "dropout",
     "elu",
     "f1",
+    "finite_differences",
     "gelu",
     "global_avg_pool",
     "global_max_pool",
@@ -67,11 +85,14 @@ __all__ = [
     "identity",
     "leaky_relu",
     "linear",
+    "local_response_norm",
+    "locally_connected",
     "log_softmax",
     "max_pool",
     "moments",
     "multiclass_hinge",
     "normalize",
+    "pad",
     "perplexity",
     "precision",
     "prelu",

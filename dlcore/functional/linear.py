@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +15,8 @@ IN_LINE = 4096
 
 def linear(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """y = x · kernel, for x [..., I] and kernel [I, O]."""
-    multiplications = x.size * kernel.shape[-1]
-    if multiplications <= IN_LINE and x.dtype == jnp.float32 and jax.default_backend() == "cpu":
+    size = x.size if isinstance(x.size, int) else math.inf  # exported for a batch of any size
+    is_small = size * kernel.shape[-1] <= IN_LINE
+    if is_small and x.dtype == jnp.float32 and jax.default_backend() == "cpu":
         return jnp.sum(x[..., None] * kernel, axis=-2)
     return jnp.matmul(x, kernel)

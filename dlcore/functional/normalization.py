@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +12,32 @@ from dlcore.functional.checks import floating, wide_dtype
 
 
 def moments(
-    x: jax.Array, axis: int | Sequence[int], *, keepdims: bool = False
+    x: jax.Array,
+    axis: int | Sequence[int],
+    *,
+    keepdims: bool = False,
+    axis_name: Hashable | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """μ = mean(x) and σ² = mean((x − μ)²) over the given axes, in float32 or wider.
+
+    With `axis_name` also over that named axis, of vmap or of devices (shard_map, pmap), whose
+    members hold equally many numbers: μ is the mean of all of them before σ² is taken about it.
 
     The variance is the biased one (divided by n), and in two passes, so that a large mean costs
     no digits: E[x²] − μ² in float32 gives 0 or worse for a mean of 1e4 and a deviation of 0.1.
     """
     x = floating("moments", "x", x)
     x = x.astype(wide_dtype(x.dtype))
-    mean = jnp.mean(x, axis, keepdims=True)
-    var = jnp.mean(jnp.square(x - mean), axis, keepdims=keepdims)
+    mean = _mean(x, axis, True, axis_name)
+    var = _mean(jnp.square(x - mean), axis, keepdims, axis_name)
     return (mean if keepdims else jnp.squeeze(mean, axis)), var
+
+
+def _mean(
+    x: jax.Array, axis: int | Sequence[int], keepdims: bool, axis_name: Hashable | None
+) -> jax.Array:
+    mean = jnp.mean(x, axis, keepdims=keepdims)
+    return mean if axis_name is None else lax.pmean(mean, axis_name)
 
 
 def normalize(

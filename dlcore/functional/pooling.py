@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from dlcore.functional.checks import floating, wide_dtype
-from dlcore.functional.window import Padding, Size, pads, pair
+from dlcore.functional.window import Padding, Size, images, pads, pair, taps
 
 
 def max_pool(
@@ -27,6 +28,9 @@ def max_pool(
 
     Among equal values the first, row by row, receives the gradient. Padding, as in `conv`, never
     wins. What "VALID" leaves over at the bottom and the right is cropped.
+    PyTorch's `ceil_mode=True` has windows that hang over there instead: the padding
+    ((0, s − 1), (0, s − 1)), for a stride s up to the window, whatever the size of the image; with
+    PyTorch's padding p, up to window − s, ((p, p + s − 1), (p, p + s − 1)).
 
     >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2).ravel().tolist()
     [5.0, 7.0, 13.0, 15.0]
@@ -68,6 +72,57 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
     return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
 
 
+def adaptive_max_pool(x: jax.Array, size: Size) -> jax.Array:
+    """The largest value in each of size[0] × size[1] windows that share out x [B, H, W, C].
+
+    The i-th of n windows over a length L begins at ⌊i·L/n⌋ and ends before ⌈(i + 1)·L/n⌉. Among
+    equal values the first, row by row, receives the gradient. As in PyTorch.
+    """
+    images("adaptive_max_pool", x)
+    x = floating("adaptive_max_pool", "x", x)
+    rows, columns = pair("adaptive_max_pool", "size", size)
+    for axis, count in ((2, columns), (1, rows)):
+        starts, stops = _shares(x.shape[axis], count)
+        positions = (
+            jnp.take(x, np.minimum(starts + i, stops - 1), axis, mode="clip")
+            for i in range(max(stops - starts))
+        )
+        x = functools.reduce(_larger, positions)
+    return x
+
+
+def adaptive_avg_pool(x: jax.Array, size: Size) -> jax.Array:
+    """The mean of each of size[0] × size[1] windows that share out x [B, H, W, C].
+
+    The windows are those of `adaptive_max_pool`. Their means along an axis are a product with a
+    matrix that has 1/(window's length) in the window, else 0; so a NaN or an infinity anywhere in
+    an image is seen in all of its means.
+    """
+    images("adaptive_avg_pool", x)
+    x = floating("adaptive_avg_pool", "x", x)
+    wide = wide_dtype(x.dtype)
+    rows, columns = (
+        jnp.asarray(_means(length, count), wide)
+        for length, count in zip(x.shape[1:3], pair("adaptive_avg_pool", "size", size), strict=True)
+    )
+    means = jnp.einsum("ih,jw,bhwc->bijc", rows, columns, x.astype(wide), precision="highest")
+    return means.astype(x.dtype)
+
+
+def _shares(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the `count` windows that share out a length begin, and where they end."""
+    edges = np.arange(count + 1) * length
+    return edges[:-1] // count, -(-edges[1:] // count)
+
+
+def _means(length: int, count: int) -> np.ndarray:
+    """The matrix [count, length] whose product with a line is the mean of each window."""
+    starts, stops = _shares(length, count)
+    position = np.arange(length)
+    inside = (starts[:, None] <= position) & (position < stops[:, None])
+    return inside / inside.sum(1, keepdims=True)
+
+
 def _pool(
     function: str,
     x: jax.Array,
@@ -95,11 +150,7 @@ def _slide(
     combine: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> jax.Array:
     """Combines the `window` positions of a window that slides along one axis."""
-    last = (x.shape[axis] - window) // stride * stride
-    positions = (
-        lax.slice_in_dim(x, start, start + last + 1, stride, axis) for start in range(window)
-    )
-    return functools.reduce(combine, positions)
+    return functools.reduce(combine, taps(x, window, stride, axis))
 
 
 def _larger(first: jax.Array, second: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -37,33 +37,90 @@ def pads(
     added at the bottom), an integer for all four sides, a pair (vertical, horizontal), or the
     four: ((top, bottom), (left, right)).
     """
-    if x.ndim != 4:
-        raise ValueError(f"{function}: x has shape {x.shape}, but [B, H, W, C] is wanted")
-    size = x.shape[1:3]
-    reach = tuple((w - 1) * d + 1 for w, d in zip(window, dilation, strict=True))
-    if padding in ("VALID", "SAME"):
-        top_bottom, left_right = lax.padtype_to_pads(size, reach, stride, str(padding))
+    images(function, x)
+    size, extents = x.shape[1:3], _extents(window, dilation)
+    if padding == "SAME":
+        top_bottom, left_right = lax.padtype_to_pads(size, extents, stride, "SAME")
     else:
-        top_bottom, left_right = _sides(function, padding)
-    for length, (low, high), extent in zip(size, (top_bottom, left_right), reach, strict=True):
+        top_bottom, left_right = sides(function, padding, also='"SAME", ')
+    for length, (low, high), extent in zip(size, (top_bottom, left_right), extents, strict=True):
         if length + low + high < extent:
             raise ValueError(
-                f"{function}: a window of {reach[0]}×{reach[1]} does not fit into x {x.shape} "
+                f"{function}: a window of {extents[0]}×{extents[1]} does not fit into x {x.shape} "
                 f"with padding {padding!r}"
             )
     return top_bottom, left_right
 
 
-def _sides(function: str, padding: Any) -> tuple[Pair, Pair]:
-    around = _pair(padding)
-    sides = [(size, size) for size in around] if around else padding
-    match [_pair(side) for side in sides] if _is_sequence(sides) else ():
+def places(function: str, x: Any, window: Pair, stride: Pair, padding: Padding) -> Pair:
+    """(H′, W′): in how many places a window lies on x [B, H, W, C]."""
+    around = pads(function, x, window, stride, padding)
+    height, width = (
+        (length + low + high - extent) // step + 1
+        for length, (low, high), extent, step in zip(
+            x.shape[1:3], around, window, stride, strict=True
+        )
+    )
+    return height, width
+
+
+def size_before(
+    function: str, y: jax.Array, window: Pair, stride: Pair, padding: Padding, dilation: Pair
+) -> Pair:
+    """(H, W) of an x on which a window lies in the H′·W′ places of y [B, H′, W′, C].
+
+    A stride lets several sizes give the same places: H is the smallest of them, with "SAME" the
+    largest, stride · H′.
+    """
+    images(function, y)
+    if padding == "SAME":
+        height, width = (length * step for length, step in zip(y.shape[1:3], stride, strict=True))
+        return height, width
+    around = sides(function, padding, also='"SAME", ')
+    height, width = (
+        (length - 1) * step + extent - low - high
+        for length, step, extent, (low, high) in zip(
+            y.shape[1:3], stride, _extents(window, dilation), around, strict=True
+        )
+    )
+    if min(height, width) < 1:
+        raise ValueError(f"{function}: padding {padding!r} leaves nothing of x {y.shape}")
+    return height, width
+
+
+def taps(x: jax.Array, window: int, stride: int, axis: int) -> Iterator[jax.Array]:
+    """What each element of a window meets along one axis, at all its places: slices of x."""
+    last = (x.shape[axis] - window) // stride * stride
+    for start in range(window):
+        yield lax.slice_in_dim(x, start, start + last + 1, stride, axis)
+
+
+def images(function: str, x: jax.Array) -> None:
+    """Refuses what is not [B, H, W, C]."""
+    if x.ndim != 4:
+        raise ValueError(f"{function}: x has shape {x.shape}, but [B, H, W, C] is wanted")
+
+
+def sides(function: str, padding: Any, also: str = "") -> tuple[Pair, Pair]:
+    """((top, bottom), (left, right)) of any padding but "SAME", which needs a window.
+
+    `also` is what the caller takes besides.
+    """
+    around: Any = 0 if padding == "VALID" else padding
+    both = _pair(around)
+    four = [(size, size) for size in both] if both else around
+    match [_pair(side) for side in four] if _is_sequence(four) else ():
         case [(top, bottom), (left, right)] if min(top, bottom, left, right) >= 0:
             return (top, bottom), (left, right)
     raise ValueError(
-        f'{function}: padding is {padding!r}, but "VALID", "SAME", an integer ≥ 0, a pair '
-        "(vertical, horizontal) or ((top, bottom), (left, right)) is wanted"
+        f'{function}: padding is {padding!r}, but "VALID", {also}an integer ≥ 0, a '
+        "pair (vertical, horizontal) or ((top, bottom), (left, right)) is wanted"
     )
+
+
+def _extents(window: Pair, dilation: Pair) -> tuple[int, ...]:
+    """How far a window reaches along each axis, gaps included."""
+    return tuple((w - 1) * d + 1 for w, d in zip(window, dilation, strict=True))
 
 
 def _pair(value: Any) -> Pair | None:

@@ -6,42 +6,75 @@ Activations without parameters are plain functions, and layers as they are: `fun
 from dlcore.functional.pooling import global_avg_pool, global_max_pool
 from dlcore.nn import init
 from dlcore.nn.activation import prelu, rbf
+from dlcore.nn.attention import attention
 from dlcore.nn.combinators import branch, concat, repeat, residual, serial, wire
-from dlcore.nn.conv import conv
-from dlcore.nn.dropout import dropout
+from dlcore.nn.conv import conv, conv_transpose, depthwise, locally_connected
+from dlcore.nn.dropout import (
+    dropconnect,
+    dropout,
+    gaussian_noise,
+    spatial_dropout,
+    stochastic_depth,
+)
 from dlcore.nn.layer import Layer, as_layer, from_function, intermediates, make, named
-from dlcore.nn.linear import linear
-from dlcore.nn.norm import batch_norm, standardize
-from dlcore.nn.pooling import avg_pool, max_pool
+from dlcore.nn.linear import layer_scale, linear
+from dlcore.nn.local_response_norm import local_response_norm
+from dlcore.nn.norm import batch_norm, group_norm, instance_norm, layer_norm, standardize
+from dlcore.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 from dlcore.nn.shape import flatten
+from dlcore.nn.squeeze_excitation import squeeze_excitation
 from dlcore.nn.summary import Summary, summary
+from dlcore.nn.surgery import freeze, frozen, graft, part, replace, split, thaw
 
 __all__ = [
     "Layer",
     "Summary",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "as_layer",
+    "attention",
     "avg_pool",
     "batch_norm",
     "branch",
     "concat",
     "conv",
+    "conv_transpose",
+    "depthwise",
+    "dropconnect",
     "dropout",
     "flatten",
+    "freeze",
     "from_function",
+    "frozen",
+    "gaussian_noise",
     "global_avg_pool",
     "global_max_pool",
+    "graft",
+    "group_norm",
     "init",
+    "instance_norm",
     "intermediates",
+    "layer_norm",
+    "layer_scale",
     "linear",
+    "local_response_norm",
+    "locally_connected",
     "make",
     "max_pool",
     "named",
+    "part",
     "prelu",
     "rbf",
     "repeat",
+    "replace",
     "residual",
     "serial",
+    "spatial_dropout",
+    "split",
+    "squeeze_excitation",
     "standardize",
+    "stochastic_depth",
     "summary",
+    "thaw",
     "wire",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,8 +43,10 @@ def serial(*layers: Any) -> Layer:
       relu1: relu
       head: linear(in_features=6, out_features=2, bias=True)
     """
-    children = name_children(layers)
+    return _serial(name_children(layers))
 
+
+def _serial(children: Children) -> Layer:
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
@@ -52,7 +55,7 @@ def serial(*layers: Any) -> Layer:
             x, states[name] = call(name, layer, params, state, x, key=key, train=train)
         return x, gather(states)
 
-    return make("serial", lambda key: init_children(children, key), apply, children)
+    return make("serial", lambda key: init_children(children, key), apply, children, _serial)
 
 
 def branch(merge: Callable[..., Any], *layers: Any) -> Layer:
@@ -72,25 +75,32 @@ def concat(*branches: Any, axis: int = -1) -> Layer:
     )
 
 
-def residual(body: Any, skip: Any = None) -> Layer:
-    """A shortcut around `body`: y = body(x) + skip(x), where skip is the identity by default.
+def residual(
+    body: Any, skip: Any = None, *, activation: Callable[[Any], Any] | None = None
+) -> Layer:
+    """A shortcut around `body`: y = activation(body(x) + skip(x)); skip and activation are the
+    identity by default.
 
-    The shapes must be equal; nothing is broadcast (He et al. 2016, equations 1 and 2).
+    The shapes must be equal; nothing is broadcast (He et al. 2016, equations 1 and 2, figure 2).
     """
     children = (("body", as_layer(body)), ("skip", as_layer(identity if skip is None else skip)))
-    return _parallel("residual", _add, children)
 
+    def add(body: jax.Array, skip: jax.Array) -> Any:
+        if body.shape != skip.shape:
+            raise ValueError(
+                f"the body gives {describe(body)} and the shortcut {describe(skip)}: give `skip` a "
+                "layer that makes the shapes equal, such as a 1×1 convolution"
+            )
+        return body + skip if activation is None else activation(body + skip)
 
-def _add(body: jax.Array, skip: jax.Array) -> jax.Array:
-    if body.shape != skip.shape:
-        raise ValueError(
-            f"the body gives {describe(body)} and the shortcut {describe(skip)}: give `skip` a "
-            "layer that makes the shapes equal, such as a 1×1 convolution"
-        )
-    return body + skip
+    config = {} if activation is None else {"activation": activation}
+    return _parallel("residual", add, children, **config)
 
 
 def _parallel(kind: str, merge: Callable[..., Any], children: Children, /, **config: Any) -> Layer:
+    def rebuild(children: Children) -> Layer:
+        return _parallel(kind, merge, children, **config)
+
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
@@ -100,81 +110,115 @@ def _parallel(kind: str, merge: Callable[..., Any], children: Children, /, **con
             outputs.append(y)
         return merge(*outputs), gather(states)
 
-    return make(kind, lambda key: init_children(children, key), apply, children, **config)
+    return make(kind, lambda key: init_children(children, key), apply, children, rebuild, **config)
 
 
-def repeat(layer: Any, n: int, *, scan: bool = False, remat: bool = False) -> Layer:
+def repeat(
+    layer: Any, n: int, *, first: Any = None, scan: bool = False, remat: bool = False
+) -> Layer:
     """`n` blocks of the same form, each with its own parameters, one after another.
 
-    Parameters and paths are per block ("0/kernel", "1/kernel", …) however the blocks run.
-    `scan` compiles the block once, for a stack of n (depth costs no compile time; each block must
-    return the shape it is given). `remat` recomputes a block in the backward pass instead of
+    Parameters and paths are per block ("0/kernel", "1/kernel", …) however the blocks run. `first`
+    is another form of block 0, such as one that halves the image at the beginning of a stage.
+    `scan` compiles the block once, for a stack of all alike (depth costs no compile time; each
+    must return the shape it is given). `remat` recomputes a block in the backward pass instead of
     keeping its activations.
     """
     if n < 1:
         raise ValueError(f"repeat needs at least one block, got n={n}")
     block = as_layer(layer)
-    children = tuple((str(i), block) for i in range(n))
+    head = block if first is None else as_layer(first)
+    blocks = [head, *[block] * (n - 1)]
+    return _repeat(tuple((str(i), one) for i, one in enumerate(blocks)), scan, remat)
 
-    def unrolled(
-        params: Params, state: State, x: Any, *, key: Key | None, train: bool
-    ) -> tuple[Any, State]:
-        states = {}
-        for name, _ in children:
 
-            def one(params: Params, state: State, x: Any, key: Key | None, name: str = name) -> Any:
-                return call(name, block, params, state, x, key=key, train=train)
-
-            one = jax.checkpoint(one) if remat and not is_observed() else one
-            x, states[name] = one(params, state, x, key)
-        return x, gather(states)
-
-    def scanned(
-        params: Params, state: State, x: Any, *, key: Key | None, train: bool
-    ) -> tuple[Any, State]:
-        def one(x: Any, part: tuple[Params, State, jax.Array]) -> tuple[Any, State]:
-            params, state, tag = part
-            own = None if key is None else jax.random.fold_in(keys.check(key), tag)
-            with noted(f"0…{n - 1}", block, params, x):
-                y, state = block.apply(params, state, x, key=own, train=train)
-                if shapes(y) != shapes(x):
-                    raise ValueError(
-                        f"scan=True needs blocks that keep the shape, but {shapes(x)} became "
-                        f"{shapes(y)}: give repeat scan=False"
-                    )
-            return y, state
-
-        one = jax.checkpoint(one) if remat else one
-        tags = jnp.asarray([keys.tag(name) for name, _ in children], dtype=jnp.uint32)
-        x, states = jax.lax.scan(one, x, (stack(params), stack(state), tags))
-        if not train:
-            return x, state
-        per_block = {
-            name: jax.tree.map(operator.itemgetter(i), states)
-            for i, (name, _) in enumerate(children)
-        }
-        return x, gather(per_block)
-
-    def stack(tree: Any) -> Any:
-        """The blocks' parts of `tree` as one, with the block as leading axis."""
-        parts = [select(tree, name) for name, _ in children]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
-
+def _repeat(children: Children, scan: bool, remat: bool) -> Layer:
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
-        chosen = scanned if scan and not is_observed() else unrolled
-        return chosen(params, state, x, key=key, train=train)
+        states = {}
+        for block, names in _runs(children):
+            scanned = scan and len(names) > 1 and not is_observed()
+            several = _scanned if scanned else _unrolled
+            x, new = several(block, names, remat, params, state, x, key=key, train=train)
+            states.update(new)
+        return x, gather(states)
 
     return make(
         "repeat",
         lambda key: init_children(children, key),
         apply,
         children,
-        n=n,
+        lambda children: _repeat(children, scan, remat),
+        n=len(children),
         scan=scan,
         remat=remat,
     )
+
+
+def _runs(children: Children) -> Iterator[tuple[Layer, list[str]]]:
+    """Each block with the names of those, one after another, that are the same Layer."""
+    for _, run in itertools.groupby(children, key=lambda child: id(child[1])):
+        named = list(run)
+        yield named[0][1], [name for name, _ in named]
+
+
+def _unrolled(
+    block: Layer,
+    names: list[str],
+    remat: bool,
+    params: Params,
+    state: State,
+    x: Any,
+    *,
+    key: Key | None,
+    train: bool,
+) -> tuple[Any, dict[str, State]]:
+    states = {}
+    for name in names:
+
+        def one(params: Params, state: State, x: Any, key: Key | None, name: str = name) -> Any:
+            return call(name, block, params, state, x, key=key, train=train)
+
+        one = jax.checkpoint(one) if remat and not is_observed() else one
+        x, states[name] = one(params, state, x, key)
+    return x, states
+
+
+def _scanned(
+    block: Layer,
+    names: list[str],
+    remat: bool,
+    params: Params,
+    state: State,
+    x: Any,
+    *,
+    key: Key | None,
+    train: bool,
+) -> tuple[Any, dict[str, State]]:
+    def one(x: Any, part: tuple[Params, State, jax.Array]) -> tuple[Any, State]:
+        params, state, tag = part
+        own = None if key is None else jax.random.fold_in(keys.check(key), tag)
+        with noted(f"{names[0]}…{names[-1]}", block, params, x):
+            y, state = block.apply(params, state, x, key=own, train=train)
+            if shapes(y) != shapes(x):
+                raise ValueError(
+                    f"scan=True needs blocks that keep the shape, but {shapes(x)} became "
+                    f"{shapes(y)}: give repeat scan=False"
+                )
+        return y, state
+
+    def stack(tree: Any) -> Any:
+        """The blocks' parts of `tree` as one, with the block as leading axis."""
+        parts = [select(tree, name) for name in names]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+
+    one = jax.checkpoint(one) if remat else one
+    tags = jnp.asarray([keys.tag(name) for name in names], dtype=jnp.uint32)
+    x, states = jax.lax.scan(one, x, (stack(params), stack(state), tags))
+    if not train:
+        return x, {name: select(state, name) for name in names}
+    return x, {name: jax.tree.map(operator.itemgetter(i), states) for i, name in enumerate(names)}
 
 
 def wire(forward: Callable[..., Any], /, **parts: Any) -> Layer:
@@ -193,8 +237,10 @@ def wire(forward: Callable[..., Any], /, **parts: Any) -> Layer:
     """
     for name in parts:
         check_name(name)
-    children = tuple((name, as_layer(part)) for name, part in parts.items())
+    return _wire(forward, tuple((name, as_layer(part)) for name, part in parts.items()))
 
+
+def _wire(forward: Callable[..., Any], children: Children) -> Layer:
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
@@ -205,7 +251,14 @@ def wire(forward: Callable[..., Any], /, **parts: Any) -> Layer:
         y = forward(bound, x, key=own, train=train)
         return y, gather({part.name: part.state for part in bound})
 
-    return make("wire", lambda key: init_children(children, key), apply, children, forward=forward)
+    return make(
+        "wire",
+        lambda key: init_children(children, key),
+        apply,
+        children,
+        lambda children: _wire(forward, children),
+        forward=forward,
+    )
 
 
 class Part:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlcore.functional.checks import one_of
 from dlcore.keys import Key
 
 Shape = Sequence[int]
@@ -73,9 +74,13 @@ def xavier_uniform(fan: str = "fan_avg") -> Initializer:
     return _uniform(_xavier(fan))
 
 
-def he_normal() -> Initializer:
-    """σ = √(2 / N_in), which keeps the variance through a relu. He et al. 2015, equation 10."""
-    return _normal(lambda shape: math.sqrt(2 / fans(shape)[0]))
+def he_normal(fan: str = "fan_in") -> Initializer:
+    """σ = √(2 / N_in), which keeps the variance through a relu. He et al. 2015, equation 10.
+
+    With "fan_out" it is √(2 / N_out), which keeps the gradient's (equation 14).
+    """
+    which = one_of("he_normal", "fan", fan, {"fan_in": 0, "fan_out": 1})
+    return _normal(lambda shape: math.sqrt(2 / fans(shape)[which]))
 
 
 def he_uniform() -> Initializer:

@@ -32,12 +32,19 @@ Children = tuple[tuple[str, "Layer"], ...]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Info:
-    """What a Layer is: its kind, its configuration, its children in order, and its given name."""
+    """What a Layer is: its kind, its configuration, its children in order, and its given name.
+
+    `rebuild` makes the same Layer of other children. `frozen` are the paths of the leaves that
+    `nn.freeze` holds, in a Layer without children; `thawed` is the Layer before it was frozen.
+    """
 
     kind: str
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     children: Children = ()
     name: str | None = None
+    rebuild: Callable[[Children], Layer] | None = None
+    frozen: frozenset[str] = frozenset()
+    thawed: Layer | None = None
 
 
 class Layer(NamedTuple):
@@ -50,6 +57,7 @@ class Layer(NamedTuple):
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={_plain(value)}" for name, value in self.info.config.items())
         head = self.info.kind + (f"({settings})" if settings else "")
+        head += f"  frozen: {', '.join(sorted(self.info.frozen))}" if self.info.frozen else ""
         body = "".join(
             f"\n  {name}: " + repr(child).replace("\n", "\n  ")
             for name, child in self.info.children
@@ -62,15 +70,20 @@ def make(
     draw: Callable[[Key], tuple[Params, State]],
     apply: Callable[..., tuple[Any, State]],
     children: Children = (),
+    rebuild: Callable[[Children], Layer] | None = None,
     /,
     **config: Any,
 ) -> Layer:
-    """A Layer of `draw`, which gives (params, state) for a key, and `apply`; typed keys only."""
+    """A Layer of `draw`, which gives (params, state) for a key, and `apply`; typed keys only.
+
+    One with children that can be replaced or frozen apart also has `rebuild`, which makes it anew
+    of others.
+    """
 
     def init(key: Key) -> tuple[Params, State]:
         return draw(keys.check(key))
 
-    return Layer(init, apply, Info(kind, config, children))
+    return Layer(init, apply, Info(kind, config, children, rebuild=rebuild))
 
 
 def from_function(function: Callable[[Any], Any], kind: str, /, **config: Any) -> Layer:

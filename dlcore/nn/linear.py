@@ -1,10 +1,11 @@
-"""The fully connected layer."""
+"""The fully connected layer, and the one of a diagonal."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore import keys
@@ -45,3 +46,25 @@ def linear(
     return make(
         "linear", init, apply, in_features=in_features, out_features=out_features, bias=bias
     )
+
+
+def layer_scale(features: int, initial: float = 1e-6) -> Layer:
+    """y = x · scale, for x [..., features] and scale [features], learned from `initial` on.
+
+    At the end of a residual block's body a small `initial` makes the block begin near the identity.
+    Touvron et al. 2021 (CaiT), section 2, where `initial` falls from 0.1 to 1e-6 as networks grow
+    deeper; Liu et al. 2022 (ConvNeXt) have 1e-6.
+    """
+    check_sizes("layer_scale", features=features)
+
+    def init(key: Key) -> tuple[Params, State]:
+        return {"scale": jnp.full(features, initial, jnp.float32)}, ()
+
+    def apply(
+        params: Params, state: State, x: jax.Array, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, State]:
+        if x.ndim < 1 or x.shape[-1] != features:
+            raise ValueError(f"layer_scale expected [..., {features}], got {describe(x)}")
+        return x * params["scale"], state
+
+    return make("layer_scale", init, apply, features=features, initial=initial)

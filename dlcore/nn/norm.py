@@ -1,8 +1,12 @@
-"""Normalising layers: batch norm, and the fixed standardisation of an input."""
+"""Normalising layers: they differ in what the mean and the variance are taken over.
+
+batch_norm takes a feature over the batch, layer_norm all the features of one place, group_norm
+some features of one example and instance_norm one. `standardize` has constants.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +17,8 @@ from dlcore import functional as F
 from dlcore.keys import Key
 from dlcore.nn.layer import Layer, Params, State, check_sizes, describe, from_function, make
 
+Statistics = tuple[jax.Array, jax.Array, State]
+
 
 def batch_norm(
     features: int,
@@ -21,23 +27,158 @@ def batch_norm(
     epsilon: float = 1e-5,
     scale: bool = True,
     offset: bool = True,
+    axis_name: Hashable | None = None,
 ) -> Layer:
-    """y = (x − mean) / √(var + epsilon) · scale + offset, for x [..., features].
+    """y = (x − mean) / √(var + epsilon) · scale + offset, for x [B, ..., features].
 
     In training mean and var are those of the batch, over all axes but the last, and the state
     moves towards them: mean ← momentum·mean + (1 − momentum)·batch mean, and so var. In evaluation
     they are the state's, which stays. Statistics are float32, or wider as x is. Where each feature
     has one value only (a batch of 1 without spatial axes) the variance is 0 and y = offset.
 
-    Ioffe and Szegedy 2015, algorithms 1 and 2. As in Flax, `momentum` weighs the old value and the
-    running variance is the biased one; PyTorch's momentum is 1 − this one (its default 0.1 is 0.9
-    here), and its running variance is unbiased, n/(n − 1) times as large.
+    Under vmap each member has the statistics of its own batch. With `axis_name` the batch is that
+    of all the members together, of vmap(…, axis_name=…) or of the devices of shard_map or pmap,
+    and they all leave the same state (PyTorch's SyncBatchNorm).
+
+    Ioffe and Szegedy 2015, algorithms 1 and 2. As in Flax, `momentum` weighs the old value (its
+    default is 0.99) and the running variance is the biased one; PyTorch's momentum is 1 − this one
+    (its default 0.1 is 0.9 here), and its running variance is unbiased, n/(n − 1) times as large.
     """
-    check_sizes("batch_norm", features=features)
     if not 0 <= momentum <= 1:
         raise ValueError(f"batch_norm: momentum is {momentum}, but 0 ≤ momentum ≤ 1 is wanted")
+
+    def start() -> State:
+        return {"mean": jnp.zeros(features, jnp.float32), "var": jnp.ones(features, jnp.float32)}
+
+    def statistics(x: jax.Array, state: State, train: bool) -> Statistics:
+        if not train:
+            return state["mean"], state["var"], state
+        mean, var = F.moments(x, tuple(range(x.ndim - 1)), axis_name=axis_name)
+        return mean, var, {"mean": running(state["mean"], mean), "var": running(state["var"], var)}
+
+    def running(old: jax.Array, batch: jax.Array) -> jax.Array:
+        return momentum * old + (1 - momentum) * batch.astype(old.dtype)
+
+    return _norm(
+        "batch_norm",
+        2,
+        statistics,
+        start,
+        features=features,
+        momentum=momentum,
+        epsilon=epsilon,
+        scale=scale,
+        offset=offset,
+        axis_name=axis_name,
+    )
+
+
+def layer_norm(
+    features: int, *, epsilon: float = 1e-5, scale: bool = True, offset: bool = True
+) -> Layer:
+    """y = (x − mean) / √(var + epsilon) · scale + offset, for x [..., features].
+
+    mean and var are those of each vector, over the last axis alone: one number each for a place of
+    an image and for a step of a sequence. No example depends on another, so training and
+    evaluation are the same. Statistics are float32, or wider as x is.
+
+    Ba et al. 2016, equations 3 and 4. PyTorch's epsilon is the same, Flax's 1e-6.
+    """
+
+    def statistics(x: jax.Array, state: State, train: bool) -> Statistics:
+        return *F.moments(x, -1, keepdims=True), state
+
+    return _norm(
+        "layer_norm",
+        1,
+        statistics,
+        features=features,
+        epsilon=epsilon,
+        scale=scale,
+        offset=offset,
+    )
+
+
+def group_norm(
+    features: int, groups: int, *, epsilon: float = 1e-5, scale: bool = True, offset: bool = True
+) -> Layer:
+    """y = (x − mean) / √(var + epsilon) · scale + offset, for x [B, ..., features].
+
+    mean and var are those of each example and each of `groups` parts of its channels in turn, over
+    all axes between too. scale and offset are one a channel. Otherwise as `layer_norm`.
+
+    Wu and He 2018, section 3.1. PyTorch's epsilon is the same, Flax's 1e-6.
+    """
+    check_sizes("group_norm", features=features, groups=groups)
+    if features % groups:
+        raise ValueError(
+            f"group_norm needs features that groups divides, got features={features}, "
+            f"groups={groups}"
+        )
+    size = features // groups
+
+    def statistics(x: jax.Array, state: State, train: bool) -> Statistics:
+        parts = x.reshape(*x.shape[:-1], groups, size)
+        mean, var = F.moments(parts, (*range(1, x.ndim - 1), -1), keepdims=True)
+        return jnp.repeat(mean[..., 0], size, -1), jnp.repeat(var[..., 0], size, -1), state
+
+    return _norm(
+        "group_norm",
+        2,
+        statistics,
+        features=features,
+        groups=groups,
+        epsilon=epsilon,
+        scale=scale,
+        offset=offset,
+    )
+
+
+def instance_norm(
+    features: int, *, epsilon: float = 1e-5, scale: bool = True, offset: bool = True
+) -> Layer:
+    """y = (x − mean) / √(var + epsilon) · scale + offset, for x [B, H, ..., features].
+
+    mean and var are those of each channel of each example, over all axes between: `group_norm`
+    with a group for each channel. Otherwise as `layer_norm`.
+
+    Ulyanov et al. 2016, section 2. PyTorch's InstanceNorm has no scale and offset by default and
+    the same epsilon, Flax's epsilon is 1e-6.
+    """
+
+    def statistics(x: jax.Array, state: State, train: bool) -> Statistics:
+        return *F.moments(x, tuple(range(1, x.ndim - 1)), keepdims=True), state
+
+    return _norm(
+        "instance_norm",
+        3,
+        statistics,
+        features=features,
+        epsilon=epsilon,
+        scale=scale,
+        offset=offset,
+    )
+
+
+def _norm(
+    kind: str,
+    axes: int,
+    statistics: Callable[[jax.Array, State, bool], Statistics],
+    start: Callable[[], State] = lambda: (),
+    /,
+    **config: Any,
+) -> Layer:
+    """What the norms share: all but the numbers that mean and var are taken over.
+
+    `statistics(x, state, train)` gives mean, var and the new state, for x of at least `axes` axes;
+    `start()` is the first state.
+    """
+    features, epsilon, scale, offset = (
+        config[name] for name in ("features", "epsilon", "scale", "offset")
+    )
+    check_sizes(kind, features=features)
     if not epsilon > 0:
-        raise ValueError(f"batch_norm: epsilon is {epsilon}, but epsilon > 0 is wanted")
+        raise ValueError(f"{kind}: epsilon is {epsilon}, but epsilon > 0 is wanted")
 
     def init(key: Key) -> tuple[Params, State]:
         params = {}
@@ -45,35 +186,19 @@ def batch_norm(
             params["scale"] = jnp.ones(features, jnp.float32)
         if offset:
             params["offset"] = jnp.zeros(features, jnp.float32)
-        state = {"mean": jnp.zeros(features, jnp.float32), "var": jnp.ones(features, jnp.float32)}
-        return params or (), state
+        return params or (), start()
 
     def apply(
         params: Params, state: State, x: jax.Array, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
-        if x.ndim < 2 or x.shape[-1] != features:
-            raise ValueError(f"batch_norm expected [..., {features}], got {describe(x)}")
-        if train:
-            mean, var = F.moments(x, tuple(range(x.ndim - 1)))
-            state = {"mean": running(state["mean"], mean), "var": running(state["var"], var)}
-        else:
-            mean, var = state["mean"], state["var"]
+        if x.ndim < axes or x.shape[-1] != features:
+            wanted = ", ".join([*"BH"[: axes - 1], "...", str(features)])
+            raise ValueError(f"{kind} expected [{wanted}], got {describe(x)}")
+        mean, var, state = statistics(x, state, train)
         affine = (params["scale"] if scale else None, params["offset"] if offset else None)
         return F.normalize(x, mean, var, *affine, epsilon=epsilon), state
 
-    def running(old: jax.Array, batch: jax.Array) -> jax.Array:
-        return momentum * old + (1 - momentum) * batch.astype(old.dtype)
-
-    return make(
-        "batch_norm",
-        init,
-        apply,
-        features=features,
-        momentum=momentum,
-        epsilon=epsilon,
-        scale=scale,
-        offset=offset,
-    )
+    return make(kind, init, apply, **config)
 
 
 def standardize(mean: float | Sequence[float], std: float | Sequence[float]) -> Layer:

@@ -44,6 +44,24 @@ def avg_pool(
     )
 
 
+def adaptive_max_pool(size: Size) -> Layer:
+    """The largest value in each of size[0] × size[1] windows that share out [B, H, W, C].
+
+    See `functional.adaptive_max_pool`.
+    """
+    pair("adaptive_max_pool", "size", size)
+    return from_function(lambda x: F.adaptive_max_pool(x, size), "adaptive_max_pool", size=size)
+
+
+def adaptive_avg_pool(size: Size) -> Layer:
+    """The mean of each of size[0] × size[1] windows that share out [B, H, W, C].
+
+    See `functional.adaptive_avg_pool`.
+    """
+    pair("adaptive_avg_pool", "size", size)
+    return from_function(lambda x: F.adaptive_avg_pool(x, size), "adaptive_avg_pool", size=size)
+
+
 def _check(kind: str, window: Size, stride: Size | None) -> None:
     pair(kind, "window", window)
     if stride is not None:

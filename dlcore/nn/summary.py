@@ -12,26 +12,46 @@ import jax.numpy as jnp
 from dlcore import flops, tree
 from dlcore.nn.activation import prelu, rbf
 from dlcore.nn.combinators import serial
-from dlcore.nn.conv import conv
-from dlcore.nn.dropout import dropout
+from dlcore.nn.conv import conv, conv_transpose, locally_connected
+from dlcore.nn.dropout import (
+    dropconnect,
+    dropout,
+    gaussian_noise,
+    spatial_dropout,
+    stochastic_depth,
+)
 from dlcore.nn.layer import Call, Layer, as_layer, calls, describe
-from dlcore.nn.linear import linear
-from dlcore.nn.norm import batch_norm, standardize
-from dlcore.nn.pooling import avg_pool, max_pool
+from dlcore.nn.linear import layer_scale, linear
+from dlcore.nn.local_response_norm import local_response_norm
+from dlcore.nn.norm import batch_norm, group_norm, instance_norm, layer_norm, standardize
+from dlcore.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 
 # Those whose signature tells which settings are the default; others are written in full.
 _FACTORIES = {
     factory.__name__: factory
     for factory in (
+        adaptive_avg_pool,
+        adaptive_max_pool,
         avg_pool,
         batch_norm,
         conv,
+        conv_transpose,
+        dropconnect,
         dropout,
+        gaussian_noise,
+        group_norm,
+        instance_norm,
+        layer_norm,
+        layer_scale,
         linear,
+        local_response_norm,
+        locally_connected,
         max_pool,
         prelu,
         rbf,
+        spatial_dropout,
         standardize,
+        stochastic_depth,
     )
 }
 _WEIGHTS = {"kernel", "centers"}

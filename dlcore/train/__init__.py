@@ -2,7 +2,7 @@
 
 from dlcore.train.alternate import alternate
 from dlcore.train.checkpoint import CheckpointError, CheckpointWarning
-from dlcore.train.evaluate import evaluate
+from dlcore.train.evaluate import evaluate, predict
 from dlcore.train.fit import Record, fit
 from dlcore.train.guard import NonFiniteLossError
 from dlcore.train.objective import (
@@ -17,6 +17,7 @@ from dlcore.train.run import Interrupted, Result, run
 from dlcore.train.state import TrainState, train_state
 from dlcore.train.step import Step, make_step
 from dlcore.train.stopping import EarlyStopping
+from dlcore.train.transfer import extract, layerwise
 
 __all__ = [
     "CheckpointError",
@@ -33,8 +34,11 @@ __all__ = [
     "binary_classification",
     "classification",
     "evaluate",
+    "extract",
     "fit",
+    "layerwise",
     "make_step",
+    "predict",
     "regression",
     "run",
     "supervised",

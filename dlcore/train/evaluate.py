@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from dlcore import keys
 from dlcore.data.batching import HostData
 from dlcore.keys import Key
-from dlcore.nn.layer import Params, State
+from dlcore.nn.layer import Layer, Params, State
 from dlcore.train import metrics
 from dlcore.train.objective import Batch, Objective
 
@@ -45,6 +46,40 @@ def evaluate(
         part = _measure(objective, params, state, batch, inside, key, index)
         total = part if total is None else metrics.merge(total, part)
     return metrics.values(total)
+
+
+def predict(
+    layer: Layer,
+    params: Params,
+    state: State,
+    data: Batch | HostData,
+    *,
+    batch_size: int = 1000,
+) -> np.ndarray:
+    """The outputs of `layer` in evaluation for every x in `data`, as one numpy array [N, ...]."""
+    return np.concatenate([y for _, y in applied(layer, params, state, data, batch_size)])
+
+
+def applied(
+    layer: Layer, params: Params, state: State, data: Batch | HostData, batch_size: int
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """`data` in batches, in order, each with the outputs of `layer` in evaluation for its x."""
+    n = examples(data)
+    if n == 0:
+        raise ValueError("there are no examples to predict")
+    batch_size = min(batch_size, n)
+    source = data if isinstance(data, HostData) else HostData(jax.tree.map(np.asarray, data))
+    for start in range(0, n, batch_size):
+        # The last batch is filled up, so that one shape is compiled.
+        batch = source.gather(np.minimum(np.arange(start, start + batch_size), n - 1))
+        y = np.asarray(_outputs(layer.apply, params, state, batch["x"]))
+        inside = slice(n - start)
+        yield {name: leaf[inside] for name, leaf in batch.items()}, y[inside]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _outputs(apply: Callable[..., Any], params: Params, state: State, x: jax.Array) -> jax.Array:
+    return apply(params, state, x)[0]
 
 
 def examples(data: Batch | HostData) -> int:

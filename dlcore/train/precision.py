@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -33,7 +34,13 @@ def with_precision(layer: Layer, compute: str) -> Layer:
         y, state = layer.apply(params, state, x, key=key, train=train)
         return _cast(y, jnp.dtype("float32")), state
 
-    return layer._replace(apply=apply)
+    rebuild = layer.info.rebuild
+    if rebuild is None:
+        return layer._replace(apply=apply)
+    info = dataclasses.replace(
+        layer.info, rebuild=lambda children: with_precision(rebuild(children), compute)
+    )
+    return Layer(layer.init, apply, info)
 
 
 def _cast(tree: Any, dtype: jnp.dtype) -> Any:

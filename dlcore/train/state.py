@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dlcore import keys
-from dlcore.nn.layer import Layer, Params, State
+from dlcore import keys, tree
+from dlcore.nn.layer import Layer, Params, State, shapes
+from dlcore.nn.surgery import frozen
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """The paths of the leaves of params that no update touches: structure, not data."""
+
+    paths: frozenset[str] = frozenset()
+
+    def partition(self, params: Params) -> tuple[Params, Params]:
+        """(what learns, what is frozen), to be joined again by `tree.merge`."""
+        learns = jax.tree.map_with_path(
+            lambda path, _: tree.path_string(path) not in self.paths, params
+        )
+        return tree.partition(params, learns)
 
 
 class TrainState(NamedTuple):
@@ -25,25 +42,59 @@ class TrainState(NamedTuple):
     step: jax.Array  # int32: weight updates made
     seed: jax.Array  # uint32
     validation: jax.Array  # float32: the last validation loss, inf before the first
+    frozen: Frozen = Frozen()
 
 
-def train_state(layer: Layer, optimizer: Any, *, seed: int = 0, carry: Any = ()) -> TrainState:
+def train_state(
+    layer: Layer,
+    optimizer: Any,
+    *,
+    seed: int = 0,
+    carry: Any = (),
+    params: Params | None = None,
+    state: State | None = None,
+) -> TrainState:
     """The start of a run: parameters drawn from the seed's "init" stream, nothing learned yet.
 
-    `optimizer` is any optax transformation; `seed` is in [0, 2³²).
+    `optimizer` is any optax transformation; `seed` is in [0, 2³²). `params` and `state`, where
+    given, are what the run starts from instead (a trained network's). What `nn.freeze` holds in
+    the layer no update touches, and the optimizer has no moments of it.
     """
     if not 0 <= seed < 2**32:
         raise ValueError(f"a seed lies in [0, 2**32), got {seed}")
-    params, state = layer.init(keys.stream(seed, "init"))
+    drawn = layer.init(keys.stream(seed, "init"))
+    given = {"params": params, "state": state}
+    for (name, start), own in zip(given.items(), drawn, strict=True):
+        if start is not None and shapes(start) != shapes(own):
+            raise ValueError(f"{name} do not fit the layer: {_misfit(start, own)}")
+    params, state = (
+        own if start is None else jax.tree.map(jnp.asarray, start)
+        for start, own in zip(given.values(), drawn, strict=True)
+    )
+    paths = {path for path, _ in tree.leaves_with_paths(params)}
+    held = Frozen(frozenset(frozen(layer)) & paths)
     return TrainState(
         params=params,
         state=state,
-        opt_state=optimizer.init(params),
+        opt_state=optimizer.init(held.partition(params)[0]),
         carry=carry,
         step=jnp.zeros((), jnp.int32),
         seed=jnp.asarray(seed, jnp.uint32),
         validation=jnp.asarray(jnp.inf, jnp.float32),
+        frozen=held,
     )
+
+
+def _misfit(given: Any, wanted: Any) -> str:
+    """The first leaf that is missing, too much, or of another shape."""
+    have, need = (
+        {path: list(jnp.shape(leaf)) for path, leaf in tree.leaves_with_paths(one)}
+        for one in (given, wanted)
+    )
+    for path in (*need, *have):
+        if have.get(path) != need.get(path):
+            return f"{path} should be {need.get(path, 'absent')}, got {have.get(path, 'nothing')}"
+    return f"they should be {shapes(wanted)}, got {shapes(given)}"
 
 
 def position(states: Any) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore import keys
+from dlcore import keys, tree
 from dlcore.train.objective import Batch, Objective
 from dlcore.train.state import TrainState
 
@@ -28,16 +28,17 @@ class Step:
         needed to find the cause is still there.
         """
         (loss, (model_state, metrics)), grads = self.gradients(state, batch)
+        learning, held = state.frozen.partition(state.params)
 
         # optax's line searches hand value_fn every extra argument that they do not know.
         def value_fn(params: Any, grad_fn: Any = None, validation: Any = None) -> jax.Array:
-            return self._loss(params, state, batch)[0]
+            return self._loss(params, held, state, batch)[0]
 
         def updated() -> TrainState:
             updates, opt_state = self.optimizer.update(
                 grads,
                 state.opt_state,
-                state.params,
+                learning,
                 value=loss,
                 grad=grads,
                 value_fn=value_fn,
@@ -45,7 +46,7 @@ class Step:
                 validation=state.validation,
             )
             return state._replace(
-                params=optax.apply_updates(state.params, updates),
+                params=tree.merge(optax.apply_updates(learning, updates), held),
                 state=model_state,
                 opt_state=opt_state,
                 step=state.step + 1,
@@ -55,11 +56,18 @@ class Step:
         return jax.lax.cond(jnp.isfinite(loss), updated, lambda: state), metrics
 
     def gradients(self, state: TrainState, batch: Batch) -> tuple[Any, Any]:
-        """((loss, (state, metrics)), gradient) at this state, with this step's key."""
-        return jax.value_and_grad(self._loss, has_aux=True)(state.params, state, batch)
+        """((loss, (state, metrics)), gradient) at this state, with this step's key.
 
-    def _loss(self, params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, Any]:
+        The gradient has None in the place of what is frozen.
+        """
+        learning, held = state.frozen.partition(state.params)
+        return jax.value_and_grad(self._loss, has_aux=True)(learning, held, state, batch)
+
+    def _loss(
+        self, learning: Any, held: Any, state: TrainState, batch: Batch
+    ) -> tuple[jax.Array, Any]:
         key = jax.random.fold_in(keys.stream(state.seed, "step"), state.step)
+        params = tree.merge(learning, held)
         return self.objective(params, state.state, batch, key=key, train=True)
 
 

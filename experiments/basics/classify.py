@@ -188,7 +188,7 @@ def run(config: Config) -> Result:
     best = {"params": trained.best.params, "state": trained.best.state}
     if config.out is not None:
         weights.save(config.out / "weights.safetensors", best, description)
-    logits = outputs(layer, best["params"], best["state"], dataset.test["x"])
+    logits = train.predict(layer, best["params"], best["state"], dataset.test)
     return _result(config, dataset, trained, logits)
 
 
@@ -265,15 +265,6 @@ def network(description: dict[str, Any]) -> nn.Layer:
         nn.named("input", nn.standardize(description["mean"], description["std"])),
         nn.named("body", models.build(description["architecture"], **description["arguments"])),
     )
-
-
-def outputs(
-    layer: nn.Layer, params: Any, state: Any, images: np.ndarray, batch_size: int = 1000
-) -> np.ndarray:
-    """The logits [N, C] of images [N, H, W, C], in evaluation."""
-    apply = jax.jit(lambda x: layer.apply(params, state, x)[0])
-    parts = [images[first : first + batch_size] for first in range(0, len(images), batch_size)]
-    return np.concatenate([np.asarray(apply(part)) for part in parts])
 
 
 def _result(

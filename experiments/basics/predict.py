@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import tyro
 
-from dlcore import data, nn
+from dlcore import data, nn, train
 from dlcore import functional as F
 from dlcore.interop import weights
 from experiments.basics import classify
@@ -82,7 +82,7 @@ def run(config: Config) -> Result:
     """Reads the weights, then the pictures, and looks at them."""
     layer, params, state, description = read_network(config.weights)
     seen = np.stack([_prepared(path, description) for path in config.images])
-    probabilities = np.asarray(F.softmax(classify.outputs(layer, params, state, seen)))
+    probabilities = np.asarray(F.softmax(train.predict(layer, params, state, {"x": seen})))
     predictions = []
     for path, row in zip(config.images, probabilities, strict=True):
         ranked = np.argsort(-row, kind="stable")[: config.top].tolist()

@@ -70,6 +70,36 @@ def test_equals_torch(stride, padding, dilation, groups):
     )
 
 
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+@pytest.mark.parametrize("padding", ["SAME", 2, (0, 1)])
+def test_padding_mode_is_torchs(mode, padding):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x, kernel = arrays(5, (2, 6, 7, 2), (3, 4, 2, 3))
+    names = {"edge": "replicate", "wrap": "circular"}
+    reference = torch.nn.Conv2d(
+        2,
+        3,
+        (3, 4),
+        padding="same" if padding == "SAME" else padding,
+        padding_mode=names.get(mode, mode),
+        bias=False,
+    )
+    reference.weight.data = torch.tensor(np.transpose(kernel, (3, 2, 0, 1)))
+    images = torch.tensor(np.transpose(x, (0, 3, 1, 2)), requires_grad=True)
+    expected = reference(images)
+    (expected_gradient,) = torch.autograd.grad((expected**2).sum(), images)
+
+    def loss(x):
+        y = F.conv(x, kernel, padding=padding, padding_mode=mode)
+        return jnp.sum(y**2), y
+
+    gradient, y = jax.grad(loss, has_aux=True)(x)
+    for ours, theirs in [(y, expected.detach()), (gradient, expected_gradient)]:
+        np.testing.assert_allclose(
+            ours, np.transpose(theirs.numpy(), (0, 2, 3, 1)), rtol=1e-4, atol=1e-4
+        )
+
+
 @given(
     size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     window=st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -120,6 +150,7 @@ def test_bfloat16_stays():
         ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": -1}, r"padding is -1"),
         ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": (1, 2, 3)}, r"padding is \(1, 2, 3\)"),
         ((2, 2, 5, 1), (3, 3, 1, 1), {}, r"a window of 3×3 does not fit into x \(2, 2, 5, 1\)"),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding_mode": "same"}, "mode is 'same', but must be one"),
     ],
 )
 def test_refuses(x, kernel, settings, message):

@@ -111,6 +111,18 @@ def test_equals_torch(counted):
         )
 
 
+@pytest.mark.parametrize("size", [(6, 7), (8, 13), (5, 12)])
+@pytest.mark.parametrize(("window", "stride", "pad"), [(3, 2, 0), (2, 2, 0), (3, 2, 1), (4, 3, 1)])
+def test_windows_that_hang_over_are_torchs_ceil_mode(size, window, stride, pad):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x = np.random.default_rng(5).normal(size=(2, *size, 3)).astype(np.float32)
+    expected = torch.nn.functional.max_pool2d(
+        torch.tensor(np.transpose(x, (0, 3, 1, 2))), window, stride, pad, ceil_mode=True
+    )
+    y = F.max_pool(x, window, stride, ((pad, pad + stride - 1), (pad, pad + stride - 1)))
+    np.testing.assert_array_equal(y, np.transpose(expected.numpy(), (0, 2, 3, 1)))
+
+
 def test_stride_is_the_window_and_the_rest_is_cropped():
     x = jnp.arange(35.0).reshape(1, 5, 7, 1)
     assert F.max_pool(x, 2).shape == F.avg_pool(x, 2).shape == (1, 2, 3, 1)

@@ -19,6 +19,7 @@ NORMALS = {
     "xavier": (init.xavier_normal(), math.sqrt(2 / (N_IN + N_OUT))),
     "xavier, lecture E": (init.xavier_normal("fan_in"), 1 / math.sqrt(N_IN)),
     "he": (init.he_normal(), math.sqrt(2 / N_IN)),
+    "he, backwards": (init.he_normal("fan_out"), math.sqrt(2 / N_OUT)),
 }
 UNIFORMS = {
     "uniform": (init.uniform(0.3), 0.3),
@@ -119,6 +120,8 @@ def test_fans():
         init.he_normal()(jax.random.key(8), (7,))
     with pytest.raises(ValueError, match="fan is 'fan_out'"):
         init.xavier_normal("fan_out")
+    with pytest.raises(ValueError, match="fan is 'fan_avg', but must be one of"):
+        init.he_normal("fan_avg")
 
 
 def test_layers_use_them():

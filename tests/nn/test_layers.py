@@ -13,7 +13,7 @@ import pytest
 from dlcore import functional as F
 from dlcore import nn, tree
 
-IMAGE, VECTOR = (3, 6, 5, 4), (3, 4)
+IMAGE, SEQUENCE, VECTOR = (3, 6, 5, 4), (3, 5, 4), (3, 4)
 
 
 def block():
@@ -32,13 +32,33 @@ LAYERS = {
         lambda: nn.conv(4, 6, 2, padding="SAME", dilation=2, groups=2, bias=False),
         IMAGE,
     ),
+    "conv reflecting": (lambda: nn.conv(4, 2, 3, padding=(2, 1), padding_mode="reflect"), IMAGE),
+    "depthwise": (lambda: nn.depthwise(4, 3, multiplier=2, padding="SAME"), IMAGE),
+    "conv_transpose": (lambda: nn.conv_transpose(4, 3, 3, stride=2, padding="SAME"), IMAGE),
+    "locally_connected": (
+        lambda: nn.locally_connected(4, 3, (3, 2), size=IMAGE[1:3], stride=2, padding=(1, 0)),
+        IMAGE,
+    ),
+    "squeeze_excitation": (lambda: nn.squeeze_excitation(4, 2), IMAGE),
+    "local_response_norm": (lambda: nn.local_response_norm(3, alpha=0.2, k=1.0), IMAGE),
     "max_pool": (lambda: nn.max_pool(2), IMAGE),
     "max_pool overlapping": (lambda: nn.max_pool(3, stride=2, padding=1), IMAGE),
     "avg_pool": (lambda: nn.avg_pool((2, 3), padding="SAME", count_include_pad=False), IMAGE),
+    "adaptive_avg_pool": (lambda: nn.adaptive_avg_pool((4, 7)), IMAGE),
+    "adaptive_max_pool": (lambda: nn.adaptive_max_pool((4, 7)), IMAGE),
     "global_avg_pool": (lambda: nn.as_layer(nn.global_avg_pool), IMAGE),
     "global_max_pool": (lambda: nn.as_layer(nn.global_max_pool), IMAGE),
     "flatten": (lambda: nn.as_layer(nn.flatten), IMAGE),
     "dropout": (lambda: nn.dropout(0.4), IMAGE),
+    "spatial_dropout": (lambda: nn.spatial_dropout(0.4), IMAGE),
+    "stochastic_depth": (lambda: nn.stochastic_depth(0.4), IMAGE),
+    "gaussian_noise": (lambda: nn.gaussian_noise(0.3), IMAGE),
+    "dropconnect": (lambda: nn.dropconnect(4, 3, 0.4), SEQUENCE),
+    "layer_scale": (lambda: nn.layer_scale(4, 0.5), IMAGE),
+    "attention": (lambda: nn.attention(4, 2), SEQUENCE),
+    "layer_norm": (lambda: nn.layer_norm(4), SEQUENCE),
+    "group_norm": (lambda: nn.group_norm(4, 2, offset=False), IMAGE),
+    "instance_norm": (lambda: nn.instance_norm(4, scale=False), IMAGE),
     "batch_norm": (lambda: nn.batch_norm(4), IMAGE),
     "batch_norm plain": (lambda: nn.batch_norm(4, momentum=0.5, scale=False, offset=False), VECTOR),
     "prelu": (nn.prelu, IMAGE),

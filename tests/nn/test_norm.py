@@ -1,5 +1,13 @@
 from __future__ import annotations
 
+import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +68,200 @@ def test_differs_from_torch_as_the_docstring_says():
     )
 
 
+WEIGHTS = {"scale": jnp.linspace(-1.0, 2.0, 6), "offset": jnp.linspace(0.5, -1.5, 6)}
+STATELESS = {
+    "layer_norm": (nn.layer_norm(6), nn.layer_norm(6, epsilon=1e-6), linen.LayerNorm()),
+    "group_norm": (nn.group_norm(6, 3), nn.group_norm(6, 3, epsilon=1e-6), linen.GroupNorm(3)),
+    "instance_norm": (
+        nn.instance_norm(6),
+        nn.instance_norm(6, epsilon=1e-6),
+        linen.InstanceNorm(),
+    ),
+}
+
+
+def images():
+    rng = np.random.default_rng(0)
+    return jnp.asarray(rng.normal(np.arange(6), np.linspace(0.1, 3, 6), (4, 5, 3, 6)), jnp.float32)
+
+
+def value_and_gradients(apply, params, x):
+    """y = apply(params, x), and the gradients of Σ y³/3 with respect to params and x."""
+
+    def both(params, x):
+        y, back = jax.vjp(apply, params, x)
+        return y, *back(y**2)
+
+    return jax.jit(both)(params, x)
+
+
+@pytest.mark.parametrize("kind", ["batch_norm", *STATELESS])
+def test_values_and_gradients_are_torchs(kind):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x = images()
+    layer, module, channels_first = {
+        "batch_norm": (nn.batch_norm(6), torch.nn.BatchNorm2d(6), True),
+        "layer_norm": (STATELESS["layer_norm"][0], torch.nn.LayerNorm(6), False),
+        "group_norm": (STATELESS["group_norm"][0], torch.nn.GroupNorm(3, 6), True),
+        "instance_norm": (
+            STATELESS["instance_norm"][0],
+            torch.nn.InstanceNorm2d(6, affine=True),
+            True,
+        ),
+    }[kind]
+    _, state = layer.init(jax.random.key(0))
+    y, by_params, by_x = value_and_gradients(
+        lambda params, x: layer.apply(params, state, x, train=True)[0], WEIGHTS, x
+    )
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor(np.asarray(WEIGHTS["scale"])))
+        module.bias.copy_(torch.tensor(np.asarray(WEIGHTS["offset"])))
+    theirs = torch.tensor(np.asarray(x), requires_grad=True)
+    expected = module(theirs.permute(0, 3, 1, 2)) if channels_first else module(theirs)
+    ((expected**3).sum() / 3).backward()
+    expected = expected.permute(0, 2, 3, 1) if channels_first else expected
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    close(y, expected.detach().numpy())
+    close(by_params["scale"], module.weight.grad.numpy(), rtol=1e-3)
+    close(by_params["offset"], module.bias.grad.numpy(), rtol=1e-3)
+    close(by_x, theirs.grad.numpy(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", STATELESS)
+def test_values_and_gradients_are_flaxs_with_its_epsilon(kind, standard_promotion):
+    _, layer, module = STATELESS[kind]
+    ours = value_and_gradients(lambda params, x: layer.apply(params, (), x)[0], WEIGHTS, images())
+    theirs = value_and_gradients(
+        lambda params, x: module.apply(
+            {"params": {"scale": params["scale"], "bias": params["offset"]}}, x
+        ),
+        WEIGHTS,
+        images(),
+    )
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", STATELESS)
+def test_bfloat16_has_float32_statistics(kind):
+    """Of a mean of 300, where bfloat16 knows multiples of 2 alone: the error of y is its own."""
+    layer = STATELESS[kind][0]
+    x = (images() * 20 + 300).astype(jnp.bfloat16)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), WEIGHTS)
+    y, state = layer.apply(params, (), x, train=True)
+    assert (y.dtype, state) == (jnp.bfloat16, ())
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+    expected, _ = layer.apply(wide, (), x.astype(jnp.float32))
+    np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", STATELESS)
+def test_examples_do_not_depend_on_each_other(kind):
+    layer, x = STATELESS[kind][0], images()
+    together, _ = layer.apply(WEIGHTS, (), x, train=True)
+    alone = [layer.apply(WEIGHTS, (), x[i : i + 1])[0] for i in range(len(x))]
+    np.testing.assert_allclose(together, jnp.concatenate(alone), rtol=1e-5, atol=1e-5)
+
+
+def test_extreme_groups_are_the_other_norms():
+    x = images()
+    by_channel, _ = nn.group_norm(6, 6).apply(WEIGHTS, (), x)
+    np.testing.assert_allclose(by_channel, nn.instance_norm(6).apply(WEIGHTS, (), x)[0], rtol=1e-4)
+    vectors = x[:, 0, 0]
+    all_in_one, _ = nn.group_norm(6, 1).apply(WEIGHTS, (), vectors)
+    np.testing.assert_allclose(
+        all_in_one, nn.layer_norm(6).apply(WEIGHTS, (), vectors)[0], rtol=1e-4, atol=1e-6
+    )
+
+
+def halves(x):
+    return x.reshape(2, -1, *x.shape[1:])
+
+
+def test_a_named_axis_of_vmap_joins_the_batches_and_without_a_name_each_is_its_own():
+    """Also for means that differ by far more than the deviations, and in the gradients."""
+    apart = jnp.array([0.0, 0.1, 1.0, 10.0, 100.0, 1e3])
+    x = images().at[2:].add(apart)
+    alone, joined = nn.batch_norm(6), nn.batch_norm(6, axis_name="batch")
+    _, state = alone.init(jax.random.key(0))
+
+    def by_vmap(layer, params, x):
+        y, states = jax.vmap(
+            lambda half: layer.apply(params, state, half, train=True), axis_name="batch"
+        )(halves(x))
+        return y.reshape(x.shape), states
+
+    def whole(params, x):
+        return alone.apply(params, state, x, train=True)
+
+    y, states = by_vmap(joined, WEIGHTS, x)
+    expected, new = whole(WEIGHTS, x)
+    np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-4)
+    for name in ("mean", "var"):
+        np.testing.assert_allclose(states[name], jnp.stack([new[name]] * 2), rtol=1e-5)
+    chex.assert_trees_all_close(
+        value_and_gradients(lambda params, x: by_vmap(joined, params, x)[0], WEIGHTS, x),
+        value_and_gradients(lambda params, x: whole(params, x)[0], WEIGHTS, x),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    y, states = by_vmap(alone, WEIGHTS, x)
+    for i, half in enumerate(halves(x)):
+        expected, new = whole(WEIGHTS, half)
+        np.testing.assert_allclose(halves(y)[i], expected, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(states["mean"][i], new["mean"], rtol=1e-5)
+        np.testing.assert_allclose(states["var"][i], new["var"], rtol=1e-3)
+
+
+def test_two_devices_normalise_as_one():
+    """Values, the state and the gradients under shard_map, values under pmap."""
+    code = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, PartitionSpec as P
+from dlcore import nn
+
+assert jax.device_count() == 2
+joined, alone = nn.batch_norm(3, axis_name="device"), nn.batch_norm(3)
+params, state = alone.init(jax.random.key(0))
+rng = np.random.default_rng(0)
+x = jnp.asarray(rng.normal([1, 2, 1e3], [0.1, 1, 5], (8, 5, 3)), jnp.float32)
+weights = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+
+def on_one(params, x):
+    return alone.apply(params, state, x, train=True)
+
+on_two = jax.shard_map(
+    lambda params, x: joined.apply(params, state, x, train=True),
+    mesh=Mesh(np.array(jax.devices()), ("device",)),
+    in_specs=(P(), P("device")),
+    out_specs=(P("device"), P()),
+)
+
+def everything(apply):
+    def loss(params, x):
+        y, state = apply(params, x)
+        return jnp.sum(weights * y**2), (y, state)
+    return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
+
+jax.tree.map(
+    lambda two, one: np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-3),
+    everything(on_two), everything(on_one),
+)
+y, _ = jax.pmap(lambda x: joined.apply(params, state, x, train=True), "device")(
+    x.reshape(2, 4, 5, 3)
+)
+np.testing.assert_allclose(y.reshape(x.shape), on_one(params, x)[0], rtol=1e-4, atol=1e-4)
+"""
+    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=os.environ | two,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_one_value_a_feature_gives_the_offset():
     layer = nn.batch_norm(3)
     params, state = layer.init(jax.random.key(0))
@@ -94,22 +296,36 @@ def test_buffers_are_apart_so_that_they_can_be_donated():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("make", "arguments", "message"),
     [
-        ({"features": 0}, "batch_norm needs features ≥ 1"),
-        ({"features": 3, "momentum": 1.1}, "momentum is 1.1"),
-        ({"features": 3, "epsilon": 0}, "epsilon is 0"),
+        (nn.batch_norm, {"features": 0}, "batch_norm needs features ≥ 1"),
+        (nn.batch_norm, {"features": 3, "momentum": 1.1}, "momentum is 1.1"),
+        (nn.batch_norm, {"features": 3, "epsilon": 0}, "batch_norm: epsilon is 0"),
+        (nn.layer_norm, {"features": 3, "epsilon": -1.0}, "layer_norm: epsilon is -1.0"),
+        (nn.instance_norm, {"features": 2.0}, "instance_norm needs features ≥ 1"),
+        (nn.group_norm, {"features": 6, "groups": 0}, "group_norm needs groups ≥ 1"),
+        (nn.group_norm, {"features": 6, "groups": 4}, "groups divides, got features=6, groups=4"),
     ],
 )
-def test_refuses(arguments, message):
+def test_refuses(make, arguments, message):
     with pytest.raises(ValueError, match=message):
-        nn.batch_norm(**arguments)
+        make(**arguments)
 
 
-def test_refuses_another_input():
-    layer = nn.batch_norm(3)
-    with pytest.raises(ValueError, match=r"batch_norm expected \[..., 3\], got float32\[2, 4\]"):
-        layer.apply(*layer.init(jax.random.key(0)), jnp.ones((2, 4)))
+@pytest.mark.parametrize(
+    ("layer", "shape", "wanted"),
+    [
+        (nn.batch_norm(3), (2, 4), "B, ..., 3"),
+        (nn.batch_norm(3), (3,), "B, ..., 3"),
+        (nn.layer_norm(3), (2, 4), "..., 3"),
+        (nn.group_norm(6, 2), (6,), "B, ..., 6"),
+        (nn.instance_norm(3), (2, 3), "B, H, ..., 3"),
+    ],
+)
+def test_refuses_another_input(layer, shape, wanted):
+    message = f"{layer.info.kind} expected [{wanted}], got float32{list(shape)}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        layer.apply(*layer.init(jax.random.key(0)), jnp.ones(shape))
 
 
 def test_standardize():

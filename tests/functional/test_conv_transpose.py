@@ -1,0 +1,173 @@
+"""Transposed convolution against its definition, the transpose, and against the peers."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from dlcore import functional as F
+
+
+def arrays(seed, *shapes):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+
+
+@given(
+    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    window=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.integers(1, 2),
+    padding=st.sampled_from(["VALID", "SAME", 1, (0, 2), ((1, 0), (2, 1))]),
+    groups=st.integers(1, 2),
+)
+@settings(max_examples=15, deadline=None, derandomize=True)
+def test_is_the_transpose_of_conv(size, window, stride, dilation, padding, groups):
+    """⟨conv(y, kernel), x⟩ = ⟨y, conv_transpose(x, kernel)⟩ for y of the size that it gives."""
+    x, kernel = arrays(0, (2, *size, 4), (*window, 3, 4))
+    options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
+    extents = [(length - 1) * dilation + 1 for length in window]
+    if padding == "SAME":
+        before = [length * step for length, step in zip(size, stride, strict=True)]
+    else:
+        total = {"VALID": (0, 0), 1: (2, 2), (0, 2): (0, 4)}.get(padding, (1, 3))
+        before = [
+            (length - 1) * step + extent - pad
+            for length, step, extent, pad in zip(size, stride, extents, total, strict=True)
+        ]
+    if min(before) < 1:
+        with pytest.raises(ValueError, match="leaves nothing of x"):
+            F.conv_transpose(x, kernel, **options)
+        return
+    (y,) = arrays(1, (2, *before, 3 * groups))
+
+    @jax.jit
+    def products(x, y):
+        transposed = F.conv_transpose(x, kernel, **options)
+        assert transposed.shape == y.shape
+        return jnp.vdot(F.conv(y, kernel, **options), x), jnp.vdot(y, transposed)
+
+    np.testing.assert_allclose(*products(x, y), rtol=1e-4, atol=1e-4)
+
+
+def test_is_the_equation():
+    """Each pixel lays down the kernel, times what it holds, in float64."""
+    x, kernel = arrays(2, (2, 3, 4, 3), (4, 3, 2, 3))
+    expected = np.zeros((2, 2 * 2 + 4, 2 * 3 + 3, 2))
+    for i, j, u, v in np.ndindex(3, 4, 4, 3):
+        expected[:, 2 * i + u, 2 * j + v] += np.einsum("bo,co->bc", x[:, i, j], kernel[u, v])
+    ours = F.conv_transpose(x, kernel, stride=2)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+    cropped = F.conv_transpose(x, kernel, stride=2, padding=((1, 2), (0, 1)))
+    np.testing.assert_allclose(cropped, expected[:, 1:-2, :-1], rtol=1e-5, atol=1e-5)
+
+
+def value_and_gradients(function, *arguments):
+    def loss(*arguments):
+        y = function(*arguments)
+        return jnp.sum(y**2), y
+
+    gradients, y = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(*arguments)
+    return y, *gradients
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "padding", "output_padding", "dilation", "groups"),
+    [
+        (4, 2, (1, 1), (0, 0), 1, 1),
+        (3, 2, (1, 1), (1, 1), 1, 1),
+        (2, 2, (0, 0), (0, 0), 1, 1),
+        ((3, 2), (1, 3), (1, 0), (0, 0), 1, 2),
+        (3, 2, (2, 2), (1, 0), 2, 4),
+        (2, 3, (0, 0), (0, 0), 1, 1),
+    ],
+)
+def test_equals_torch(window, stride, padding, output_padding, dilation, groups):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    reference = torch.nn.ConvTranspose2d(
+        4, 8, window, stride, padding, output_padding, groups, bias=False, dilation=dilation
+    )
+    (x,) = arrays(3, (2, 3, 5, 4))
+    images = torch.tensor(np.transpose(x, (0, 3, 1, 2)), requires_grad=True)
+    y = reference(images)
+    dx, dweight = torch.autograd.grad((y**2).sum(), (images, reference.weight))
+
+    def ours(x, kernel):
+        sides = [(p, p - o) for p, o in zip(padding, output_padding, strict=True)]
+        options = {"stride": stride, "padding": sides, "dilation": dilation, "groups": groups}
+        return F.conv_transpose(x, kernel, **options)
+
+    kernel = np.transpose(reference.weight.detach().numpy(), (2, 3, 1, 0))
+    to_ours = ((0, 2, 3, 1), (0, 2, 3, 1), (2, 3, 1, 0))
+    for array, expected, axes in zip(
+        value_and_gradients(ours, x, kernel), (y, dx, dweight), to_ours, strict=True
+    ):
+        np.testing.assert_allclose(
+            array, np.transpose(expected.detach().numpy(), axes), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+@pytest.mark.parametrize("transpose_kernel", [True, False])
+@pytest.mark.parametrize(
+    ("window", "stride"), [((3, 3), (1, 2)), ((4, 5), (2, 3)), ((2, 4), (2, 1)), ((1, 2), (2, 3))]
+)
+def test_equals_flax(window, stride, padding, transpose_kernel, standard_promotion):
+    x, kernel = arrays(4, (2, 3, 4, 3), (*window, 2, 3))
+    reference = linen.ConvTranspose(
+        2, window, stride, padding, use_bias=False, transpose_kernel=transpose_kernel
+    )
+
+    def theirs(x, kernel):
+        kernel = kernel if transpose_kernel else kernel[::-1, ::-1].swapaxes(2, 3)
+        y = reference.apply({"params": {"kernel": kernel}}, x)
+        if padding == "VALID":  # rows of zeros where the stride is larger than the window
+            rows, columns = (max(s - w, 0) for w, s in zip(window, stride, strict=True))
+            y = y[:, : y.shape[1] - rows, : y.shape[2] - columns]
+        return y
+
+    def ours(x, kernel):
+        return F.conv_transpose(x, kernel, stride=stride, padding=padding)
+
+    for array, expected in zip(
+        value_and_gradients(ours, x, kernel), value_and_gradients(theirs, x, kernel), strict=True
+    ):
+        np.testing.assert_allclose(array, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_derivatives_of_any_order_and_mode(x64):
+    x, kernel = (array.astype(jnp.float64) for array in arrays(5, (1, 2, 2, 2), (3, 2, 1, 2)))
+    check_grads(jax.jit(lambda *a: F.conv_transpose(*a, stride=2) ** 2), (x, kernel), order=2)
+
+
+def test_runs_under_vmap_and_stays_bfloat16():
+    x, kernel = arrays(6, (3, 2, 3, 3, 2), (3, 3, 4, 2))
+    together = jax.jit(jax.vmap(F.conv_transpose, in_axes=(0, None)))(x, kernel)
+    alone = jnp.stack([F.conv_transpose(one, kernel) for one in x])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+    narrow = F.conv_transpose(x[0].astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+    assert narrow.dtype == jnp.bfloat16
+    np.testing.assert_allclose(narrow.astype(jnp.float32), alone[0], rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "settings", "message"),
+    [
+        ((2, 5, 5), (3, 3, 1, 1), {}, r"x has shape \(2, 5, 5\)"),
+        ((2, 5, 5, 1), (3, 3, 1), {}, r"kernel has shape \(3, 3, 1\), but \[h, w, out, in\]"),
+        ((2, 5, 5, 3), (3, 3, 3, 4), {}, "do not fit with groups=1"),
+        ((2, 5, 5, 3), (3, 3, 3, 3), {"groups": 2}, "do not fit with groups=2"),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"stride": 0}, "conv_transpose: stride is 0"),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": "same"}, 'but "VALID", "SAME", an integer'),
+        ((2, 1, 5, 1), (3, 3, 1, 1), {"padding": 2}, "padding 2 leaves nothing of x"),
+    ],
+)
+def test_refuses(x, kernel, settings, message):
+    with pytest.raises(ValueError, match=message):
+        F.conv_transpose(jnp.ones(x), jnp.ones(kernel), **settings)

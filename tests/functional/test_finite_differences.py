@@ -1,0 +1,196 @@
+"""Finite differences against derivatives known in closed form, and against their own theory."""
+
+from __future__ import annotations
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.functional import finite_differences
+
+METHODS = ("central", "forward")
+
+
+def point(dtype=jnp.float64):
+    """63 parameters: more than are moved at a time, and in leaves of several shapes."""
+    rng = np.random.default_rng(0)
+    shapes = {"matrix": (6, 10), "vector": (2,), "number": ()}
+    return {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
+
+
+def f(w):
+    return jnp.sum(jnp.sin(w["matrix"])) * w["vector"][0] + jnp.exp(w["vector"][1] * w["number"])
+
+
+def exact(w):
+    (a, b), c = w["vector"], w["number"]
+    e = np.exp(b * c)
+    return {
+        "matrix": a * np.cos(w["matrix"]),
+        "vector": np.array([np.sin(w["matrix"]).sum(), c * e]),
+        "number": b * e,
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype", "error"),
+    [
+        ("central", "float64", 1e-9),
+        ("forward", "float64", 1e-6),
+        ("central", "float32", 2e-3),
+        ("forward", "float32", 2e-2),
+    ],
+)
+def test_gradient_is_the_exact_one(method, dtype, error, x64):
+    w = point(dtype)
+    gradient = finite_differences.gradient(f, w, method=method)
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradient, w)
+    chex.assert_trees_all_close(
+        gradient, jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), exact(w)), rtol=0, atol=error
+    )
+
+
+@pytest.mark.parametrize(("method", "ratio"), [("central", 4), ("forward", 2)])
+def test_error_is_of_the_order_of_the_method(method, ratio, x64):
+    """Half the ε: a quarter of the error of central differences, half that of forward ones."""
+    w = jnp.linspace(-1, 1, 5)
+    errors = [
+        finite_differences.gradient(lambda w: jnp.sum(jnp.exp(w)), w, method=method, epsilon=eps)
+        - jnp.exp(w)
+        for eps in (1e-2, 5e-3)
+    ]
+    np.testing.assert_allclose(errors[0] / errors[1], ratio, rtol=0.01)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_default_epsilon_is_near_the_best(method, dtype, x64):
+    w = jnp.linspace(-1, 1, 50).astype(dtype)
+
+    @jax.jit
+    def error(epsilon):
+        gradient = finite_differences.gradient(
+            lambda w: jnp.sum(jnp.exp(w)), w, method=method, epsilon=epsilon
+        )
+        return jnp.sqrt(jnp.mean((gradient - jnp.exp(w)) ** 2))
+
+    root = 1 / 3 if method == "central" else 1 / 2
+    default = float(jnp.finfo(dtype).eps) ** root
+    errors = {
+        factor: error(jnp.asarray(factor * default, dtype)) for factor in 10.0 ** np.arange(-3, 4)
+    }
+    assert errors[1.0] < 5 * min(errors.values())
+    assert min(errors[1e-3], errors[1e3]) > 30 * errors[1.0]
+
+
+@pytest.mark.parametrize(("method", "values"), [("central", 2 * 63), ("forward", 63 + 1)])
+def test_cost_in_values_of_f(method, values):
+    count = 0
+
+    def counted(w):
+        def one(number):
+            nonlocal count
+            count += 1
+
+        jax.debug.callback(one, w["number"])
+        return f(w)
+
+    finite_differences.gradient(counted, point(jnp.float32), method=method)
+    jax.effects_barrier()
+    assert count == values
+    finite_differences.directional(counted, point(jnp.float32), point(jnp.float32), method=method)
+    jax.effects_barrier()
+    assert count == values + 2
+
+
+def test_large_parameters_move_further(x64):
+    w = jnp.array([1e8, 1e-3])
+    gradient = finite_differences.gradient(lambda w: (w[0] / 1e8) ** 2 + w[1] ** 2, w)
+    np.testing.assert_allclose(gradient, [2e-8, 2e-3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e6])
+def test_directional_derivative(method, scale, x64):
+    w, rng = point(), np.random.default_rng(1)
+    d = jax.tree.map(lambda leaf: scale * jnp.asarray(rng.normal(size=leaf.shape)), w)
+    expected = sum(np.vdot(exact(w)[name], d[name]) for name in w)
+    slope = finite_differences.directional(f, w, d, method=method)
+    np.testing.assert_allclose(slope, expected, rtol={"central": 1e-8, "forward": 1e-5}[method])
+
+
+def test_directional_derivative_along_nothing_is_zero(x64):
+    w = point()
+    assert finite_differences.directional(f, w, jax.tree.map(jnp.zeros_like, w)) == 0
+
+
+def test_jit_and_vmap_change_nothing(x64):
+    members = jnp.linspace(0.1, 1, 6).reshape(2, 3)
+    gradient = functools.partial(finite_differences.gradient, lambda w: jnp.prod(w))
+    together = jax.jit(jax.vmap(gradient))(members)
+    np.testing.assert_allclose(together, jnp.stack([*map(gradient, members)]), rtol=1e-9)
+
+
+def test_check_passes_what_is_right_and_names_what_is_wrong(x64):
+    w = point()
+    right = jax.grad(f)(w)
+    finite_differences.check(f, w, right)
+    for wrong in (1.5, jnp.nan):
+        spoiled = right | {"matrix": right["matrix"].at[2, 3].set(wrong)}
+        with pytest.raises(AssertionError, match=rf"gradient at matrix\[2, 3\] is {wrong}, but"):
+            finite_differences.check(f, w, spoiled)
+    with pytest.raises(AssertionError, match="gradient at number is 3, but finite"):
+        finite_differences.check(f, w, right | {"number": jnp.array(3.0)})
+    slightly = right | {"vector": right["vector"] * (1 + 1e-5)}
+    with pytest.raises(AssertionError, match="gradient at vector"):
+        finite_differences.check(f, w, slightly)
+    finite_differences.check(f, w, slightly, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda w: finite_differences.gradient(lambda w: w, w),
+            ValueError,
+            r"f gives shape \(2,\), but one number is wanted",
+        ),
+        (
+            lambda w: finite_differences.gradient(jnp.sum, w.astype(int)),
+            TypeError,
+            "is int32, but floating point is wanted",
+        ),
+        (
+            lambda w: finite_differences.gradient(f, {"a": w, "b": w.astype(jnp.bfloat16)}),
+            TypeError,
+            "leaves are bfloat16 and float32, but parameters of one dtype are wanted",
+        ),
+        (
+            lambda w: finite_differences.gradient(jnp.sum, ()),
+            TypeError,
+            "leaves are absent",
+        ),
+        (
+            lambda w: finite_differences.gradient(jnp.sum, w, method="complex"),
+            ValueError,
+            "method is 'complex', but must be one of",
+        ),
+        (
+            lambda w: finite_differences.check(jnp.sum, w, {"w": w}),
+            ValueError,
+            "the gradient is PyTreeDef.* but params are PyTreeDef",
+        ),
+        (
+            lambda w: finite_differences.check(jnp.sum, w, jnp.ones(1)),
+            ValueError,
+            r"params \(2,\) and gradient \(1,\) differ in shape",
+        ),
+    ],
+)
+def test_refuses(call, error, message):
+    with pytest.raises(error, match=message):
+        call(jnp.ones(2))

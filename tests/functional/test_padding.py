@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore import functional as F
+
+X = np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype(np.float32)
+NUMPYS = {"zeros": "constant"}
+TORCHS = {"zeros": "constant", "edge": "replicate", "wrap": "circular"}
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "edge", "wrap"])
+@pytest.mark.parametrize("padding", [0, 3, (1, 2), ((0, 3), (4, 1))])
+def test_equals_numpy_and_torch(mode, padding):
+    four = np.broadcast_to(
+        np.reshape(padding, (-1, 1)) if np.ndim(padding) < 2 else padding, (2, 2)
+    )
+    y = F.pad(jnp.asarray(X), padding, mode)
+    np.testing.assert_array_equal(
+        y, np.pad(X, [(0, 0), *four, (0, 0)], mode=NUMPYS.get(mode, mode))
+    )
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    expected = torch.nn.functional.pad(
+        torch.tensor(np.transpose(X, (0, 3, 1, 2))),
+        (*four[1], *four[0]),
+        mode=TORCHS.get(mode, mode),
+    )
+    np.testing.assert_array_equal(y, np.transpose(expected.numpy(), (0, 2, 3, 1)))
+
+
+def test_what_is_repeated_collects_the_gradient():
+    gradient = jax.grad(lambda x: jnp.sum(F.pad(x, (0, 1), "edge")))(jnp.ones((1, 1, 3, 1)))
+    assert gradient.ravel().tolist() == [2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("padding", "message"),
+    [
+        (4, r"padding \(\(4, 4\), \(4, 4\)\) is more than x \(2, 4, 5, 3\) can reflect: "),
+        (((0, 4), (0, 0)), "at most H − 1 = 3 rows"),
+        ((0, 5), "W − 1 = 4 columns"),
+    ],
+)
+def test_refuses_to_reflect_more_than_there_is(padding, message):
+    with pytest.raises(ValueError, match=message):
+        F.pad(X, padding, "reflect")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (functools.partial(F.pad, X[0], 1), r"pad: x has shape \(4, 5, 3\), but \[B, H, W, C\]"),
+        (functools.partial(F.pad, X, -1), r"pad: padding is -1, but \"VALID\", an integer"),
+        (functools.partial(F.pad, X, "SAME"), "pad: padding is 'SAME'"),
+        (functools.partial(F.pad, X, 1, "mirror"), "mode is 'mirror', but must be one of"),
+    ],
+)
+def test_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
