@@ -23,7 +23,7 @@ FLOORS: dict[str, set[str]] = {
     "data": {"keys", "files"},
     "nn": GROUND | {"device"},
     "optim": GROUND,
-    "models": GROUND | {"nn"},
+    "models": GROUND | {"nn", "interop"},
     "interop": GROUND | {"nn"},
     "plot": GROUND,
     "train": GROUND | {"device", "data", "nn", "optim", "models", "interop"},

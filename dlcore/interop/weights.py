@@ -32,6 +32,7 @@ from dlcore.tree import leaves_with_paths
 
 FORMAT = 1
 HEADER_LIMIT = 100_000_000  # bytes, the format's own
+ITEM_LIMIT = 200  # characters of one of the things that an error lists
 
 _DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -71,7 +72,7 @@ def save(path: str | Path, tree: Any, metadata: Mapping[str, Any] | None = None)
     two leaves with one path, metadata which JSON would change and a full disk are WeightsErrors.
     """
     path = Path(path)
-    with _about(path, "cannot be written"):
+    with about(path, "cannot be written"):
         files.replace(path, dumps(tree, metadata))
 
 
@@ -87,14 +88,15 @@ def load(path: str | Path, like: Any = ...) -> tuple[Any, dict[str, Any]]:
     Raises WeightsError.
     """
     path = Path(path)
-    with _about(path, "cannot be read"), path.open("rb") as file:
+    with about(path, "cannot be read"), path.open("rb") as file:
         _header(file, os.fstat(file.fileno()).st_size)
         file.seek(0)
         return loads(file.read(), like)
 
 
 @contextmanager
-def _about(path: Path, failure: str) -> Iterator[None]:
+def about(path: Path, failure: str) -> Iterator[None]:
+    """Turns what goes wrong with a file into one line that begins with its path."""
     try:
         yield
     except WeightsError as error:
@@ -145,7 +147,7 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
     if len(named) < len(leaves):
         paths = [path for path, _ in leaves]
         twice = sorted({path for path in paths if paths.count(path) > 1})
-        raise WeightsError(f"several leaves share a path, rename their keys: {_listed(twice)}")
+        raise WeightsError(f"several leaves share a path, rename their keys: {listed(twice)}")
     return named
 
 
@@ -254,7 +256,7 @@ def _nested(leaves: dict[str, Any]) -> Any:
         return leaves[""]
     folders = {path[:at] for path in leaves for at, letter in enumerate(path) if letter == "/"}
     if clash := sorted(folders & leaves.keys()):
-        raise WeightsError(f"both a leaf and a folder: {_listed(clash)}; load with like=")
+        raise WeightsError(f"both a leaf and a folder: {listed(clash)}; load with like=")
     nested: dict[str, Any] = {}
     for path, leaf in leaves.items():
         *parents, name = path.split("/")
@@ -269,7 +271,7 @@ def _fitted(leaves: dict[str, Any], like: Any) -> Any:
     wanted = _named_leaves(like)
     if problems := list(_problems(wanted, leaves)):
         raise WeightsError(
-            f"{len(problems)} leaves do not fit the tree asked for: {_listed(problems)}; "
+            f"{len(problems)} leaves do not fit the tree asked for: {listed(problems)}; "
             "build it as it was when it was saved"
         )
     placed = [_placed(path, leaves[path], leaf) for path, leaf in wanted.items()]
@@ -302,6 +304,19 @@ def _placed(path: str, leaf: Any, like: Any) -> Any:
     return placed
 
 
-def _listed(items: list[str], limit: int = 8) -> str:
+def check_fit(what: str, wanted: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuses whatever is missing, too much or of another form, by name and with both forms."""
+    misfits = [
+        f"{name}: wanted {wanted.get(name, 'none')}, got {given.get(name, 'none')}"
+        for name in dict.fromkeys((*wanted, *given))
+        if wanted.get(name) != given.get(name)
+    ]
+    if misfits:
+        raise WeightsError(f"{len(misfits)} {what}: {listed(misfits)}")
+
+
+def listed(items: list[str], limit: int = 8) -> str:
+    """The items in one line; of a long list the first, and how many there are more."""
+    shown = [" ".join(item.split())[:ITEM_LIMIT] for item in items[:limit]]  # a file's own names
     more = f"; and {len(items) - limit} more" if len(items) > limit else ""
-    return "; ".join(items[:limit]) + more
+    return "; ".join(shown) + more

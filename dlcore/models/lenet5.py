@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from dlcore import functional as F
 from dlcore import nn
+from dlcore.models._inputs import image
+from dlcore.models._model import model
 from dlcore.nn.init import he_normal
 
 
+@model
 def lenet5(inputs: Sequence[int] = (28, 28, 1), classes: int = 10) -> nn.Layer:
     """Two convolutions and three linear layers, for images [B, *inputs].
 
@@ -22,17 +25,9 @@ def lenet5(inputs: Sequence[int] = (28, 28, 1), classes: int = 10) -> nn.Layer:
     | linear 84, relu                | 84        |     10,164 |
     | linear 10                      | 10        |        850 |
 
-    61,706 parameters. LeCun et al. 1998, section II.B. There (60,000 trainable parameters) the
-    28×28 image is padded to 32×32, the pooling is a mean with a trained coefficient and bias, each
-    map of the second convolution sees some of the six, the activation is 1.7159·tanh(2x/3), and
-    the output is ten Euclidean radial basis functions.
+    61,706 parameters. After LeCun et al. 1998, section II.B, whose own form is `lenet5_1998`.
     """
-    if not isinstance(inputs, Sequence) or len(inputs) != 3 or min(inputs[:2]) < 12:
-        raise ValueError(
-            "lenet5 needs inputs (height, width, channels) of 12×12 at least, "
-            f"got inputs={inputs!r}"
-        )
-    height, width, channels = inputs
+    height, width, channels = image("lenet5", inputs, 12)
     rows, columns = ((length // 2 - 4) // 2 for length in (height, width))
     return nn.serial(
         nn.conv(channels, 6, 5, padding="SAME", kernel_init=he_normal()),

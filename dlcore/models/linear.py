@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 
 from dlcore import nn
+from dlcore.models._model import model
 
 
+@model
 def linear(inputs: int | Sequence[int] = (28, 28, 1), classes: int = 10) -> nn.Layer:
     """One linear layer on the pixels: logits = flatten(x) · kernel + bias, for x [B, *inputs].
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from dlcore import functional as F
 from dlcore import nn
+from dlcore.models._model import model
 from dlcore.models.linear import size
 from dlcore.nn.init import Initializer, he_normal
 
 
+@model
 def mlp(
     inputs: int | Sequence[int] = (28, 28, 1),
     hidden: Sequence[int] = (512, 512),

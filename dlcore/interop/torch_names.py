@@ -1,0 +1,111 @@
+"""What PyTorch calls the parts of a network: one table for each kind of model.
+
+A module's name in torch is its path in dlcore, "stage1/0/body/conv1", under the rules of the
+nearest model around it that has a table here, and then with "." for "/": "layer1.0.conv1". What a
+layer's own leaves are called, and how torch lays them out, depends on the kind of layer alone; see
+`interop.torch_weights`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dlcore import tree
+
+
+class Names(NamedTuple):
+    """How torch names the modules of one kind of model.
+
+    `rules` are pairs (regular expression, replacement), applied to a path one after another, each
+    wherever it fits, as `re.sub` does. `numbered` are the globs (see `tree.match`) of the parts
+    whose children torch knows by their position, as its Sequential does: these become numbers
+    before the rules are applied. Tensors whose names begin with `optional`, a regular expression,
+    are those of parts that a network may lack.
+    """
+
+    rules: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = ()
+    numbered: tuple[str, ...] = ()
+    optional: str | None = None
+
+    def translate(self, segments: list[tuple[str, int]]) -> str:
+        """The torch name of the module at a path, given as (name, position) of each segment."""
+        path = "/".join(
+            str(position) if self._numbers(segments[:depth]) else name
+            for depth, (name, position) in enumerate(segments)
+        )
+        for pattern, replacement in self.rules:
+            path = re.sub(pattern, replacement, path)
+        return path.replace("/", ".")
+
+    def spares(self, name: str) -> bool:
+        """Whether a network may lack the tensor of that name."""
+        return self.optional is not None and re.match(self.optional, name) is not None
+
+    def _numbers(self, parent: list[tuple[str, int]]) -> bool:
+        path = "/".join(name for name, _ in parent)
+        return any(tree.match(glob, path) for glob in self.numbered)
+
+
+_RESNET = (
+    ("^stem/", ""),
+    ("^stage", "layer"),
+    ("/body/", "/"),
+    ("batch_norm", "bn"),
+)
+_SEQUENTIAL = ("features", "classifier")
+
+# Those of torchvision.models, where it has the network.
+NAMES: dict[str, Names] = {
+    "alexnet": Names((), _SEQUENTIAL),
+    "alexnet_2012": Names((), _SEQUENTIAL),
+    "vgg": Names((), _SEQUENTIAL),
+    "googlenet": Names(
+        (
+            (r"^stem/conv(\d)", r"conv\1/conv"),
+            (r"^stem/batch_norm(\d)", r"conv\1/bn"),
+            (r"(branch1)/conv1", r"\1/conv"),
+            (r"(branch1)/batch_norm1", r"\1/bn"),
+            (r"(branch[23])/(conv|batch_norm)1", r"\1/0/\2"),
+            (r"(branch[234])/(conv|batch_norm)\d", r"\1/1/\2"),
+            (r"^(aux\d)/(conv|batch_norm)1", r"\1/conv/\2"),
+            (r"^(aux\d)/linear", r"\1/fc"),
+            ("batch_norm", "bn"),
+            ("^head$", "fc"),
+        ),
+        optional="aux",
+    ),
+    "resnet": Names((*_RESNET, ("/skip", "/downsample"), ("^head$", "fc")), ("*/*/skip",)),
+    # The names that CIFAR's ResNets have in torch since Y. Idelbayev's pytorch_resnet_cifar10.
+    "resnet_cifar": Names((*_RESNET, ("/skip", "/shortcut"), ("^head$", "linear")), ("*/*/skip",)),
+    "convnext_tiny": Names(
+        (
+            ("^stem", "features/0"),
+            (r"^downsample(\d)", lambda found: f"features/{2 * int(found[1]) - 2}"),
+            (r"^stage(\d)", lambda found: f"features/{2 * int(found[1]) - 1}"),
+            ("body/layer_scale1", "layer_scale"),
+            ("body/conv1", "block/0"),
+            ("body/layer_norm1", "block/2"),
+            ("body/linear1", "block/3"),
+            ("body/linear2", "block/5"),
+            ("^norm$", "classifier/0"),
+            ("^head$", "classifier/2"),
+        ),
+        ("stem", "downsample*"),
+    ),
+    "vit": Names(
+        (
+            ("^patches$", "conv_proj"),
+            ("^position$", "encoder/pos_embedding"),
+            ("^blocks/", "encoder/layers/encoder_layer_"),
+            ("attention/body/layer_norm1", "ln_1"),
+            ("attention/body/attention1", "self_attention"),
+            ("mlp/body/layer_norm1", "ln_2"),
+            ("mlp/body/linear1", "mlp/0"),
+            ("mlp/body/linear2", "mlp/3"),
+            ("^norm$", "encoder/ln"),
+            ("^head$", "heads/head"),
+        )
+    ),
+}

@@ -1,0 +1,32 @@
+"""What makes a function that builds a network a model: its Layer says which one it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import ParamSpec
+
+from dlcore.nn import Layer
+
+Arguments = ParamSpec("Arguments")
+
+
+def model(factory: Callable[Arguments, Layer]) -> Callable[Arguments, Layer]:
+    """`factory` with its name as the kind of the Layer, and all its arguments as the config.
+
+    So the Layer prints as the call that made it, a weights file can name its architecture as data,
+    and another library's names are found by kind.
+    """
+    signature = inspect.signature(factory)
+
+    @functools.wraps(factory)
+    def build(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Layer:
+        layer = factory(*args, **kwargs)
+        call = signature.bind(*args, **kwargs)
+        call.apply_defaults()
+        info = dataclasses.replace(layer.info, kind=factory.__name__, config=dict(call.arguments))
+        return layer._replace(info=info)
+
+    return build

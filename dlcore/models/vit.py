@@ -1,0 +1,131 @@
+"""ViT: a transformer on the patches of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore import functional as F
+from dlcore import keys, nn
+from dlcore.keys import Key
+from dlcore.models._inputs import image
+from dlcore.models._model import model
+from dlcore.nn.init import normal, xavier_uniform, zeros
+from dlcore.nn.layer import describe
+
+SIZES = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}  # features and heads
+BLOCKS = 12
+
+
+@model
+def vit(
+    size: str = "base",
+    inputs: Sequence[int] = (224, 224, 3),
+    classes: int = 1000,
+    *,
+    patch: int = 16,
+    scan: bool = False,
+) -> nn.Layer:
+    """Twelve transformer blocks on patches, for images [B, *inputs].
+
+    | part        | 224×224×3 | of size base                              | parameters |
+    |-------------|-----------|-------------------------------------------|------------|
+    | patches     | 196×768   | conv 768 @ 16×16, stride 16               |    590,592 |
+    | class_token | 197×768   | one learned vector before the patches     |        768 |
+    | position    | 197×768   | one learned vector added to each          |    151,296 |
+    | blocks      | 197×768   | 12 blocks                                 | 85,054,464 |
+    | norm, head  | 1000      | layer norm, the first vector, linear      |    770,536 |
+
+    86,567,656 parameters. Dosovitskiy et al. 2021, table 1 and equations 1 to 4. A block is
+    x + attention(norm(x)), then x + mlp(norm(x)), where mlp is linear, gelu, linear, and 4 times as
+    wide between. "tiny" (192 features, 3 heads) and "small" (384, 6) are those of Touvron et al.
+    2021 (DeiT), table 1: 5,717,416 and 22,050,664 parameters. As in the paper's code the head
+    starts as 0, the class token too, positions as N(0, 0.02²), attention and mlp as Xavier's
+    uniform. Departure: no dropout, as in torchvision.
+
+    `scan` runs the blocks as one compiled loop: quicker to compile, with the same parameters.
+    """
+    height, width, channels = image("vit", inputs, 1)
+    if size not in SIZES:
+        raise ValueError(f"vit has sizes {', '.join(SIZES)}, got size={size!r}")
+    if patch < 1 or height % patch or width % patch:
+        raise ValueError(
+            f"vit needs an image that patches divide, got inputs={inputs!r}, patch={patch!r}"
+        )
+    features, heads = SIZES[size]
+    length = 1 + (height // patch) * (width // patch)
+    return nn.serial(
+        nn.named("patches", nn.conv(channels, features, patch, stride=patch)),
+        as_sequence,
+        nn.named("class_token", class_token(features)),
+        nn.named("position", position(length, features)),
+        nn.named("blocks", nn.repeat(block(features, heads), BLOCKS, scan=scan)),
+        nn.named("norm", norm(features)),
+        first,
+        nn.named("head", nn.linear(features, classes, kernel_init=zeros)),
+    )
+
+
+def block(features: int, heads: int) -> nn.Layer:
+    """Attention between patches, then a perceptron on each; equations 2 and 3."""
+    start: dict[str, Any] = {"kernel_init": xavier_uniform(), "bias_init": normal(1e-6)}
+    attention = nn.attention(features, heads, kernel_init=xavier_uniform())
+    mlp = (
+        nn.linear(features, 4 * features, **start),
+        F.gelu,
+        nn.linear(4 * features, features, **start),
+    )
+    return nn.serial(
+        nn.named("attention", nn.residual(nn.serial(norm(features), attention))),
+        nn.named("mlp", nn.residual(nn.serial(norm(features), *mlp))),
+    )
+
+
+def norm(features: int) -> nn.Layer:
+    """Layer norm with the paper's epsilon."""
+    return nn.layer_norm(features, epsilon=1e-6)
+
+
+def as_sequence(x: jax.Array) -> jax.Array:
+    """[B, H, W, D] → [B, H · W, D], row by row."""
+    return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+def first(x: jax.Array) -> jax.Array:
+    """What the class token has become: [B, T, D] → [B, D]."""
+    return x[:, 0]
+
+
+def class_token(features: int) -> nn.Layer:
+    """y = (embedding, x₁, …, x_N), for x [B, N, features] and a learned embedding [features]."""
+
+    def init(key: Key) -> tuple[Any, Any]:
+        return {"embedding": jnp.zeros(features)}, ()
+
+    def apply(
+        params: Any, state: Any, x: jax.Array, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, Any]:
+        token = jnp.broadcast_to(params["embedding"], (x.shape[0], 1, features))
+        return jnp.concatenate([token, x], axis=1), state
+
+    return nn.make("class_token", init, apply, features=features)
+
+
+def position(length: int, features: int) -> nn.Layer:
+    """y = x + embedding, for x [B, length, features] and a learned embedding [length, features]."""
+    shape = (length, features)
+
+    def init(key: Key) -> tuple[Any, Any]:
+        return {"embedding": normal(0.02)(keys.child(key, "embedding"), shape)}, ()
+
+    def apply(
+        params: Any, state: Any, x: jax.Array, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, Any]:
+        if x.shape[1:] != shape:
+            raise ValueError(f"position expected [B, {length}, {features}], got {describe(x)}")
+        return x + params["embedding"], state
+
+    return nn.make("position", init, apply, length=length, features=features)

@@ -1,0 +1,348 @@
+"""Flax's modules as Layers and Layers as Flax's modules."""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from dlcore import functional as F
+from dlcore import interop, keys, nn, optim, train
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+X = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype(np.float32)
+LABELS = np.arange(16) % 3
+
+
+class LinenCNN(linen.Module):
+    classes: int = 3
+
+    @linen.compact
+    def __call__(self, x, train: bool):
+        x = linen.Conv(4, (3, 3))(x)
+        x = linen.BatchNorm(use_running_average=not train)(x)
+        x = linen.Dropout(0.3, deterministic=not train)(linen.relu(x))
+        return linen.Dense(self.classes)(x.reshape(x.shape[0], -1))
+
+
+class NnxCNN(nnx.Module):
+    def __init__(self, classes=3, *, rngs):
+        self.conv = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.dropout = nnx.Dropout(0.3, rngs=rngs)
+        self.heads = nnx.List([nnx.Linear(256, classes, rngs=rngs)])
+
+    def __call__(self, x):
+        x = self.dropout(nnx.relu(self.norm(self.conv(x))))
+        return self.heads[0](x.reshape(x.shape[0], -1))
+
+
+def network():
+    return nn.serial(
+        nn.conv(1, 4, 3, padding="SAME"),
+        nn.batch_norm(4),
+        F.relu,
+        nn.dropout(0.3),
+        nn.flatten,
+        nn.linear(256, 3),
+    )
+
+
+LAYERS = {
+    "linen": lambda: interop.from_flax(LinenCNN(), jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)),
+    "nnx": lambda: interop.from_flax(NnxCNN(rngs=nnx.Rngs(0))),
+    "nnx class": lambda: interop.from_flax(functools.partial(NnxCNN, 3)),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request):
+    return LAYERS[request.param]()
+
+
+def drawn(layer, seed=0):
+    return jax.jit(layer.init)(jax.random.key(seed))
+
+
+def assert_trees_equal(actual, expected, **tolerance):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, **tolerance), actual, expected)
+
+
+# Flax's modules as Layers
+
+
+def test_a_linen_module_computes_what_it_did():
+    module, layer = LinenCNN(), LAYERS["linen"]()
+    variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), X)
+    params, state = drawn(layer, seed=1)
+    assert_trees_equal(params, variables["params"])
+    assert_trees_equal(state, {"batch_stats": variables["batch_stats"]})
+
+    y, same = layer.apply(params, state, X)
+    np.testing.assert_allclose(y, module.apply(variables, X, train=False), rtol=1e-5, atol=1e-6)
+    assert same is state
+
+    key = jax.random.key(2)
+    y, new = layer.apply(params, state, X, key=key, train=True)
+    expected, updated = module.apply(
+        variables,
+        X,
+        train=True,
+        rngs={"dropout": keys.child(key, "dropout")},
+        mutable=["batch_stats"],
+    )
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    assert_trees_equal(new, dict(updated), rtol=1e-6)
+
+
+def test_an_nnx_module_computes_what_it_did():
+    module = NnxCNN(rngs=nnx.Rngs(3))
+    layer = interop.from_flax(module)
+    params, state = drawn(layer)
+    assert_trees_equal(params, nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+    assert_trees_equal(state, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
+
+    y, new = layer.apply(params, state, X, key=jax.random.key(1), train=True)
+    assert not np.allclose(y, layer.apply(params, state, X)[0])
+    module.dropout.rate = 0.0  # what is dropped differs, the statistics do not
+    module.train()
+    module(X)
+    assert_trees_equal(new, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)), rtol=1e-6)
+
+    module.eval()
+    np.testing.assert_allclose(layer.apply(params, new, X)[0], module(X), rtol=1e-5, atol=1e-6)
+
+
+def test_an_nnx_module_keeps_its_own_variables():
+    module = NnxCNN(rngs=nnx.Rngs(3))
+    layer = interop.from_flax(module)
+    params, _ = layer.init(jax.random.key(0))
+    jax.jit(lambda params: jax.tree.map(jnp.zeros_like, params), donate_argnums=0)(params)
+    assert np.isfinite(module.conv.kernel.get_value()).all()
+
+
+def test_an_nnx_class_is_drawn_by_each_key():
+    layer = LAYERS["nnx class"]()
+    module = NnxCNN(3, rngs=nnx.Rngs(jax.random.key(5)))
+    own = nnx.to_pure_dict(nnx.state(module, nnx.Param))
+    assert_trees_equal(drawn(layer, seed=5)[0], own, rtol=1e-6)
+    first, second = jax.vmap(layer.init)(jax.random.split(jax.random.key(0)))[0]["conv"]["kernel"]
+    assert not np.allclose(first, second)
+    assert layer.info.kind == "NnxCNN"
+
+
+def test_it_is_a_layer(layer):
+    """State keeps its structure, keys decide what is dropped, nothing leaks out of jit."""
+    params, state = drawn(layer)
+    shapes = jax.eval_shape(layer.init, jax.random.key(0))
+    assert jax.tree.map(jnp.shape, (params, state)) == jax.tree.map(lambda s: s.shape, shapes)
+    apply = jax.jit(layer.apply, static_argnames="train")
+    one, new = apply(params, state, X, key=jax.random.key(1), train=True)
+    again, _ = apply(params, state, X, key=jax.random.key(1), train=True)
+    other, _ = apply(params, state, X, key=jax.random.key(2), train=True)
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, other)
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    _, same = apply(params, state, X, train=False)
+    assert_trees_equal(same, state)
+    frozen = nn.freeze(layer, "**/kernel")
+    assert any(path.endswith("/kernel") for path in nn.frozen(frozen))
+
+
+def test_fit_trains_it(layer):
+    step = train.make_step(train.classification(layer), optim.adam(1e-2))
+    examples = {"x": X, "y": LABELS}
+    begin = train.train_state(layer, optim.adam(1e-2))
+    records = list(train.fit(step, begin, examples, epochs=30, batch_size=8))
+    assert records[-1].metrics["loss"] < 0.3 * records[0].metrics["loss"]
+    end = records[-1].state
+    assert not jax.tree.all(jax.tree.map(np.allclose, begin.state, end.state))
+
+
+def test_a_module_without_state_or_randomness_has_neither():
+    layer = interop.from_flax(linen.Dense(2), X[:, 0, :, 0])
+    params, state = layer.init(jax.random.key(0))
+    assert state == ()
+    y, after = layer.apply(params, state, X[:, 0, :, 0], train=True)
+    assert (y.shape, after) == ((16, 2), ())
+    nothing = interop.from_flax(linen.Dropout(0.5), X)
+    assert nothing.init(jax.random.key(0)) == ((), ())
+    np.testing.assert_array_equal(nothing.apply((), (), X)[0], X)
+    kept = nothing.apply((), (), X, key=jax.random.key(0), train=True)[0] != 0
+    assert 0.4 < kept.mean() < 0.6
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda self, x, train: x + train,
+        lambda self, x, training=False: x + training,
+        lambda self, x, *, is_training: x + is_training,
+        lambda self, x, deterministic: x + (not deterministic),
+        lambda self, x, *, use_running_average=None: x + (not use_running_average),
+    ],
+)
+def test_every_way_to_say_that_it_trains(call):
+    linen_module = type("Module", (linen.Module,), {"__call__": call})()
+    nnx_module = type("Module", (nnx.Module,), {"__call__": call})()
+    for layer in (interop.from_flax(linen_module, X), interop.from_flax(nnx_module)):
+        for training in (True, False):
+            y, _ = layer.apply((), (), X, train=training)
+            np.testing.assert_array_equal(y, X + training)
+
+
+def test_several_inputs_are_a_tuple():
+    class Sum(linen.Module):
+        @linen.compact
+        def __call__(self, a, b):
+            return linen.Dense(2)(a) + b
+
+    layer = interop.from_flax(Sum(), np.ones((1, 3)), np.ones((1, 2)))
+    params, state = layer.init(jax.random.key(0))
+    y, _ = layer.apply(params, state, (np.zeros((4, 3)), np.full((4, 2), 5.0)))
+    np.testing.assert_array_equal(y, np.full((4, 2), 5.0))
+
+
+def test_refuses_what_is_no_module():
+    with pytest.raises(
+        TypeError, match=r"a linen module needs an example .*from_flax\(module, x\)"
+    ):
+        interop.from_flax(LinenCNN())
+    with pytest.raises(TypeError, match="expected a Flax module, got 3"):
+        interop.from_flax(3)
+    layer = LAYERS["nnx"]()
+    with pytest.raises(ValueError, match=r"NnxCNN draws random numbers: apply\(..., key=key"):
+        layer.apply(*layer.init(jax.random.key(0)), X, train=True)
+
+
+# Layers as Flax's modules
+
+
+def test_a_layer_as_a_linen_module():
+    layer, module = network(), interop.to_flax(network())
+    variables = jax.jit(module.init)(jax.random.key(0), X)
+    assert set(variables) == {"params", "batch_stats"}
+    params, state = variables["params"], variables["batch_stats"]
+    assert_trees_equal(
+        jax.tree.map(jnp.shape, (params, state)),
+        jax.tree.map(jnp.shape, layer.init(jax.random.key(0))),
+    )
+    np.testing.assert_allclose(
+        module.apply(variables, X), layer.apply(params, state, X)[0], rtol=1e-6
+    )
+    y, updated = module.apply(
+        variables, X, train=True, rngs={"dropout": jax.random.key(1)}, mutable=["batch_stats"]
+    )
+    other, _ = module.apply(
+        variables, X, train=True, rngs={"dropout": jax.random.key(2)}, mutable=["batch_stats"]
+    )
+    assert not np.allclose(y, other)
+    _, expected = layer.apply(params, state, X, key=jax.random.key(1), train=True)
+    assert_trees_equal(updated["batch_stats"], expected, rtol=1e-6)
+
+
+def test_one_step_of_a_layer_inside_linen_is_that_of_the_layer():
+    """The dlcore part, before a linen.Dense: same gradients and step as written out by hand."""
+    layer = nn.serial(nn.conv(1, 4, 3), nn.batch_norm(4), F.relu, nn.global_avg_pool)
+
+    class Net(linen.Module):
+        @linen.compact
+        def __call__(self, x, train=False):
+            return linen.Dense(3)(interop.to_flax(layer)(x, train))
+
+    module = Net()
+    variables = jax.jit(module.init)(jax.random.key(0), X)
+    (name,) = set(variables["params"]) - {"Dense_0"}
+    optimizer = optax.sgd(0.1)
+
+    def flax_loss(params):
+        logits, updated = module.apply(
+            {**variables, "params": params}, X, train=True, mutable=["batch_stats"]
+        )
+        return optax.softmax_cross_entropy_with_integer_labels(logits, LABELS).mean(), updated
+
+    def hand_loss(params):
+        state = variables["batch_stats"][name]
+        features, state = layer.apply(params[name], state, X, train=True)
+        logits = features @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
+        return -jnp.mean(jax.nn.log_softmax(logits)[np.arange(16), LABELS]), state
+
+    def step(loss):
+        params = variables["params"]
+        (value, state), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+        updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+        return value, state, gradient, optax.apply_updates(params, updates)
+
+    value, updated, gradient, params = step(flax_loss)
+    expected_value, state, expected_gradient, expected_params = step(hand_loss)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-6)
+    assert_trees_equal(updated["batch_stats"][name], state, rtol=1e-6)
+    assert_trees_equal(gradient, expected_gradient, rtol=1e-4, atol=1e-7)
+    assert_trees_equal(params, expected_params, rtol=1e-4, atol=1e-6)
+
+
+def test_a_layer_as_an_nnx_module():
+    layer, module = network(), interop.to_nnx(network(), rngs=nnx.Rngs(0))
+    params, state = (
+        nnx.to_pure_dict(nnx.state(module, kind))[name]
+        for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "state"))
+    )
+    shapes = jax.tree.map(jnp.shape, layer.init(jax.random.key(0)))
+    assert jax.tree.map(jnp.shape, (params, state)) == shapes
+    trained = module(X)
+    _, expected = layer.apply(params, state, X, key=jax.random.key(1), train=True)
+    new = nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))["state"]
+    assert_trees_equal(new, expected, rtol=1e-6)
+    assert not np.allclose(trained, module(X))  # dropped anew
+    module.eval()
+    after = nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))["state"]
+    np.testing.assert_allclose(module(X), layer.apply(params, after, X)[0], rtol=1e-6)
+
+
+def test_a_layer_trains_inside_nnx():
+    layer = nn.serial(nn.conv(1, 4, 3), F.relu, nn.global_avg_pool)
+
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.body = interop.to_nnx(layer, rngs=rngs)
+            self.head = nnx.Linear(4, 3, rngs=rngs)
+
+        def __call__(self, x):
+            return self.head(self.body(x))
+
+    def loss(module):
+        return optax.softmax_cross_entropy_with_integer_labels(module(X), LABELS).mean()
+
+    module = Net(nnx.Rngs(0))
+    optimizer = nnx.Optimizer(module, optax.adam(0.05), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(module, optimizer):
+        value, gradient = nnx.value_and_grad(loss)(module)
+        optimizer.update(module, gradient)
+        return value
+
+    before = jax.tree.map(jnp.array, nnx.to_pure_dict(nnx.state(module.body, nnx.Param)))
+    values = [float(step(module, optimizer)) for _ in range(30)]
+    assert values[-1] < values[0] - 0.02
+    after = nnx.to_pure_dict(nnx.state(module.body, nnx.Param))
+    assert not np.allclose(
+        before["params"]["conv1"]["kernel"], after["params"]["conv1"]["kernel"], atol=0.01
+    )
+
+
+def test_there_and_back():
+    """A Layer made a Flax module made a Layer computes the same."""
+    layer = network()
+    back = interop.from_flax(interop.to_flax(layer), X)
+    params, state = drawn(back)
+    y, _ = back.apply(params, state, X)
+    np.testing.assert_allclose(y, layer.apply(params, state["batch_stats"], X)[0], rtol=1e-6)
