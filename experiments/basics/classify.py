@@ -18,13 +18,12 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 import optax
 
 from dlcore import data, models, nn, optim, train, tree
 from dlcore import functional as F
-from dlcore.interop import weights
+from dlcore.nn.layer import select
 from dlcore.train.precision import PRECISIONS
 from experiments import claim, output
 from experiments.basics._framing import FRAMINGS
@@ -168,7 +167,9 @@ def run(config: Config) -> Result:
     per_epoch = data.batches_per_epoch(len(dataset.train["y"]), chosen.batch_size)
     optimizer = make_optimizer(config, chosen, chosen.epochs * per_epoch)
     description = describe(config, dataset)
-    layer = network(description)
+    shape, classes = dataset.train["x"].shape[1:], len(dataset.classes)
+    body = models.build(config.model, inputs=shape, classes=classes)
+    layer = network(body, description)
     print(nn.summary(layer, (1, *dataset.train["x"].shape[1:])), flush=True)
     objective = train.classification(
         train.with_precision(layer, config.precision), label_smoothing=chosen.label_smoothing
@@ -185,10 +186,11 @@ def run(config: Config) -> Result:
         resume=config.resume,
         facts=output.plain(dataclasses.replace(config, root=None, out=None, resume=False)),
     )
-    best = {"params": trained.best.params, "state": trained.best.state}
+    best = trained.best
     if config.out is not None:
-        weights.save(config.out / "weights.safetensors", best, description)
-    logits = train.predict(layer, best["params"], best["state"], dataset.test)
+        own = (select(one, "body") for one in (best.params, best.state))
+        models.save(config.out / "weights.safetensors", body, *own, description)
+    logits = train.predict(layer, best.params, best.state, dataset.test)
     return _result(config, dataset, trained, logits)
 
 
@@ -243,15 +245,13 @@ def make_optimizer(config: Config, chosen: Choices, steps: int) -> optax.Gradien
 
 
 def describe(config: Config, dataset: data.Dataset) -> dict[str, Any]:
-    """What stands in the weights' file, as data: all that `network` and a reader of images need.
+    """What stands in the weights' file beside the architecture: all that a reader of images needs.
 
     The mean and deviation of each channel are those of the training images.
     """
-    shape, framing = dataset.train["x"].shape[1:], FRAMINGS.get(config.data)
+    framing = FRAMINGS.get(config.data)
     mean, std = (np.round(one.astype(float), 4) for one in data.mean_and_std(dataset.train["x"]))
     return {
-        "architecture": config.model,
-        "arguments": {"inputs": list(shape), "classes": len(dataset.classes)},
         "mean": mean.tolist(),
         "std": std.tolist(),
         "classes": list(dataset.classes),
@@ -259,12 +259,10 @@ def describe(config: Config, dataset: data.Dataset) -> dict[str, Any]:
     }
 
 
-def network(description: dict[str, Any]) -> nn.Layer:
-    """The classifier of raw images in [0, 1] that a weights' file describes."""
-    return nn.serial(
-        nn.named("input", nn.standardize(description["mean"], description["std"])),
-        nn.named("body", models.build(description["architecture"], **description["arguments"])),
-    )
+def network(body: nn.Layer, description: dict[str, Any]) -> nn.Layer:
+    """The classifier of raw images in [0, 1]: they are standardised, then `body` sees them."""
+    standardize = nn.standardize(description["mean"], description["std"])
+    return nn.serial(nn.named("input", standardize), nn.named("body", body))
 
 
 def _result(

@@ -16,13 +16,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import jax
 import numpy as np
 import tyro
 
-from dlcore import data, nn, train
+from dlcore import data, models, nn, train
 from dlcore import functional as F
 from dlcore.interop import weights
+from dlcore.nn.layer import gather
 from experiments.basics import classify
 from experiments.choice import at_least
 
@@ -103,18 +103,17 @@ def plot(result: Result) -> Figure:
 
 def read_network(path: Path) -> tuple[nn.Layer, Any, Any, dict[str, Any]]:
     """(layer, params, state, description) from the file that `classify` writes."""
+    body, params, state = models.load(path)
     _, description = weights.load(path)
     try:
-        layer = classify.network(description)
         size, classes = len(description["arguments"]["inputs"]), description["classes"]
         described = size == 3 and len(classes) == description["arguments"]["classes"]
+        layer = classify.network(body, description)
     except (KeyError, TypeError):
         described = False
     if not described:
         raise ValueError(f"{path}: not the weights of a classifier of images, as classify writes")
-    params, state = jax.eval_shape(layer.init, jax.random.key(0))
-    loaded, _ = weights.load(path, {"params": params, "state": state})
-    return layer, loaded["params"], loaded["state"], description
+    return layer, gather({"body": params}), gather({"body": state}), description
 
 
 def read(path: Path) -> np.ndarray:

@@ -221,7 +221,7 @@ def test_other_bad_input_is_one_line(command, trained, tmp_path):
         "top must be at least 1": (picture, "--weights", good, "--top", 0),
         "nowhere.safetensors": (picture, "--weights", "nowhere.safetensors"),
         "cut.safetensors": (picture, "--weights", "cut.safetensors"),
-        "other.safetensors: not the weights": (picture, "--weights", "other.safetensors"),
+        "other.safetensors: describes no model": (picture, "--weights", "other.safetensors"),
         "narrow.safetensors: ": (picture, "--weights", "narrow.safetensors"),
     }
     for said, flags in cases.items():

@@ -180,7 +180,7 @@ def test_bfloat16_stays(case):
     ),
     groups=st.integers(1, 2),
 )
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 def test_windows_of_every_geometry(size, window, stride, dilation, padding, groups):
     """On small integers, so that windows are full of equal values."""
     rng = np.random.default_rng(0)
@@ -504,16 +504,20 @@ def assert_equals_jax_grad(network, pair):
 
 
 @given(network=networks(), pair=st.sampled_from([*PAIRS]))
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 def test_serial_network_equals_jax_grad(network, pair):
     with jax.enable_x64(True):
         assert_equals_jax_grad(network, pair)
 
 
-@given(network=networks(SMOOTH, without=["max_pool"]), pair=st.sampled_from([*PAIRS]))
-@settings(max_examples=4, deadline=None, derandomize=True)
+@given(network=networks(SMOOTH, without=("max_pool", "batch_norm")), pair=st.sampled_from([*PAIRS]))
+@settings(max_examples=3, deadline=None, derandomize=True)
 def test_finite_differences_agree(network, pair):
-    """Within 1e-6 of the largest element of a leaf; without kinks, over which none could."""
+    """Within 1e-6 of the largest of a leaf.
+
+    Without kinks, and without the normalisation of a few values, whose curvature costs the
+    differences their digits: batch norm is among the mistakes below.
+    """
     with jax.enable_x64(True):
         layer, params, _, x, targets, loss, _ = problem(network, pair)
         rule, params = by_hand(layer, params)

@@ -15,10 +15,10 @@ from dlcore.functional import finite_differences
 METHODS = ("central", "forward")
 
 
-def point(dtype=jnp.float64):
-    """63 parameters: more than are moved at a time, and in leaves of several shapes."""
+def point(dtype=jnp.float64, matrix=(6, 10)):
+    """Parameters in leaves of several shapes, by default 63: more than are moved at a time."""
     rng = np.random.default_rng(0)
-    shapes = {"matrix": (6, 10), "vector": (2,), "number": ()}
+    shapes = {"matrix": matrix, "vector": (2,), "number": ()}
     return {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
 
 
@@ -136,12 +136,12 @@ def test_jit_and_vmap_change_nothing(x64):
 
 
 def test_check_passes_what_is_right_and_names_what_is_wrong(x64):
-    w = point()
+    w = point(matrix=(1, 4))
     right = jax.grad(f)(w)
     finite_differences.check(f, w, right)
     for wrong in (1.5, jnp.nan):
-        spoiled = right | {"matrix": right["matrix"].at[2, 3].set(wrong)}
-        with pytest.raises(AssertionError, match=rf"gradient at matrix\[2, 3\] is {wrong}, but"):
+        spoiled = right | {"matrix": right["matrix"].at[0, 3].set(wrong)}
+        with pytest.raises(AssertionError, match=rf"gradient at matrix\[0, 3\] is {wrong}, but"):
             finite_differences.check(f, w, spoiled)
     with pytest.raises(AssertionError, match="gradient at number is 3, but finite"):
         finite_differences.check(f, w, right | {"number": jnp.array(3.0)})
@@ -157,7 +157,7 @@ def test_check_passes_what_is_right_and_names_what_is_wrong(x64):
         (
             lambda w: finite_differences.gradient(lambda w: w, w),
             ValueError,
-            r"f gives shape \(2,\), but one number is wanted",
+            r"f gives shape \(2,\), but \(\) is wanted",
         ),
         (
             lambda w: finite_differences.gradient(jnp.sum, w.astype(int)),
@@ -182,12 +182,17 @@ def test_check_passes_what_is_right_and_names_what_is_wrong(x64):
         (
             lambda w: finite_differences.check(jnp.sum, w, {"w": w}),
             ValueError,
-            "the gradient is PyTreeDef.* but params are PyTreeDef",
+            r"check: gradient is of shapes {'w': \(2,\)}, but params are \(2,\)",
+        ),
+        (
+            lambda w: finite_differences.directional(jnp.sum, w, jnp.ones(1)),
+            ValueError,
+            r"directional: direction is of shapes \(1,\), but params are \(2,\)",
         ),
         (
             lambda w: finite_differences.check(jnp.sum, w, jnp.ones(1)),
             ValueError,
-            r"params \(2,\) and gradient \(1,\) differ in shape",
+            r"check: gradient is of shapes \(1,\), but params are \(2,\)",
         ),
     ],
 )

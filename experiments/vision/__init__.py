@@ -1,0 +1,1 @@
+"""Networks that see: lectures C, D and E."""

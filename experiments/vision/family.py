@@ -1,0 +1,199 @@
+"""Under one small budget of training compute the networks of CIFAR-10 rank by what each step costs.
+
+A small VGG, a VGG-11 and a GoogLeNet scaled to 32×32, and ResNet-20 learn CIFAR-10 until each has
+spent the same number of floating-point operations (forward and backward, as `flops.count` has them
+for one update, times the updates). So a network of cheap steps sees more images.
+
+    test accuracy of each                                       > 0.25: all learn (chance: 0.10)
+    the best of those with batch norm − the best without        > 0
+
+Lecture C: LeNet-5, AlexNet, VGG, GoogLeNet, ResNet; the second claim is that of Ioffe and Szegedy
+2015, section 4.2: with batch norm a network reaches an accuracy in fewer steps. The published
+accuracies are those of budgets a hundred times as large: ResNet-20 91.25 % (He et al. 2016).
+CIFAR-10 of JPEG files, which `description` names, is harder than the lossless one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlcore import data, flops, models, nn, optim, train, tree
+from experiments import claim
+from experiments.choice import at_least, one_of, positive
+from experiments.vision._learning import accuracy, first, learn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SIZE = (32, 32, 3)
+NETWORKS: dict[str, tuple[bool, Callable[[], nn.Layer]]] = {  # whether with batch norm
+    "small VGG": (False, lambda: models.small_vgg(SIZE, 10, width=16)),
+    "VGG-11": (True, lambda: models.vgg(11, SIZE, 10, batch_norm=True, width=16)),
+    "GoogLeNet": (True, lambda: models.googlenet(SIZE, 10, small=True, width=16)),
+    "ResNet-20": (True, lambda: models.resnet_cifar(20, SIZE, 10)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The budget, and how it is spent."""
+
+    networks: tuple[str, ...] = tuple(NETWORKS)
+    """Some of: small VGG, VGG-11, GoogLeNet, ResNet-20."""
+    budget: float = 4.0
+    """Floating-point operations of training for each network, in 10¹² (tera)."""
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    """The peak of Adam's: after a warm-up, falling to 0 as a cosine."""
+    test_images: int = 5_000
+    seed: int = 0
+    root: Path | None = None
+    """Folder that holds the data set cifar10."""
+    out: Path | None = None
+    """Folder for everything written; by default runs/family."""
+
+    def __post_init__(self) -> None:
+        for name in self.networks:
+            one_of("network", name, NETWORKS)
+        at_least(1, batch_size=self.batch_size, test_images=self.test_images)
+        at_least(0, seed=self.seed)
+        positive(budget=self.budget, learning_rate=self.learning_rate)
+
+    @classmethod
+    def smoke(cls) -> Config:
+        """Seconds."""
+        return cls(networks=("small VGG",), budget=0.002, batch_size=8, test_images=50)
+
+
+class Network(NamedTuple):
+    """What a network cost and what it reached."""
+
+    name: str
+    batch_norm: bool
+    parameters: int
+    flops: int  # of one image, forward
+    updates: int
+    accuracy: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The family."""
+
+    networks: list[Network]
+    description: str
+    claims: list[claim.Claim]
+    config: Config
+
+    def __rich__(self) -> Any:
+        """A row for each network."""
+        from rich.table import Table
+
+        title = f"Each trained with {self.config.budget:g}·10¹² FLOPs"
+        columns = ("network", "parameters", "MFLOPs an image", "updates", "test accuracy", "s")
+        shown = Table(*columns, title=title)
+        for one in self.networks:
+            shown.add_row(
+                one.name,
+                f"{one.parameters:,}",
+                f"{one.flops / 1e6:.1f}",
+                f"{one.updates:,}",
+                f"{one.accuracy:.3f}",
+                f"{one.seconds:.0f}",
+            )
+        return shown
+
+
+def run(config: Config) -> Result:
+    """Trains each network until its budget is spent."""
+    dataset = data.load("cifar10", config.root)
+    statistics = data.mean_and_std(dataset.train["x"])
+    dataset = data.transform(dataset, lambda x: data.normalise(statistics, x))
+    networks = [measure(name, dataset, config) for name in config.networks]
+    return Result(
+        networks=networks,
+        description=dataset.description,
+        claims=claims(networks),
+        config=config,
+    )
+
+
+def plot(result: Result) -> Figure:
+    """Accuracy against the operations of one image."""
+    from dlcore import plot
+
+    points = {one.name: ([one.flops / 1e6], [one.accuracy]) for one in result.networks}
+    return plot.lines(
+        plot.Panel(
+            f"After {result.config.budget:g}·10¹² FLOPs of training",
+            "MFLOPs of one image, forward",
+            "test accuracy",
+            points,
+            log="x",
+            percent=True,
+        )
+    )
+
+
+def measure(name: str, dataset: data.Dataset, config: Config) -> Network:
+    """Trains one network."""
+    began = time.perf_counter()
+    batch_norm, make = NETWORKS[name]
+    layer = make()
+    updates = max(1, round(config.budget * 1e12 / cost(layer, dataset, config)))
+    warmup = max(1, updates // 20)
+    rate = optim.warmup_cosine(config.learning_rate, updates, warmup_steps=warmup)
+    learned = learn(
+        layer,
+        dataset.train,
+        optim.adam(rate),
+        updates,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        every=updates,
+    )
+    return Network(
+        name=name,
+        batch_norm=batch_norm,
+        parameters=tree.count(learned.params),
+        flops=nn.summary(layer, (1, *SIZE)).flops,
+        updates=updates,
+        accuracy=accuracy(layer, learned, first(dataset.test, config.test_images)),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def cost(layer: nn.Layer, dataset: data.Dataset, config: Config) -> int:
+    """The operations of one update."""
+    optimizer = optim.adam(config.learning_rate)
+    step = train.make_step(train.classification(layer), optimizer)
+    state = jax.eval_shape(lambda: train.train_state(layer, optimizer))
+    batch = {
+        key: jax.ShapeDtypeStruct((config.batch_size, *leaf.shape[1:]), leaf.dtype)
+        for key, leaf in dataset.train.items()
+    }
+    return flops.count(step, state, batch)
+
+
+def claims(networks: list[Network]) -> list[claim.Claim]:
+    """All learn; those with batch norm faster."""
+    made = [
+        claim.more_than(f"test accuracy of {one.name}", 0.25, one.accuracy, "lecture C")
+        for one in networks
+    ]
+    best = {
+        kind: max((one.accuracy for one in networks if one.batch_norm == kind), default=np.nan)
+        for kind in (True, False)
+    }
+    if np.isfinite([*best.values()]).all():
+        source = "Ioffe and Szegedy 2015, 4.2"
+        made.append(claim.more_than("batch norm − none", 0, best[True] - best[False], source))
+    return made

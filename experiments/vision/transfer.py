@@ -1,0 +1,254 @@
+"""What a network learned on one task saves labels on another, the more the nearer the other is.
+
+A small VGG learns five classes of CIFAR-10 (the source). Then it is given a new head and a few
+labels of a near task, the other five classes, and of two far ones: handwritten digits, and spoken
+digits as spectrograms. Of its three stages the top 0, 1, 2 or 3 are thawed and learn on with the
+head; the others stay as they were. With none thawed the features are computed once and only the
+head is trained on them. The same network from scratch is what they are measured against.
+
+    with 50 labels a class                               expected
+    near task: best transfer − from scratch              > 0
+    gain of transfer: near task − the mean far task      > 0
+    near task: gain with 50 − gain with 500 labels       > 0
+
+Lectures C and E: transfer by similarity; Yosinski et al. 2014, "How transferable are features in
+deep neural networks?", sections 4.1 and 4.2. Every arm has the same number of updates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlcore import data, models, nn, optim, train
+from experiments import claim
+from experiments.choice import at_least, positive
+from experiments.vision._learning import Learned, accuracy, learn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SOURCE = ("airplane", "bird", "deer", "frog", "ship")
+TARGET = ("automobile", "cat", "dog", "horse", "truck")
+STAGES = (("conv1", "conv2"), ("conv3", "conv4"), ("conv5", "conv6"))
+HEAD = "linear1"
+SCRATCH = "from scratch"
+SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How much is learned of the source, and how little is given of the targets."""
+
+    labels: tuple[int, ...] = (50, 150, 500)
+    """Labels a class in the target tasks; the fsdd recordings have 240 a class at most."""
+    width: int = 16
+    """Channels of the first stage."""
+    source_images: int = 4_000
+    """Training images a class of the source."""
+    source_epochs: int = 8
+    """Passes over them."""
+    updates: int = 200
+    """Of each arm on a target task, with batches of 50."""
+    learning_rate: float = 2e-3
+    """The peak of Adam's: after a warm-up, falling to 0 as a cosine."""
+    test_images: int = 2_000
+    """Of each target task."""
+    seed: int = 0
+    root: Path | None = None
+    """Folder that holds the data sets cifar10, mnist and fsdd."""
+    out: Path | None = None
+    """Folder for everything written; by default runs/transfer."""
+
+    def __post_init__(self) -> None:
+        at_least(1, source_images=self.source_images, source_epochs=self.source_epochs)
+        at_least(1, width=self.width, updates=self.updates, test_images=self.test_images)
+        at_least(0, seed=self.seed)
+        positive(learning_rate=self.learning_rate)
+        if not self.labels or min(self.labels) < 10 or len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels are different numbers of at least 10, got {self.labels}")
+
+    @classmethod
+    def smoke(cls) -> Config:
+        """Seconds."""
+        return cls(
+            labels=(10,), width=4, source_images=50, source_epochs=1, updates=5, test_images=50
+        )
+
+
+class Score(NamedTuple):
+    """The test accuracy of one arm: "0 thawed" … "3 thawed", or from scratch."""
+
+    task: str
+    labels: int
+    arm: str
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Accuracies by task, labels and arm."""
+
+    source_accuracy: float
+    scores: list[Score]
+    seconds: float
+    claims: list[claim.Claim]
+    config: Config
+
+    def __rich__(self) -> Any:
+        """A row for each task and number of labels, a column for each arm."""
+        from rich.table import Table
+
+        arms = list(dict.fromkeys(score.arm for score in self.scores))
+        title = f"Test accuracy; the source's own is {self.source_accuracy:.3f}"
+        shown = Table("task", "labels a class", *arms, title=title)
+        for task, labels in dict.fromkeys((one.task, one.labels) for one in self.scores):
+            row = [look_up(self.scores, task, labels, arm) for arm in arms]
+            shown.add_row(task, str(labels), *(f"{value:.3f}" for value in row))
+        return shown
+
+
+def run(config: Config) -> Result:
+    """Learns the source, then every target task with every number of labels in every way."""
+    began = time.perf_counter()
+    source, targets = load(config)
+    layer = models.small_vgg((SIZE, SIZE, 3), len(source.classes), width=config.width)
+    updates = config.source_epochs * data.batches_per_epoch(len(source.train["y"]), 100)
+    learned = learn(
+        layer,
+        source.train,
+        rate(config, updates),
+        updates,
+        batch_size=100,
+        seed=config.seed,
+    )
+    scores = [
+        Score(task, labels, arm, value)
+        for task, dataset in targets.items()
+        for labels in config.labels
+        if labels <= np.bincount(dataset.train["y"]).min()
+        for arm, value in arms(layer, learned, dataset, labels, config).items()
+    ]
+    return Result(
+        source_accuracy=accuracy(layer, learned, source.test),
+        scores=scores,
+        seconds=time.perf_counter() - began,
+        claims=claims(scores),
+        config=config,
+    )
+
+
+def plot(result: Result) -> Figure:
+    """For each task the accuracy against the number of labels, a line for each arm."""
+    from dlcore import plot
+
+    panels = []
+    for task in dict.fromkeys(one.task for one in result.scores):
+        mine = [one for one in result.scores if one.task == task]
+        series = {
+            arm: (
+                [one.labels for one in mine if one.arm == arm],
+                [one.accuracy for one in mine if one.arm == arm],
+            )
+            for arm in dict.fromkeys(one.arm for one in mine)
+        }
+        title = task[0].upper() + task[1:]
+        panels.append(
+            plot.Panel(title, "labels a class", "test accuracy", series, log="x", percent=True)
+        )
+    return plot.lines(*panels)
+
+
+def load(config: Config) -> tuple[data.Dataset, dict[str, data.Dataset]]:
+    """The source, and the target tasks by name, all as images of 32×32 in colour."""
+
+    def colour(dataset: data.Dataset) -> data.Dataset:
+        return data.transform(dataset, lambda x: data.rgb(data.resize(x, SIZE)))
+
+    photographs = data.load("cifar10", config.root)
+    targets = {
+        "near: other photographs": data.classes(photographs, TARGET),
+        "far: written digits": colour(
+            data.subset(data.load("mnist", config.root), max(config.labels))
+        ),
+        "far: spoken digits": colour(data.load("fsdd", config.root, size=SIZE)),
+    }
+    for task, dataset in targets.items():
+        test = {name: leaf[: config.test_images] for name, leaf in dataset.test.items()}
+        targets[task] = dataclasses.replace(dataset, test=test)
+    return data.subset(data.classes(photographs, SOURCE), config.source_images), targets
+
+
+def rate(config: Config, updates: int) -> Any:
+    """Adam under a rate that rises, then falls as a cosine to 0."""
+    return optim.adam(
+        optim.warmup_cosine(config.learning_rate, updates, warmup_steps=updates // 20)
+    )
+
+
+def arms(
+    layer: nn.Layer,
+    learned: Learned,
+    dataset: data.Dataset,
+    labels: int,
+    config: Config,
+) -> dict[str, float]:
+    """Test accuracy of the transferred network, by what was thawed, and of one from scratch."""
+    few = data.subset(dataset, labels, config.seed).train
+    optimizer = rate(config, config.updates)
+    learning = functools.partial(
+        learn, optimizer=optimizer, updates=config.updates, batch_size=50, seed=config.seed
+    )
+    width = layer.info.children[-1][1].info.config["in_features"]
+    head = nn.linear(width, len(dataset.classes))
+    key = jax.random.key(config.seed)
+    network, params, state = nn.graft(key, layer, learned.params, learned.state, HEAD, head)
+    start = params, state
+
+    body, top = nn.split(network, HEAD)
+    below = nn.part(body, params), nn.part(body, state)
+    features, unseen = (train.extract(body, *below, data=one) for one in (few, dataset.test))
+    trained = learning(top, features, start=(nn.part(top, params), nn.part(top, state)))
+    scores = {"0 thawed": accuracy(top, trained, unseen)}
+    for thawed in (1, 2, 3):
+        held = [f"{name}/**" for stage in STAGES[:-thawed] for name in stage]
+        partly = nn.freeze(network, *held) if held else network
+        trained = learning(partly, few, start=start)
+        scores[f"{thawed} thawed"] = accuracy(partly, trained, dataset.test)
+    scores[SCRATCH] = accuracy(network, learning(network, few), dataset.test)
+    return scores
+
+
+def look_up(scores: list[Score], task: str, labels: int, arm: str) -> float:
+    """The accuracy of one arm; NaN where it was not measured."""
+    found = [one.accuracy for one in scores if one[:3] == (task, labels, arm)]
+    return found[0] if found else float("nan")
+
+
+def gain(scores: list[Score], task: str, labels: int) -> float:
+    """The best transfer's accuracy less that from scratch."""
+    mine = {one.arm: one.accuracy for one in scores if one[:2] == (task, labels)}
+    return max(value for arm, value in mine.items() if arm != SCRATCH) - mine[SCRATCH]
+
+
+def claims(scores: list[Score]) -> list[claim.Claim]:
+    """Transfer gains on the near task, more than on the far ones, and most with few labels."""
+    tasks = list(dict.fromkeys(one.task for one in scores))
+    near, far = tasks[0], tasks[1:]
+    few, many = (pick(one.labels for one in scores if one.task == near) for pick in (min, max))
+    own = gain(scores, near, few)
+    others = float(np.mean([gain(scores, task, few) for task in far]))
+    saved = own - gain(scores, near, many)
+    lecture = "lectures C and E"
+    yosinski = "Yosinski et al. 2014, 4.2"
+    return [
+        claim.more_than(f"near task, {few} labels: transfer − scratch", 0, own, lecture),
+        claim.more_than(f"gain, near − far tasks, {few} labels", 0, own - others, yosinski),
+        claim.more_than(f"near task: gain with {few} − with {many}", 0, saved, lecture),
+    ]

@@ -1,0 +1,170 @@
+"""The experiments of the chapter on vision, each on a few drawn images."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+
+import numpy as np
+import pytest
+
+from dlcore import data
+from dlcore.data import Dataset
+from experiments.vision import depth, family, lenet, sharing, transfer
+
+SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "fsdd": (32, 32, 1)}
+CLASSES = {name: tuple("0123456789") for name in SHAPES}
+CLASSES["cifar10"] = tuple(sorted((*transfer.SOURCE, *transfer.TARGET)))
+SMOKE = {
+    "depth": depth.Config.smoke(),
+    "family": family.Config.smoke(),
+    "lenet": lenet.Config.smoke(),
+    "sharing": sharing.Config.smoke(),
+    "transfer": dataclasses.replace(transfer.Config.smoke(), source_images=20, test_images=30),
+}
+
+
+def drawn(name, root=None, **options):
+    """A data set of noise in the place of the one called `name`."""
+
+    def part(count, seed):
+        x = np.random.default_rng(seed).random((count, *SHAPES[name]), dtype=np.float32)
+        return {"x": x, "y": (np.arange(count) % 10).astype(np.int32)}
+
+    return Dataset(name, part(220, 0), part(40, 1), part(120, 2), CLASSES[name], "noise")
+
+
+@pytest.fixture(scope="module")
+def results():
+    """The result of each experiment's smoke form."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load", drawn)
+        return {name: module(name).run(config) for name, config in SMOKE.items()}
+
+
+def module(name):
+    return importlib.import_module(f"experiments.vision.{name}")
+
+
+@pytest.mark.parametrize("name", SMOKE)
+def test_measures_draws_and_prints(results, name):
+    from rich.console import Console
+
+    result = results[name]
+    assert result.claims
+    assert all(np.isfinite(one.measured) for one in result.claims)
+    figures = module(name).plot(result)
+    for figure in figures.values() if isinstance(figures, dict) else [figures]:
+        assert figure.axes[0].has_data()
+    console = Console(width=120)
+    with console.capture() as printed:
+        console.print(result)
+    assert len(printed.get().splitlines()) > 3
+
+
+def test_transfer_has_every_arm(results):
+    arms = {(one.task, one.arm) for one in results["transfer"].scores}
+    assert len(arms) == 3 * 5
+
+
+def test_transfer_gains_where_the_claims_say():
+    def scores(near, near_many, far):
+        return [
+            transfer.Score(task, labels, arm, value)
+            for task, labels, best in (
+                ("near", 50, near),
+                ("near", 500, near_many),
+                ("far a", 50, far),
+                ("far b", 50, far),
+            )
+            for arm, value in (("0 thawed", best), ("from scratch", 0.5))
+        ]
+
+    def holds(*best):
+        return [one.holds for one in transfer.claims(scores(*best))]
+
+    assert holds(0.7, 0.6, 0.6) == [True, True, True]
+    assert holds(0.4, 0.3, 0.6) == [False, False, True]
+    assert holds(0.7, 0.8, 0.75) == [True, False, False]
+
+
+def test_sharing_claims_follow_the_measurements(results):
+    arms = {arm.name: arm for arm in results["sharing"].arms}
+    assert arms["dense"].parameters == 36 * 36 * 5184 + 5184
+    assert arms["local"].parameters == 18 * 18 * (25 * 16 + 16)
+    assert arms["conv"].parameters == 25 * 16 + 16
+    assert results["sharing"].equivariance_error < 1e-5
+    good = [
+        sharing.Arm("dense", False, 10**7, 1.0, [0.9, 0.2]),
+        sharing.Arm("conv", False, 10**3, 1.0, [0.95, 0.3]),
+        sharing.Arm("conv", True, 10**3, 1.0, [0.97, 0.6]),
+    ]
+    assert all(one.holds for one in sharing.claims(good, 0.0))
+    bad = [
+        sharing.Arm("dense", False, 10**5, 1.0, [0.99, 0.9]),
+        sharing.Arm("conv", False, 10**3, 1.0, [0.95, 0.9]),
+        sharing.Arm("conv", True, 10**3, 1.0, [0.97, 0.6]),
+    ]
+    assert not any(one.holds for one in sharing.claims(bad, 1.0))
+
+
+def test_moved_digits_lie_where_they_should():
+    image = np.zeros((40, 9, 9, 1), np.float32)
+    image[:, 4, 4] = 1
+    examples = {"x": image, "y": np.zeros(40, np.int32)}
+    places = np.argwhere(sharing.moved(examples, 2)["x"])[:, 1:3] - 4
+    assert set(map(tuple, places.tolist())) <= {
+        (i, j) for i in (-2, 0, 2) for j in (-2, 0, 2) if i or j
+    }
+    assert len(np.unique(places, axis=0)) > 4
+
+
+def test_depth_claims_compare_gaps():
+    def network(kind, depth_, loss, gradients):
+        return depth.Network(kind, depth_, [1], [loss], gradients)
+
+    even, uneven = [1.0] * 6, [1e-3] * 3 + [1.0] * 3
+    degraded = [
+        network("plain", 20, 1.0, even),
+        network("plain", 56, 1.5, uneven),
+        network("ResNet", 20, 1.0, even),
+        network("ResNet", 56, 1.1, even),
+    ]
+    assert all(one.holds for one in depth.claims(degraded))
+    fine = [one._replace(gradients=even, losses=[1.0]) for one in degraded]
+    assert not any(one.holds for one in depth.claims(fine))
+
+
+def test_depth_reads_the_gradient_of_every_convolution_in_order(results):
+    plain = results["depth"].networks[0]
+    assert len(plain.gradients) == plain.depth - 1
+    assert all(norm > 0 for norm in plain.gradients)
+
+
+def test_family_spends_one_budget():
+    examples = drawn("cifar10")
+    config = dataclasses.replace(family.Config(), batch_size=8)
+    small, large = (
+        family.cost(family.NETWORKS[name][1](), examples, config)
+        for name in ("small VGG", "ResNet-20")
+    )
+    # Multiplications and additions of the convolutions, forward and twice backward.
+    pixels = 8 * 32 * 32
+    forward = 2 * 9 * pixels * (3 * 16 + 16 * 16 + (16 * 32 + 32 * 32 + (32 + 64) * 64 / 4) / 4)
+    assert 2.5 * forward < small < 3.5 * forward
+    assert 2.5 * 8 * 81.6e6 < large < 4 * 8 * 81.6e6
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: transfer.Config(labels=(5,)), "labels are different numbers of at least 10"),
+        (lambda: depth.Config(depths=(56, 20)), "depths are a shallow and a deep one"),
+        (lambda: family.Config(networks=("VGG11",)), "no network is called 'VGG11', did you mean"),
+        (lambda: sharing.Config(epochs=0), "epochs must be at least 1"),
+        (lambda: lenet.Config(learning_rate=-1), "learning_rate must be more than 0"),
+    ],
+)
+def test_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
