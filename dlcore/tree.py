@@ -52,6 +52,18 @@ def global_norm(tree: Any) -> Array:
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, total)))
 
 
+def sparsity(tree: Any, *patterns: str) -> Array:
+    """The share of elements that are exactly 0, over the leaves that one of the globs fits (see
+    `mask`), or over all of them.
+
+    >>> float(sparsity({"bias": jnp.ones(2), "kernel": jnp.array([0.0, 3.0])}, "kernel"))
+    0.5
+    """
+    chosen = partition(tree, mask(tree, *patterns))[0] if patterns else tree
+    zeros = sum(jnp.sum(leaf == 0, dtype=jnp.float32) for leaf in jax.tree.leaves(chosen))
+    return jnp.asarray(zeros / max(1, count(chosen)), jnp.float32)
+
+
 def first_nonfinite(tree: Any) -> str | None:
     """The path of the first leaf, in tree order, with a NaN or an infinity; None without one."""
     for path, leaf in leaves_with_paths(tree):

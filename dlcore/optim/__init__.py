@@ -1,26 +1,99 @@
 """Optimizers as optax gradient transformations, written by hand, and what goes with them.
 
 Each is an `optax.GradientTransformationExtraArgs`: `init(params) -> opt_state` and
-`update(grads, opt_state, params, **extra) -> (updates, opt_state)`; extra arguments are accepted
-and ignored. `chain`, `masked`, `MultiSteps`, `inject_hyperparams` and the types are optax's.
+`update(grads, opt_state, params, **extra) -> (updates, opt_state)`; extra arguments that are not
+its own are ignored. `chain`, `masked`, `inject_hyperparams` and the types are optax's. In a chain
+the order is: what changes the gradient, the optimizer, what changes or watches the weights.
+
+    optax.chain(
+        optim.clip_by_global_norm(1.0),
+        optim.momentum(optim.warmup_cosine(0.1, 10_000), optim.annealed_momentum(200)),
+        optim.max_norm(3.0, "**/kernel"),
+        optim.ema_of_weights(0.999),
+    )
 """
 
 from __future__ import annotations
 
-from dlcore.optim.adaptive import adam, adamw, rmsprop
-from dlcore.optim.clipping import clip, clip_by_global_norm
+from dlcore.optim.accumulation import accumulate
+from dlcore.optim.adam import adam, adamw, amsgrad, nadam
+from dlcore.optim.adaptive import adadelta, adagrad, rmsprop
+from dlcore.optim.averaging import averaged, ema_of_weights, lookahead, swa
+from dlcore.optim.by_path import scale_by_path
+from dlcore.optim.clipping import clip, clip_by_block_rms, clip_by_global_norm
 from dlcore.optim.descent import momentum, nesterov, sgd
-from dlcore.optim.schedules import constant, warmup_cosine
+from dlcore.optim.layerwise import lamb
+from dlcore.optim.matrix import muon
+from dlcore.optim.penalties import Penalty, add_penalty, elastic_net, group_lasso, l1, l2
+from dlcore.optim.plateau import reduce_on_plateau
+from dlcore.optim.projection import decay_weights, max_norm, proximal
+from dlcore.optim.schedules import (
+    annealed_momentum,
+    constant,
+    cosine,
+    cyclic,
+    diminishing,
+    exponential,
+    inverse_time,
+    linear,
+    one_cycle,
+    piecewise_constant,
+    polynomial,
+    restarts,
+    step_decay,
+    warmup,
+    warmup_cosine,
+)
+from dlcore.optim.sharpness import sam
+from dlcore.optim.sign import lion
 
 __all__ = [
+    "Penalty",
+    "accumulate",
+    "adadelta",
+    "adagrad",
     "adam",
     "adamw",
+    "add_penalty",
+    "amsgrad",
+    "annealed_momentum",
+    "averaged",
     "clip",
+    "clip_by_block_rms",
     "clip_by_global_norm",
     "constant",
+    "cosine",
+    "cyclic",
+    "decay_weights",
+    "diminishing",
+    "elastic_net",
+    "ema_of_weights",
+    "exponential",
+    "group_lasso",
+    "inverse_time",
+    "l1",
+    "l2",
+    "lamb",
+    "linear",
+    "lion",
+    "lookahead",
+    "max_norm",
     "momentum",
+    "muon",
+    "nadam",
     "nesterov",
+    "one_cycle",
+    "piecewise_constant",
+    "polynomial",
+    "proximal",
+    "reduce_on_plateau",
+    "restarts",
     "rmsprop",
+    "sam",
+    "scale_by_path",
     "sgd",
+    "step_decay",
+    "swa",
+    "warmup",
     "warmup_cosine",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from dlcore.tree import leaves_with_paths
 
@@ -16,27 +18,48 @@ Scalar = float | jax.Array
 
 def check_numbers(*, below: float = math.inf, **values: Any) -> None:
     """Refuse what is not one real number in [0, below), by name. A traced number passes."""
+    wanted = "finite and at least 0" if below == math.inf else f"in [0, {below})"
+    _check(values, lambda value: 0 <= value < below, wanted)
+
+
+def check_positive(**values: Any) -> None:
+    """Refuse what is not one finite number above 0, by name."""
+    _check(values, lambda value: 0 < value < math.inf, "finite and above 0")
+
+
+def check_shares(**values: Any) -> None:
+    """Refuse what is not one number in [0, 1], by name."""
+    _check(values, lambda value: 0 <= value <= 1, "in [0, 1]")
+
+
+def check_scheduled(*, below: float = math.inf, **values: Any) -> None:
+    """Refuse what is neither a schedule (a function of the count) nor a number in [0, below)."""
     for name, value in values.items():
-        if not _is_number(value):
-            raise TypeError(f"{name} must be a number, got {value!r}")
-        if not (isinstance(value, jax.core.Tracer) or 0 <= float(value) < below):
-            wanted = "finite and at least 0" if below == math.inf else f"in [0, {below})"
-            raise ValueError(f"{name} must be {wanted}, got {value!r}")
+        if not (callable(value) or _is_number(value)):
+            raise TypeError(
+                f"{name} must be a number or a schedule, got {value!r}: "
+                f"write {name}=0.1 or {name}=lambda count: 0.1"
+            )
+        if not callable(value):
+            check_numbers(below=below, **{name: value})
 
 
-def check_rate(learning_rate: Any) -> None:
-    """Refuse what is neither a schedule (a function of the count) nor a finite number ≥ 0."""
-    if not (callable(learning_rate) or _is_number(learning_rate)):
-        raise TypeError(
-            f"learning_rate must be a number or a schedule, got {learning_rate!r}: "
-            "write learning_rate=0.1 or learning_rate=lambda count: 0.1"
-        )
-    if not callable(learning_rate):
-        check_numbers(learning_rate=learning_rate)
+def check_whole(least: int = 1, **values: Any) -> None:
+    """Refuse what is not a whole number from `least` on, by name."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{name} must be a whole number, got {value!r}")
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value!r}")
 
 
 def check_leaves(params: Any) -> None:
-    """Refuse a leaf that is not of real floating-point numbers, by its path."""
+    """Refuse an empty tree, and by its path a leaf that is not of real floating-point numbers.
+
+    What is masked or frozen counts as a leaf of the tree.
+    """
+    if not jax.tree.leaves(params, is_leaf=_is_no_container):
+        raise ValueError(f"the tree of parameters is empty, got {params!r}: nothing to optimize")
     for path, leaf in leaves_with_paths(params):
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.floating):
@@ -45,6 +68,24 @@ def check_leaves(params: Any) -> None:
                 "floating-point leaves can be optimized: cast it with .astype(jnp.float32), or "
                 "leave it out with optax.masked"
             )
+
+
+def check_params(what: str, params: Any) -> None:
+    """Refuse an update without the parameters, by the name of what needs them."""
+    if params is None:
+        raise ValueError(f"{what} needs the parameters: update(grads, opt_state, params)")
+
+
+def _check(values: dict[str, Any], holds: Callable[[float], bool], wanted: str) -> None:
+    for name, value in values.items():
+        if not _is_number(value):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+        if not (isinstance(value, jax.core.Tracer) or holds(float(value))):
+            raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _is_no_container(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode) or not isinstance(node, dict | list | tuple)
 
 
 def _is_number(value: Any) -> bool:

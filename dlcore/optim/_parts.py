@@ -7,13 +7,20 @@ hyperparameters (`optax.inject_hyperparams`), where optax itself would drift to 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.optim._checks import Scalar, check_leaves, check_rate
+from dlcore import tree
+from dlcore.functional.checks import wide_dtype
+from dlcore.optim._checks import Scalar, check_leaves, check_params, check_scheduled
+
+Combine = Callable[[Any, Any, Scalar], Any]
+Mask = Any | Callable[[Any], Any] | str | None  # a glob, a tree of booleans, a function to one
 
 
 class Moments(NamedTuple):
@@ -24,14 +31,38 @@ class Moments(NamedTuple):
     nu: Any
 
 
+class Mean(NamedTuple):
+    """State of what needs the average of the gradients alone."""
+
+    count: jax.Array  # type: ignore[assignment]
+    mu: Any
+
+
+class Scheduled(NamedTuple):
+    """State of what has a scheduled hyperparameter: updates done, and its own state."""
+
+    count: jax.Array  # type: ignore[assignment]
+    inner: Any
+
+
 def like(value: jax.typing.ArrayLike, leaf: jax.typing.ArrayLike) -> jax.Array:
     """`value` in the dtype of `leaf`."""
     return jnp.asarray(value, jnp.result_type(leaf))
 
 
+def widened(leaf: jax.typing.ArrayLike) -> jax.Array:
+    """A leaf of its own, in float32 where it was narrower."""
+    return jnp.array(leaf, wide_dtype(jnp.result_type(leaf)), copy=True)
+
+
 def zeros_like(params: Any) -> Any:
     """A tree of zeros."""
     return jax.tree.map(jnp.zeros_like, params)
+
+
+def squares(values: Any) -> Any:
+    """Every entry squared."""
+    return jax.tree.map(jnp.square, values)
 
 
 def zero_count() -> jax.Array:
@@ -46,6 +77,11 @@ def average(values: Any, averages: Any, decay: Scalar) -> Any:
     )
 
 
+def accumulate(values: Any, sums: Any, decay: Scalar) -> Any:
+    """The exponentially decaying sum, leaf by leaf: s ← x + γs."""
+    return jax.tree.map(lambda x, s: like(x, s) + like(decay, s) * s, values, sums)
+
+
 def unbiased(averages: Any, decay: Scalar, count: jax.Array) -> Any:
     """An average that began at zero, corrected: a / (1 − βᵗ).
 
@@ -56,19 +92,43 @@ def unbiased(averages: Any, decay: Scalar, count: jax.Array) -> Any:
     return jax.tree.map(lambda a: a / like(weight, a), averages)
 
 
-def trace(decay: Scalar, nesterov: bool = False) -> optax.GradientTransformationExtraArgs:
-    """The velocity v ← g + γv; with `nesterov` the update looks ahead, g + γv."""
+def looking_ahead(mu: Any, grads: Any, decay: Scalar, count: jax.Array) -> Any:
+    """What the average μ will be if the gradient comes again: βμ/(1 − βᵗ⁺¹) + (1 − β)g/(1 − βᵗ)."""
+    following = unbiased(mu, decay, optax.safe_increment(count))
+    return average(unbiased(grads, decay, count), following, decay)
 
-    def accumulate(grads: Any, velocity: Any) -> Any:
-        return jax.tree.map(lambda g, v: like(g, v) + like(decay, v) * v, grads, velocity)
+
+def trace(
+    decay: Scalar, nesterov: bool = False, combine: Combine = accumulate
+) -> optax.GradientTransformationExtraArgs:
+    """The velocity v ← g + γv, or `average`; with `nesterov` the update looks ahead, g + γv."""
 
     def init(params: Any) -> optax.TraceState:
         return optax.TraceState(zeros_like(params))
 
     def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        velocity = accumulate(grads, state.trace)
-        updates = accumulate(grads, velocity) if nesterov else velocity
+        velocity = combine(grads, state.trace, decay)
+        updates = combine(grads, velocity, decay) if nesterov else velocity
         return updates, optax.TraceState(velocity)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def scheduled(
+    value: optax.ScalarOrSchedule,
+    build: Callable[[Scalar], optax.GradientTransformationExtraArgs],
+) -> optax.GradientTransformationExtraArgs:
+    """`build(value)`; for a schedule, built anew at each update from its value there."""
+    if not callable(value):
+        return build(value)
+
+    def init(params: Any) -> Scheduled:
+        return Scheduled(zero_count(), build(value(zero_count())).init(params))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        now = build(value(state.count))
+        updates, inner = now.update(updates, state.inner, params, **extra)
+        return updates, Scheduled(optax.safe_increment(state.count), inner)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -78,9 +138,9 @@ def scale_by_learning_rate(
 ) -> optax.GradientTransformationExtraArgs:
     """The descent −ηₜu. A schedule is called with the count of updates before this one: 0, 1, …
 
-    It ends every optimizer here, so it is the one that checks the parameters' dtypes.
+    It is in every optimizer here, so it is the one that checks the parameters.
     """
-    check_rate(learning_rate)
+    check_scheduled(learning_rate=learning_rate)
 
     def init(params: Any) -> Any:
         check_leaves(params)
@@ -96,3 +156,66 @@ def scale_by_learning_rate(
         return jax.tree.map(lambda u: -like(rate, u) * u, updates), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def add_decayed_weights(
+    weight_decay: Scalar, mask: Mask = None
+) -> optax.GradientTransformationExtraArgs:
+    """u ← u + λw, where the mask is true."""
+
+    def add(updates: Any, params: Any) -> Any:
+        check_params("weight decay", params)
+        return jax.tree.map(lambda u, p: u + like(weight_decay, u) * like(p, u), updates, params)
+
+    decay = optax.with_extra_args_support(optax.stateless(add))
+    return decay if mask is None else optax.masked(decay, functools.partial(marks, mask))
+
+
+def marks(mask: Mask, params: Any) -> Any:
+    """The mask as a tree of booleans."""
+    if isinstance(mask, str):
+        return tree.mask(params, mask)
+    return mask(params) if callable(mask) else mask
+
+
+def on_leaves(
+    what: str, globs: tuple[str, ...], new: Callable[[jax.Array, jax.Array], jax.Array]
+) -> optax.GradientTransformationExtraArgs:
+    """Δw ← new(Δw, w) for each leaf that one of the globs fits, for every leaf without globs."""
+
+    def init(params: Any) -> optax.EmptyState:
+        check_leaves(params)
+        chosen(params, globs)
+        return optax.EmptyState()
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        check_params(what, params)
+        changed = jax.tree.map(
+            lambda mark, u, p: new(u, p) if mark else u, chosen(params, globs), updates, params
+        )
+        return changed, state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def chosen(params: Any, globs: tuple[str, ...]) -> Any:
+    """True at the leaves that one of the globs fits; everywhere, without globs."""
+    return tree.mask(params, *globs) if globs else jax.tree.map(lambda leaf: True, params)
+
+
+def moved(update: jax.Array, leaf: jax.Array) -> jax.Array:
+    """The leaf after the update, as `optax.apply_updates` makes it."""
+    return (leaf + update).astype(leaf.dtype)
+
+
+def group_norms(what: str, leaf: jax.Array, axis: int) -> jax.Array:
+    """‖·‖₂ over all axes but one, all of them kept, in float32 at least; its slope at 0 is 0."""
+    if not -leaf.ndim <= axis < leaf.ndim:
+        raise ValueError(
+            f"{what}: a leaf is {list(leaf.shape)}, but one with axis {axis} is wanted: "
+            'choose the leaves by a glob such as "**/kernel"'
+        )
+    others = tuple(i for i in range(leaf.ndim) if i != axis % leaf.ndim)
+    wide = leaf.astype(wide_dtype(leaf.dtype))
+    square = jnp.sum(wide * wide, axis=others, keepdims=True)
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))

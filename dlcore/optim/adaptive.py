@@ -1,9 +1,8 @@
-"""A rate for each weight, from averages of its gradient and of the gradient's square."""
+"""A rate for each weight, from the squares of its own gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +14,109 @@ from dlcore.optim._parts import (
     average,
     like,
     scale_by_learning_rate,
+    squares,
     trace,
     unbiased,
     zero_count,
     zeros_like,
 )
+
+
+class SquareSums(NamedTuple):
+    """State of Adagrad: the sum of the squared gradients."""
+
+    sum_of_squares: Any
+
+
+class SquareAverages(NamedTuple):
+    """State of Adadelta: averages of the squared gradients and of the squared updates."""
+
+    e_g: Any
+    e_x: Any
+
+
+def adagrad(
+    learning_rate: optax.ScalarOrSchedule,
+    initial_accumulator_value: Scalar = 0.1,
+    eps: Scalar = 1e-7,
+) -> optax.GradientTransformationExtraArgs:
+    """Adagrad: s ← s + g², w ← w − ηg/√(s + ε).
+
+    A weight whose gradients are rare keeps a large rate, one whose gradients are frequent or large
+    a small one; no rate ever rises again.
+
+    Args:
+        learning_rate: η ≥ 0, or a schedule.
+        initial_accumulator_value: s before the first update, ≥ 0.
+        eps: ε ≥ 0. While s = 0 nothing moves: 0/√0 is read as 0.
+
+    Raises:
+        TypeError, ValueError: as `sgd`; and for ε or the initial value below 0.
+
+    Duchi et al. 2011, the diagonal form of section 1.3. Equals `optax.adagrad`. PyTorch begins at
+    s = 0 and has ε = 1e-10 outside the root.
+    """
+    check_numbers(initial_accumulator_value=initial_accumulator_value, eps=eps)
+
+    def init(params: Any) -> SquareSums:
+        return SquareSums(
+            jax.tree.map(lambda p: jnp.full_like(p, initial_accumulator_value), params)
+        )
+
+    def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        sums = jax.tree.map(lambda g, s: like(g, s) * like(g, s) + s, grads, state.sum_of_squares)
+        updates = jax.tree.map(
+            lambda g, s: jnp.where(s == 0, 0, jax.lax.rsqrt(s + like(eps, s))) * like(g, s),
+            grads,
+            sums,
+        )
+        return updates, SquareSums(sums)
+
+    return optax.chain(
+        optax.GradientTransformationExtraArgs(init, update), scale_by_learning_rate(learning_rate)
+    )
+
+
+def adadelta(
+    learning_rate: optax.ScalarOrSchedule = 1.0, rho: Scalar = 0.9, eps: Scalar = 1e-6
+) -> optax.GradientTransformationExtraArgs:
+    """Adadelta: w ← w − ηΔ with Δ = g √(x + ε)/√(s + ε), where, as Δ is made,
+
+    s ← ρs + (1 − ρ)g² before, x ← ρx + (1 − ρ)Δ² after.
+
+    The ratio gives Δ the units of a weight. Both averages begin at zero, so the first steps are of
+    the order √ε.
+
+    Args:
+        learning_rate: η ≥ 0, or a schedule; 1 in the paper, which has none.
+        rho: ρ in [0, 1).
+        eps: ε ≥ 0; at 0 nothing ever moves: 0/0 is read as 0.
+
+    Raises:
+        TypeError, ValueError: as `sgd`; for ρ outside [0, 1) or ε below 0.
+
+    Zeiler 2012, algorithm 1 (ρ = 0.95 in its experiments). Equals `optax.adadelta` at the rate 1
+    (which has no default there, and its weight decay is not here) and PyTorch's.
+    """
+    check_numbers(below=1, rho=rho)
+    check_numbers(eps=eps)
+
+    def init(params: Any) -> SquareAverages:
+        return SquareAverages(zeros_like(params), zeros_like(params))
+
+    def step(g: jax.Array, s: jax.Array, x: jax.Array) -> jax.Array:
+        e = like(eps, s)
+        return jnp.where(s + e == 0, 0, jnp.sqrt(x + e) / jnp.sqrt(s + e)) * like(g, s)
+
+    def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        e_g = average(squares(grads), state.e_g, rho)
+        updates = jax.tree.map(step, grads, e_g, state.e_x)
+        e_x = average(squares(updates), state.e_x, rho)
+        return updates, SquareAverages(e_g, e_x)
+
+    return optax.chain(
+        optax.GradientTransformationExtraArgs(init, update), scale_by_learning_rate(learning_rate)
+    )
 
 
 def rmsprop(
@@ -71,71 +168,6 @@ def rmsprop(
     return optax.chain(*parts)
 
 
-def adam(
-    learning_rate: optax.ScalarOrSchedule,
-    b1: Scalar = 0.9,
-    b2: Scalar = 0.999,
-    eps: Scalar = 1e-8,
-    eps_root: Scalar = 0.0,
-) -> optax.GradientTransformationExtraArgs:
-    """Adam: w ← w − η μ̂/(√(ν̂ + ε̄) + ε), where at the t-th update, t = 1, 2, …
-
-    μ ← β₁μ + (1 − β₁)g, μ̂ = μ/(1 − β₁ᵗ) and ν ← β₂ν + (1 − β₂)g², ν̂ = ν/(1 − β₂ᵗ).
-
-    Args:
-        learning_rate: η ≥ 0, or a schedule.
-        b1: β₁ in [0, 1).
-        b2: β₂ in [0, 1). In bfloat16 0.999 rounds to 1 and ν becomes a sum: keep parameters in
-            float32 and compute in bfloat16.
-        eps: ε ≥ 0, outside the root. At 0 the quotient 0/0 is read as 0.
-        eps_root: ε̄ ≥ 0, inside the root, for derivatives taken through the optimizer.
-
-    Raises:
-        TypeError, ValueError: as `sgd`; and for β₁ or β₂ outside [0, 1), ε or ε̄ below 0.
-
-    Kingma and Ba 2015, algorithm 1; lecture E leaves out ε and the bias correction. Equals
-    `optax.adam` (which gives NaN for 0/0 at ε = 0) and PyTorch's.
-    """
-    return optax.chain(_scale_by_adam(b1, b2, eps, eps_root), scale_by_learning_rate(learning_rate))
-
-
-def adamw(
-    learning_rate: optax.ScalarOrSchedule,
-    b1: Scalar = 0.9,
-    b2: Scalar = 0.999,
-    eps: Scalar = 1e-8,
-    eps_root: Scalar = 0.0,
-    *,
-    weight_decay: Scalar = 1e-4,
-    mask: Any | Callable[[Any], Any] | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """Adam with decoupled weight decay: w ← w − η(μ̂/(√(ν̂ + ε̄) + ε) + λw), the rest as `adam`.
-
-    Args:
-        learning_rate: η ≥ 0, or a schedule.
-        b1: β₁ in [0, 1).
-        b2: β₂ in [0, 1).
-        eps: ε ≥ 0.
-        eps_root: ε̄ ≥ 0.
-        weight_decay: λ ≥ 0. It acts on the weight, not on the gradient, so ν never sees it.
-        mask: a tree of booleans like the parameters (or a prefix of it), or a function from the
-            parameters to one: true where the weight decays. By default every leaf does.
-
-    Raises:
-        TypeError, ValueError: as `adam`; for λ below 0; and from `update` without the parameters.
-
-    Loshchilov and Hutter 2019, who multiply λ by the schedule alone: here, as in PyTorch and
-    `optax.adamw` (equal), by the whole rate. PyTorch's default λ is 1e-2.
-    """
-    check_numbers(weight_decay=weight_decay)
-    decay = _add_decayed_weights(weight_decay)
-    return optax.chain(
-        _scale_by_adam(b1, b2, eps, eps_root),
-        decay if mask is None else optax.masked(decay, mask),
-        scale_by_learning_rate(learning_rate),
-    )
-
-
 def _scale_by_rms(
     decay: Scalar,
     eps: Scalar,
@@ -155,7 +187,7 @@ def _scale_by_rms(
 
     def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         count = optax.safe_increment(state.count)
-        nu = average(jax.tree.map(jnp.square, grads), state.nu, decay)
+        nu = average(squares(grads), state.nu, decay)
         mu = average(grads, state.mu, decay) if centered else ()
         square, mean = unbiased((nu, mu), decay, count) if bias_correction else (nu, mu)
         if centered:
@@ -164,35 +196,3 @@ def _scale_by_rms(
         return updates, Moments(count, mu, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _scale_by_adam(
-    b1: Scalar, b2: Scalar, eps: Scalar, eps_root: Scalar
-) -> optax.GradientTransformationExtraArgs:
-    check_numbers(below=1, b1=b1, b2=b2)
-    check_numbers(eps=eps, eps_root=eps_root)
-
-    def init(params: Any) -> Moments:
-        return Moments(zero_count(), zeros_like(params), zeros_like(params))
-
-    def step(mean: jax.Array, square: jax.Array) -> jax.Array:
-        root = jnp.sqrt(square + like(eps_root, square)) + like(eps, square)
-        return jnp.where(root == 0, 0, mean / root)  # the 0/0 of a dead input; NaN stays NaN
-
-    def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        count = optax.safe_increment(state.count)
-        mu = average(grads, state.mu, b1)
-        nu = average(jax.tree.map(jnp.square, grads), state.nu, b2)
-        updates = jax.tree.map(step, unbiased(mu, b1, count), unbiased(nu, b2, count))
-        return updates, Moments(count, mu, nu)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _add_decayed_weights(weight_decay: Scalar) -> optax.GradientTransformation:
-    def add(updates: Any, params: Any) -> Any:
-        if params is None:
-            raise ValueError("weight decay needs the parameters: update(grads, opt_state, params)")
-        return jax.tree.map(lambda u, p: u + like(weight_decay, u) * like(p, u), updates, params)
-
-    return optax.stateless(add)

@@ -58,5 +58,27 @@ def clip_by_global_norm(max_norm: Scalar) -> optax.GradientTransformationExtraAr
     return _stateless(shrink)
 
 
+def clip_by_block_rms(threshold: Scalar) -> optax.GradientTransformationExtraArgs:
+    """Shrink each long leaf to the root mean square c: g ← g · min(1, c/√mean(g²)), leaf by leaf.
+
+    Args:
+        threshold: c ≥ 0.
+
+    Raises:
+        TypeError, ValueError: for c that is no number, negative or not finite.
+
+    Equals `optax.clip_by_block_rms`, but that the squares are averaged in float32 where the leaf is
+    narrower. It turns the whole gradient, but no leaf of it; a leaf with a NaN becomes NaN alone.
+    """
+    check_numbers(threshold=threshold)
+
+    def shrink(g: jax.Array) -> jax.Array:
+        rms = global_norm(g) / max(1, g.size) ** 0.5
+        limit = like(threshold, rms)
+        return g * like(jnp.where(rms <= limit, 1, limit / rms), g)
+
+    return _stateless(lambda updates: jax.tree.map(shrink, updates))
+
+
 def _stateless(f: Callable[[Any], Any]) -> optax.GradientTransformationExtraArgs:
     return optax.with_extra_args_support(optax.stateless(lambda updates, params: f(updates)))

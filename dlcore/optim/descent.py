@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import optax
 
-from dlcore.optim._checks import Scalar, check_numbers
-from dlcore.optim._parts import scale_by_learning_rate, trace
+from dlcore.functional.checks import one_of
+from dlcore.optim._checks import check_scheduled
+from dlcore.optim._parts import accumulate, average, scale_by_learning_rate, scheduled, trace
 
 
 def sgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationExtraArgs:
@@ -19,7 +22,7 @@ def sgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationEx
 
     Raises:
         TypeError, ValueError: for a rate that is no number, negative or not finite; and, from
-            `init`, for an integer or complex leaf, by its path.
+            `init`, for an integer or complex leaf, by its path, and for a tree without leaves.
 
     Equals `optax.sgd(learning_rate)`. Momentum is `momentum` and `nesterov`, not an option here.
 
@@ -31,30 +34,48 @@ def sgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationEx
 
 
 def momentum(
-    learning_rate: optax.ScalarOrSchedule, decay: Scalar = 0.9
+    learning_rate: optax.ScalarOrSchedule,
+    decay: optax.ScalarOrSchedule = 0.9,
+    form: str = "polyak",
 ) -> optax.GradientTransformationExtraArgs:
-    """Gradient descent with momentum: v ← g + γv, w ← w − ηv.
+    """Gradient descent with momentum, in one of three forms:
 
-    A constant gradient is multiplied by 1/(1 − γ) in the end: v is a sum, not an average.
+    "polyak":    v ← g + γv,         w ← w − ηv
+    "average":   v ← (1 − γ)g + γv,  w ← w − ηv
+    "classical": v ← γv − ηg,        w ← w + v
+
+    In Polyak's and the classical form v is a sum: a constant gradient is multiplied by 1/(1 − γ) in
+    the end. The average at the rate η is Polyak's at η(1 − γ), for a constant γ and any η. The
+    classical form is Polyak's while η is constant; its velocity remembers the rates it was made
+    with, so when η falls it slows down only gradually.
 
     Args:
         learning_rate: η ≥ 0, or a schedule.
-        decay: γ in [0, 1); 0 is `sgd`. To anneal it, use `optax.inject_hyperparams(momentum)`.
+        decay: γ in [0, 1), or a schedule such as `annealed_momentum`; 0 is `sgd`.
+        form: "polyak", "average" or "classical".
 
     Raises:
-        TypeError, ValueError: as `sgd`; and for γ outside [0, 1).
+        TypeError, ValueError: as `sgd`; for γ outside [0, 1); and for another form.
 
     Polyak 1964, in the form of PyTorch and of lecture C. Equals
-    `optax.sgd(learning_rate, momentum=decay)`. Lecture A averages, v ← γv + (1 − γ)g: the same with
-    η(1 − γ) for η here (its Δw = −ηΔv is read as −ηv). Lecture E puts the rate into the velocity,
-    v ← γv − ηg: the same while η is constant.
+    `optax.sgd(learning_rate, momentum=decay)`. The average is lecture A's (whose Δw = −ηΔv is read
+    as −ηv), the classical form lecture E's, after Sutskever et al. 2013, equations 1 and 2.
     """
-    check_numbers(below=1, decay=decay)
-    return optax.chain(trace(decay), scale_by_learning_rate(learning_rate))
+    check_scheduled(below=1, decay=decay)
+    combine = one_of(
+        "momentum",
+        "form",
+        form,
+        {"polyak": accumulate, "average": average, "classical": accumulate},
+    )
+    velocity = scheduled(decay, functools.partial(trace, combine=combine))
+    descent = scale_by_learning_rate(learning_rate)
+    parts = [descent, velocity] if form == "classical" else [velocity, descent]
+    return optax.chain(*parts)
 
 
 def nesterov(
-    learning_rate: optax.ScalarOrSchedule, decay: Scalar = 0.9
+    learning_rate: optax.ScalarOrSchedule, decay: optax.ScalarOrSchedule = 0.9
 ) -> optax.GradientTransformationExtraArgs:
     """Nesterov's momentum: v ← g + γv, w ← w − η(g + γv).
 
@@ -62,7 +83,7 @@ def nesterov(
 
     Args:
         learning_rate: η ≥ 0, or a schedule.
-        decay: γ in [0, 1); 0 is `sgd`.
+        decay: γ in [0, 1), or a schedule; 0 is `sgd`.
 
     Raises:
         TypeError, ValueError: as `momentum`.
@@ -71,5 +92,6 @@ def nesterov(
     where the weights are, and w is the point looked ahead to. Equals
     `optax.sgd(learning_rate, momentum=decay, nesterov=True)`.
     """
-    check_numbers(below=1, decay=decay)
-    return optax.chain(trace(decay, nesterov=True), scale_by_learning_rate(learning_rate))
+    check_scheduled(below=1, decay=decay)
+    velocity = scheduled(decay, functools.partial(trace, nesterov=True))
+    return optax.chain(velocity, scale_by_learning_rate(learning_rate))

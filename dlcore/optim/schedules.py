@@ -1,13 +1,18 @@
-"""Learning-rate schedules: functions of the number of updates done, 0, 1, 2, …"""
+"""Schedules: functions of the number of updates done, t = 0, 1, 2, …
+
+They make a learning rate, or a momentum's decay. Each returns float32 for any count, traced or not.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from dlcore.optim._checks import Scalar, check_numbers
+from dlcore.optim._checks import Scalar, check_numbers, check_positive, check_shares, check_whole
 
 
 def constant(value: Scalar) -> optax.Schedule:
@@ -18,6 +23,177 @@ def constant(value: Scalar) -> optax.Schedule:
     """
     check_numbers(value=value)
     return lambda count: value
+
+
+# ------------------------------------------------------------------------------------ in steps
+
+
+def step_decay(init_value: Scalar, transition_steps: int, decay_rate: Scalar) -> optax.Schedule:
+    """ηₜ = η₀ r^⌊t/n⌋: multiplied by r = decay_rate every n = transition_steps updates.
+
+    Equals `optax.exponential_decay(…, staircase=True)` and PyTorch's StepLR.
+
+    >>> [round(float(step_decay(0.1, 30, 0.5)(t)), 6) for t in (0, 29, 30, 60)]
+    [0.1, 0.1, 0.05, 0.025]
+    """
+    check_numbers(init_value=init_value, decay_rate=decay_rate)
+    check_whole(transition_steps=transition_steps)
+    return lambda count: (
+        _float(init_value) * _float(decay_rate) ** _float(count // transition_steps)
+    )
+
+
+def piecewise_constant(
+    init_value: Scalar, boundaries_and_scales: Mapping[int, Scalar]
+) -> optax.Schedule:
+    """ηₜ = η₀ times every scale whose boundary is reached, boundary ≤ t.
+
+    Equals `optax.piecewise_constant_schedule`, and PyTorch's MultiStepLR where the scales are one.
+
+    >>> [round(float(piecewise_constant(1.0, {10: 0.1, 20: 0.5})(t)), 6) for t in (9, 10, 20)]
+    [1.0, 0.1, 0.05]
+    """
+    check_numbers(init_value=init_value)
+    for boundary, scale in boundaries_and_scales.items():
+        check_whole(least=0, boundary=boundary)
+        check_numbers(scale=scale)
+
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        value = _float(init_value)
+        for boundary, scale in boundaries_and_scales.items():
+            value = value * jnp.where(jnp.asarray(count) >= boundary, _float(scale), 1)
+        return value
+
+    return schedule
+
+
+# --------------------------------------------------------------------------------- falling for ever
+
+
+def exponential(init_value: Scalar, decay: Scalar) -> optax.Schedule:
+    """ηₜ = η₀ e^(−kt), with k = decay.
+
+    Lecture E. Equals `optax.exponential_decay(η₀, n, r)` with r = e^(−kn). Its sum is finite: the
+    weights come no further than η₀/(1 − e^(−k)) times the largest gradient.
+
+    >>> float(exponential(1.0, 0.5)(2))
+    0.3678794503211975
+    """
+    check_numbers(init_value=init_value, decay=decay)
+    return lambda count: _float(init_value) * jnp.exp(-_float(decay) * _float(count))
+
+
+def inverse_time(init_value: Scalar, decay: Scalar) -> optax.Schedule:
+    """ηₜ = η₀/(1 + kt), with k = decay. Lecture E's 1/t decay; Σηₜ = ∞.
+
+    >>> [float(inverse_time(1.0, 0.5)(t)) for t in (0, 2, 6)]
+    [1.0, 0.5, 0.25]
+    """
+    check_numbers(init_value=init_value, decay=decay)
+    return lambda count: _float(init_value) / (1 + _float(decay) * _float(count))
+
+
+def diminishing(init_value: Scalar, power: Scalar = 1.0) -> optax.Schedule:
+    """ηₜ = η₀/kᵖ at the k-th update, k = t + 1 = 1, 2, …
+
+    Lecture C: η₀/k. For p ≤ 1, Σηₜ = ∞ and any distance can be covered; for p > 1 the sum is finite
+    and descent may stop short of the minimum. With noisy gradients Σηₜ² < ∞ is wanted too, which is
+    p > ½ (Robbins and Monro 1951).
+
+    >>> [float(diminishing(1.0)(t)) for t in (0, 1, 3)]
+    [1.0, 0.5, 0.25]
+    """
+    check_numbers(init_value=init_value, power=power)
+    return lambda count: _float(init_value) / (1 + _float(count)) ** _float(power)
+
+
+# ------------------------------------------------------------------------------ from here to there
+
+
+def polynomial(
+    init_value: Scalar,
+    end_value: Scalar,
+    power: Scalar,
+    transition_steps: int,
+    transition_begin: int = 0,
+) -> optax.Schedule:
+    """ηₜ = end + (init − end)(1 − s)ᵖ, where s goes from 0 at t = B to 1 at t = B + T and stays.
+
+    Args:
+        init_value: the rate up to B, at least 0.
+        end_value: the rate from B + T on, at least 0.
+        power: p ≥ 0.
+        transition_steps: T ≥ 1.
+        transition_begin: B ≥ 0.
+
+    Raises:
+        TypeError, ValueError: for a value that is no number or negative, or steps that are none.
+
+    Equals `optax.polynomial_schedule`, which reads T < 1 as no transition at all.
+
+    >>> [round(float(polynomial(1.0, 0.0, 2, 10)(t)), 6) for t in (0, 5, 10, 11)]
+    [1.0, 0.25, 0.0, 0.0]
+    """
+    check_numbers(init_value=init_value, end_value=end_value, power=power)
+    check_whole(transition_steps=transition_steps)
+    check_whole(least=0, transition_begin=transition_begin)
+
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        left = 1 - _progress(count, transition_begin, transition_steps)
+        return _between(init_value, end_value, left ** _float(power))
+
+    return schedule
+
+
+def linear(
+    init_value: Scalar, end_value: Scalar, transition_steps: int, transition_begin: int = 0
+) -> optax.Schedule:
+    """`polynomial` with p = 1. Equals `optax.linear_schedule`."""
+    return polynomial(init_value, end_value, 1.0, transition_steps, transition_begin)
+
+
+def cosine(init_value: Scalar, decay_steps: int, alpha: Scalar = 0.0) -> optax.Schedule:
+    """Half a cosine: ηₜ = η₀(α + (1 − α) ½(1 + cos(π min(t/T, 1)))), with T = decay_steps.
+
+    Loshchilov and Hutter 2017; with `restarts`, all of it. Equals `optax.cosine_decay_schedule`.
+
+    >>> [round(float(cosine(0.4, 10)(t)), 6) for t in (0, 5, 10, 11)]
+    [0.4, 0.2, 0.0, 0.0]
+    """
+    check_numbers(init_value=init_value, alpha=alpha)
+    check_whole(decay_steps=decay_steps)
+
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        left = _half_cosine(_progress(count, 0, decay_steps))
+        return _float(init_value) * _between(1.0, alpha, left)
+
+    return schedule
+
+
+def warmup(schedule: optax.Schedule, warmup_steps: int, init_value: Scalar = 0.0) -> optax.Schedule:
+    """A linear rise to the schedule's first value, then the schedule, W = warmup_steps late:
+
+    t < W: ηₜ = init + (schedule(0) − init) t/W
+    t ≥ W: ηₜ = schedule(t − W)
+
+    Goyal et al. 2017, section 2.2. Equals optax's linear_schedule joined with the schedule at W.
+
+    >>> [round(float(warmup(constant(0.4), 4)(t)), 6) for t in (0, 1, 4, 100)]
+    [0.0, 0.1, 0.4, 0.4]
+    """
+    if not callable(schedule):
+        raise TypeError(
+            f"warmup leads to a schedule, got {schedule!r}: write warmup(constant({schedule!r}), …)"
+        )
+    check_whole(least=0, warmup_steps=warmup_steps)
+    check_numbers(init_value=init_value)
+
+    def warmed(count: jax.typing.ArrayLike) -> jax.Array:
+        since = jnp.asarray(count) - warmup_steps
+        rising = _between(init_value, schedule(0), 1 - _progress(count, 0, warmup_steps))
+        return jnp.where(since < 0, rising, _float(schedule(jnp.maximum(since, 0))))
+
+    return warmed
 
 
 def warmup_cosine(
@@ -49,26 +225,151 @@ def warmup_cosine(
     >>> [round(float(warmup_cosine(0.4, 6, warmup_steps=2)(t)), 6) for t in (0, 1, 2, 4, 6, 9)]
     [0.0, 0.2, 0.4, 0.2, 0.0, 0.0]
     """
-    check_numbers(peak_value=peak_value, init_value=init_value, end_value=end_value)
-    _check_steps(warmup_steps, decay_steps)
+    check_numbers(peak_value=peak_value, end_value=end_value)
+    check_whole(least=0, warmup_steps=warmup_steps)
+    check_whole(decay_steps=decay_steps)
+    if warmup_steps >= decay_steps:
+        raise ValueError(
+            "wanted warmup_steps < decay_steps (the whole length, warm-up included), "
+            f"got warmup_steps={warmup_steps}, decay_steps={decay_steps}"
+        )
+
+    def falling(count: jax.typing.ArrayLike) -> jax.Array:
+        left = _half_cosine(_progress(count, 0, decay_steps - warmup_steps))
+        return _between(peak_value, end_value, left)
+
+    return warmup(falling, warmup_steps, init_value)
+
+
+# ------------------------------------------------------------------------------------- up and down
+
+
+def one_cycle(
+    transition_steps: int,
+    peak_value: Scalar,
+    pct_start: float = 0.3,
+    div_factor: Scalar = 25.0,
+    final_div_factor: Scalar = 1e4,
+) -> optax.Schedule:
+    """Half a cosine up to the peak η, half a cosine down to almost nothing, with T the length:
+
+    from η/d at t = 0 to η at t = ⌊pT⌋, and to η/(d·f) at t = T, where it stays.
+
+    Args:
+        transition_steps: T ≥ 1.
+        peak_value: η ≥ 0.
+        pct_start: p in [0, 1], the share of the rise.
+        div_factor: d > 0.
+        final_div_factor: f > 0.
+
+    Raises:
+        TypeError, ValueError: for a value that is no number or out of range, or T that is none.
+
+    Smith and Topin 2018, whose lines are half cosines here, as fastai draws them. Equals
+    `optax.cosine_onecycle_schedule`; PyTorch's OneCycleLR comes to each place one update earlier.
+    """
+    check_whole(transition_steps=transition_steps)
+    check_numbers(peak_value=peak_value)
+    check_shares(pct_start=pct_start)
+    check_positive(div_factor=div_factor, final_div_factor=final_div_factor)
+    rise = int(pct_start * transition_steps)
 
     def schedule(count: jax.typing.ArrayLike) -> jax.Array:
-        values = (count, init_value, peak_value, end_value)
-        t, init, peak, end = (jnp.asarray(value, jnp.float32) for value in values)
-        rising = init + (peak - init) * t / max(warmup_steps, 1)
-        progress = jnp.clip((t - warmup_steps) / (decay_steps - warmup_steps), 0, 1)
-        falling = end + (peak - end) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-        return jnp.where(t < warmup_steps, rising, falling)
+        low = _float(peak_value) / _float(div_factor)
+        up = _half_cosine(_progress(count, 0, rise))
+        down = _half_cosine(_progress(count, rise, transition_steps - rise))
+        final = low / _float(final_div_factor)
+        rising, falling = _between(low, peak_value, up), _between(peak_value, final, down)
+        return jnp.where(jnp.asarray(count) < rise, rising, falling)
 
     return schedule
 
 
-def _check_steps(warmup_steps: int, decay_steps: int) -> None:
-    for name, steps in {"warmup_steps": warmup_steps, "decay_steps": decay_steps}.items():
-        if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
-            raise TypeError(f"{name} must be a whole number of updates, got {steps!r}")
-    if not 0 <= warmup_steps < decay_steps:
-        raise ValueError(
-            f"wanted 0 <= warmup_steps < decay_steps (the whole length, warm-up included), "
-            f"got warmup_steps={warmup_steps}, decay_steps={decay_steps}"
-        )
+def cyclic(
+    base_value: Scalar, peak_value: Scalar, half_cycle: int, shrink: Scalar = 1.0
+) -> optax.Schedule:
+    """A triangle wave: ηₜ = base + (peak − base) rᶜ (1 − |t/n − 2c − 1|) in cycle c = ⌊t/2n⌋.
+
+    Args:
+        base_value: the least rate, at least 0.
+        peak_value: the greatest rate of the first cycle, at least 0.
+        half_cycle: n ≥ 1, the updates of one flank.
+        shrink: r ≥ 0, what the height is multiplied by after each cycle.
+
+    Raises:
+        TypeError, ValueError: for a value that is no number or negative, or n that is none.
+
+    Smith 2017. Equals PyTorch's CyclicLR: "triangular" for r = 1, "triangular2" for r = ½.
+
+    >>> [round(float(cyclic(0.1, 0.5, 2)(t)), 6) for t in range(6)]
+    [0.1, 0.3, 0.5, 0.3, 0.1, 0.3]
+    """
+    check_numbers(base_value=base_value, peak_value=peak_value, shrink=shrink)
+    check_whole(half_cycle=half_cycle)
+
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        cycle = jnp.asarray(count) // (2 * half_cycle)
+        within = _float(jnp.asarray(count) - cycle * 2 * half_cycle) / half_cycle
+        height = _float(shrink) ** _float(cycle) * (1 - jnp.abs(within - 1))
+        return _between(peak_value, base_value, height)
+
+    return schedule
+
+
+def restarts(schedule: optax.Schedule, period: int) -> optax.Schedule:
+    """The schedule begun again every `period` updates: ηₜ = schedule(t mod period).
+
+    `restarts(cosine(0.1, n), n)` is SGDR (Loshchilov and Hutter 2017), with restarts of one length.
+
+    >>> [float(restarts(linear(1.0, 0.0, 4), 4)(t)) for t in range(6)]
+    [1.0, 0.75, 0.5, 0.25, 1.0, 0.75]
+    """
+    check_whole(period=period)
+    return lambda count: schedule(count % period)
+
+
+# --------------------------------------------------------------------------------------- momentum
+
+
+def annealed_momentum(transition_steps: int, max_value: Scalar = 0.99) -> optax.Schedule:
+    """γₜ = min(1 − ½/(⌊t/n⌋ + 1), γmax), a decay for `momentum`: ½, ¾, ⅚, … every n updates.
+
+    The reach 1/(1 − γ) of the velocity grows in proportion to the updates done: 2, 4, 6, …, and
+    with γmax = 0.99 it stays at 100 from t = 49n on.
+
+    Args:
+        transition_steps: n ≥ 1.
+        max_value: γmax in [0, 1).
+
+    Raises:
+        TypeError, ValueError: for γmax that is no number or out of range, or n that is none.
+
+    Sutskever et al. 2013, equation 5, where n = 250; lecture E's annealing from 0.5 to 0.99.
+
+    >>> [round(float(annealed_momentum(250)(t)), 4) for t in (0, 250, 500, 100_000)]
+    [0.5, 0.75, 0.8333, 0.99]
+    """
+    check_whole(transition_steps=transition_steps)
+    check_numbers(below=1, max_value=max_value)
+    return lambda count: jnp.minimum(
+        1 - 0.5 / (_float(count // transition_steps) + 1), _float(max_value)
+    )
+
+
+def _float(value: Any) -> jax.Array:
+    return jnp.asarray(value, jnp.float32)
+
+
+def _progress(count: jax.typing.ArrayLike, begin: int, steps: int) -> jax.Array:
+    """From 0 at `begin` to 1 after that many steps, and constant outside."""
+    return jnp.clip((_float(count) - begin) / max(steps, 1), 0, 1)
+
+
+def _half_cosine(progress: jax.Array) -> jax.Array:
+    """From 1 to 0."""
+    return 0.5 * (1 + jnp.cos(jnp.pi * progress))
+
+
+def _between(start: Scalar, end: Scalar, left: jax.Array) -> jax.Array:
+    """The end, and what is left of the way from the start."""
+    return _float(end) + (_float(start) - _float(end)) * left

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore.keys import Key
@@ -48,11 +49,35 @@ def classification(
     layer: Layer,
     *,
     label_smoothing: float = 0.0,
+    auxiliary_weight: float = 0.3,
     metrics: dict[str, MetricFunction] | None = None,
 ) -> Objective:
-    """Cross-entropy of the layer's logits [B, C] with labels y [B], and accuracy."""
-    loss = functools.partial(F.cross_entropy, label_smoothing=label_smoothing, reduction="none")
-    return supervised(layer, loss, {"accuracy": mean_of(F.correct), **(metrics or {})})
+    """Cross-entropy of the layer's logits [B, C] with labels y [B], and accuracy.
+
+    Where a layer gives several (logits, *auxiliary), as GoogLeNet's heads in training, the loss is
+    that of the logits plus auxiliary_weight times that of each other (Szegedy et al. 2014, section
+    5), and the metrics are those of the logits.
+    """
+    one = functools.partial(F.cross_entropy, label_smoothing=label_smoothing, reduction="none")
+
+    def loss(outputs: Any, labels: jax.Array) -> jax.Array:
+        logits, *auxiliary = _heads(outputs)
+        total = one(logits, labels)
+        for other in auxiliary:
+            total = total + auxiliary_weight * one(other, labels)
+        return total
+
+    measured = {"accuracy": mean_of(F.correct), **(metrics or {})}
+    return supervised(layer, loss, {name: _of_first(metric) for name, metric in measured.items()})
+
+
+def _heads(outputs: Any) -> tuple[Any, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _of_first(metric: MetricFunction) -> MetricFunction:
+    """`metric` of the first of several outputs."""
+    return lambda outputs, targets, weight: metric(_heads(outputs)[0], targets, weight)
 
 
 def binary_classification(
@@ -85,3 +110,20 @@ def regression(
         functools.partial(loss, reduction="none"),
         {"absolute_error": absolute, **(metrics or {})},
     )
+
+
+def regularized(objective: Objective, penalty: Callable[[Params], jax.Array]) -> Objective:
+    """`objective` with penalty(params) added to its loss, such as `optim.l2(1e-4, "**/kernel")`.
+
+    The metric "loss" stays that of the data alone, comparable between training and validation; the
+    penalty is measured beside it, as "penalty".
+    """
+
+    def sum_of_both(
+        params: Params, state: State, batch: Batch, *, key: Key | None = None, train: bool = False
+    ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
+        loss, (state, measured) = objective(params, state, batch, key=key, train=train)
+        added = jnp.asarray(penalty(params), loss.dtype)
+        return loss + added, (state, {**measured, "penalty": mean(added[None])})
+
+    return sum_of_both

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,22 @@ import pytest
 
 from dlcore import optim
 
-FACTORIES = [optim.sgd, optim.momentum, optim.nesterov, optim.rmsprop, optim.adam, optim.adamw]
+FACTORIES = [
+    optim.sgd,
+    optim.momentum,
+    optim.nesterov,
+    optim.rmsprop,
+    optim.adagrad,
+    optim.adadelta,
+    optim.adam,
+    optim.adamw,
+    optim.nadam,
+    optim.amsgrad,
+    optim.lion,
+    optim.lamb,
+    optim.muon,
+]
+PENALTIES = [optim.l1, optim.l2, optim.elastic_net, optim.group_lasso]
 every_factory = pytest.mark.parametrize("factory", FACTORIES, ids=lambda f: f.__name__)
 
 
@@ -28,72 +45,224 @@ def test_a_rate_that_is_no_number_is_refused(factory, rate):
         factory(rate)
 
 
-@pytest.mark.parametrize(
-    ("factory", "name"),
-    [
-        (optim.momentum, "decay"),
-        (optim.nesterov, "decay"),
-        (optim.rmsprop, "decay"),
-        (optim.rmsprop, "momentum"),
-        (optim.adam, "b1"),
-        (optim.adam, "b2"),
-        (optim.adamw, "b1"),
-        (optim.adamw, "b2"),
-    ],
-)
+def rated(factory):
+    """The factory at a learning rate, an optimizer's first argument."""
+    return functools.partial(factory, 0.1)
+
+
+def number(build, name):
+    """A row: what is built, and one of its arguments, which is to be refused."""
+    return pytest.param(build, name, id=f"{getattr(build, 'func', build).__name__}-{name}")
+
+
+BELOW_ONE = [
+    number(rated(optim.momentum), "decay"),
+    number(rated(optim.nesterov), "decay"),
+    number(rated(optim.rmsprop), "decay"),
+    number(rated(optim.rmsprop), "momentum"),
+    number(rated(optim.adadelta), "rho"),
+    *(
+        number(rated(factory), name)
+        for factory in (optim.adam, optim.adamw, optim.nadam, optim.amsgrad, optim.lion, optim.lamb)
+        for name in ("b1", "b2")
+    ),
+    *(number(rated(optim.muon), name) for name in ("beta", "adam_b1", "adam_b2")),
+    number(optim.ema_of_weights, "decay"),
+    number(optim.reduce_on_plateau, "factor"),
+    number(optim.decay_weights, "weight_decay"),
+    number(functools.partial(optim.annealed_momentum, 10), "max_value"),
+]
+
+NOT_NEGATIVE = [
+    *(number(rated(optim.rmsprop), name) for name in ("eps", "initial_scale")),
+    *(number(rated(optim.adagrad), name) for name in ("eps", "initial_accumulator_value")),
+    number(rated(optim.adadelta), "eps"),
+    *(
+        number(rated(factory), name)
+        for factory in (optim.adam, optim.adamw, optim.nadam, optim.amsgrad, optim.lamb)
+        for name in ("eps", "eps_root")
+    ),
+    *(number(rated(factory), "weight_decay") for factory in (optim.adamw, optim.lion, optim.lamb)),
+    *(number(rated(optim.muon), name) for name in ("eps", "weight_decay", "adam_weight_decay")),
+    number(optim.clip, "max_delta"),
+    number(optim.clip_by_global_norm, "max_norm"),
+    number(optim.clip_by_block_rms, "threshold"),
+    number(optim.max_norm, "max_value"),
+    number(optim.sam, "rho"),
+    *(number(optim.reduce_on_plateau, name) for name in ("rtol", "atol", "min_scale")),
+    *(number(penalty, "strength") for penalty in PENALTIES),
+    number(optim.constant, "value"),
+    number(functools.partial(optim.step_decay, transition_steps=3, decay_rate=0.1), "init_value"),
+    number(functools.partial(optim.step_decay, 0.1, 3), "decay_rate"),
+    number(functools.partial(optim.piecewise_constant, boundaries_and_scales={}), "init_value"),
+    *(number(rated(schedule), "decay") for schedule in (optim.exponential, optim.inverse_time)),
+    number(rated(optim.diminishing), "power"),
+    number(functools.partial(optim.linear, end_value=0.0, transition_steps=3), "init_value"),
+    number(functools.partial(optim.linear, 0.1, transition_steps=3), "end_value"),
+    number(functools.partial(optim.polynomial, 0.1, 0.0, transition_steps=3), "power"),
+    number(functools.partial(optim.cosine, 0.1, 3), "alpha"),
+    number(functools.partial(optim.warmup, optim.constant(0.1), 3), "init_value"),
+    number(functools.partial(optim.warmup_cosine, decay_steps=3), "peak_value"),
+    number(functools.partial(optim.warmup_cosine, 0.1, 3), "end_value"),
+    number(functools.partial(optim.one_cycle, 3), "peak_value"),
+    number(functools.partial(optim.cyclic, peak_value=0.1, half_cycle=3), "base_value"),
+    number(functools.partial(optim.cyclic, 0.0, 0.1, 3), "shrink"),
+]
+
+WHOLE = [
+    number(rated(optim.muon), "ns_steps"),
+    number(functools.partial(optim.accumulate, optim.sgd(0.1)), "every"),
+    number(functools.partial(optim.swa, 0), "every"),
+    number(optim.lookahead, "sync_period"),
+    number(optim.reduce_on_plateau, "patience"),
+    number(functools.partial(optim.l1, 0.1), "examples"),
+    number(functools.partial(optim.l2, 0.1), "examples"),
+    number(functools.partial(optim.step_decay, 0.1, decay_rate=0.1), "transition_steps"),
+    number(functools.partial(optim.linear, 0.1, 0.0), "transition_steps"),
+    number(functools.partial(optim.cosine, 0.1), "decay_steps"),
+    number(functools.partial(optim.warmup_cosine, 0.1), "decay_steps"),
+    number(functools.partial(optim.one_cycle, peak_value=0.1), "transition_steps"),
+    number(functools.partial(optim.cyclic, 0.0, 0.1), "half_cycle"),
+    number(functools.partial(optim.restarts, optim.constant(0.1)), "period"),
+    number(optim.annealed_momentum, "transition_steps"),
+]
+
+
+@pytest.mark.parametrize(("build", "name"), BELOW_ONE)
 @pytest.mark.parametrize("value", [1.0, 1, -0.1, float("nan"), jnp.asarray(0.999, jnp.bfloat16)])
-def test_a_decay_outside_zero_to_one_is_refused(factory, name, value):
-    with pytest.raises(ValueError, match=rf"{name} must be in \[0, 1\), got"):
-        factory(0.1, **{name: value})
+def test_a_share_outside_zero_to_one_is_refused(build, name, value):
+    with pytest.raises(ValueError, match=rf"^{name} must be in \[0, 1\), got"):
+        build(**{name: value})
+
+
+@pytest.mark.parametrize(("build", "name"), NOT_NEGATIVE)
+def test_a_negative_number_is_refused(build, name):
+    with pytest.raises(ValueError, match=f"^{name} must be finite and at least 0, got -1e-09"):
+        build(**{name: -1e-9})
+    with pytest.raises(TypeError, match=f"^{name} must be a number, got 'small'"):
+        build(**{name: "small"})
+
+
+@pytest.mark.parametrize(("build", "name"), WHOLE)
+def test_what_counts_is_a_whole_number_from_one_on(build, name):
+    with pytest.raises(ValueError, match=f"^{name} must be at least 1, got 0"):
+        build(**{name: 0})
+    with pytest.raises(TypeError, match=rf"^{name} must be a whole number, got 10\.0"):
+        build(**{name: 10.0})
 
 
 @pytest.mark.parametrize(
-    ("factory", "name"),
+    ("build", "message"),
     [
-        (optim.rmsprop, "eps"),
-        (optim.rmsprop, "initial_scale"),
-        (optim.adam, "eps"),
-        (optim.adam, "eps_root"),
-        (optim.adamw, "eps"),
-        (optim.adamw, "weight_decay"),
+        (lambda: optim.momentum(0.1, form="heavy"), r"form is 'heavy', but must be one of"),
+        (lambda: optim.rmsprop(0.1, nesterov=True), r"write momentum=0\.9, nesterov=True"),
+        (lambda: optim.lookahead(5, 0), "slow_step_size must be finite and above 0, got 0"),
+        (lambda: optim.swa(-1), "start must be at least 0, got -1"),
+        (lambda: optim.reduce_on_plateau(cooldown=-1), "cooldown must be at least 0, got -1"),
+        (lambda: optim.one_cycle(10, 0.1, 1.5), r"pct_start must be in \[0, 1\], got 1.5"),
+        (lambda: optim.elastic_net(0.1, l1_ratio=1.5), r"l1_ratio must be in \[0, 1\], got 1.5"),
+        (lambda: optim.one_cycle(10, 0.1, div_factor=0), "div_factor must be finite and above 0"),
+        (lambda: optim.linear(1.0, 0.0, 3, -1), "transition_begin must be at least 0, got -1"),
+        (lambda: optim.warmup(optim.constant(0.1), -1), "warmup_steps must be at least 0, got -1"),
+        (lambda: optim.warmup_cosine(0.1, 10, warmup_steps=10), "wanted warmup_steps < decay_step"),
+        (lambda: optim.warmup_cosine(0.1, 10, warmup_steps=-1), "warmup_steps must be at least 0"),
+        (lambda: optim.piecewise_constant(0.1, {-3: 0.1}), "boundary must be at least 0, got -3"),
+        (lambda: optim.piecewise_constant(0.1, {3: -0.1}), "scale must be finite and at least 0"),
     ],
 )
-def test_a_negative_hyperparameter_is_refused(factory, name):
-    with pytest.raises(ValueError, match=f"{name} must be finite and at least 0, got -1e-09"):
-        factory(0.1, **{name: -1e-9})
-    with pytest.raises(TypeError, match=f"{name} must be a number, got 'small'"):
-        factory(0.1, **{name: "small"})
+def test_what_does_not_fit_together_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
 
 
-@pytest.mark.parametrize(
-    ("factory", "name"),
-    [(optim.clip, "max_delta"), (optim.clip_by_global_norm, "max_norm"), (optim.constant, "value")],
-)
-def test_a_negative_limit_or_value_is_refused(factory, name):
-    with pytest.raises(ValueError, match=f"{name} must be finite and at least 0, got -1"):
-        factory(-1)
+def test_what_is_no_schedule_and_no_penalty_is_refused():
+    with pytest.raises(TypeError, match=r"write warmup\(constant\(0\.1\), …\)"):
+        optim.warmup(0.1, 10)
+    with pytest.raises(TypeError, match=r"proximal takes a penalty such as optim\.l1\(1e-3\)"):
+        optim.proximal(0.1, lambda params: 0.0)
 
 
-def test_nesterov_without_momentum_is_refused():
-    with pytest.raises(ValueError, match=r"write momentum=0\.9, nesterov=True"):
-        optim.rmsprop(0.1, nesterov=True)
+# ---------------------------------------------------------------------------------------- leaves
+
+WEIGHTY = {  # what looks at the weights, chained before or behind an optimizer
+    "decay_weights": optim.decay_weights(0.1),
+    "max_norm": optim.max_norm(1.0, "**"),
+    "proximal": optim.proximal(0.1, optim.l1(0.1)),
+    "add_penalty": optim.add_penalty(optim.l2(0.1)),
+    "ema_of_weights": optim.ema_of_weights(0.9),
+    "swa": optim.swa(0),
+    "lookahead": optim.lookahead(),
+    "sam": optim.sam(),
+}
+every_weighty = pytest.mark.parametrize("name", WEIGHTY)
 
 
-@pytest.mark.parametrize(
-    ("warmup_steps", "decay_steps"), [(0, 0), (10, 10), (11, 10), (-1, 10), (0, -5)]
-)
-def test_steps_out_of_order_are_refused(warmup_steps, decay_steps):
-    with pytest.raises(ValueError, match="wanted 0 <= warmup_steps < decay_steps"):
-        optim.warmup_cosine(0.1, decay_steps, warmup_steps=warmup_steps)
-
-
-def test_steps_and_values_of_a_schedule_are_checked():
+@every_weighty
+def test_what_looks_at_the_weights_asks_for_them(name):
+    params = {"kernel": jnp.ones((2, 2))}
+    state = WEIGHTY[name].init(params)
     with pytest.raises(
-        TypeError, match=r"decay_steps must be a whole number of updates, got 10\.0"
+        ValueError, match=rf"^{name} needs the parameters: update\(grads, opt_state"
     ):
-        optim.warmup_cosine(0.1, 10.0)
-    with pytest.raises(ValueError, match=r"peak_value must be finite and at least 0, got -0\.1"):
-        optim.warmup_cosine(-0.1, 10)
+        WEIGHTY[name].update(params, state)
+
+
+def test_what_an_update_needs_beside_is_asked_for():
+    params = jnp.ones(2)
+    with pytest.raises(ValueError, match=r"grad_fn=jax\.grad\(loss\)"):
+        optim.sam().update(params, optim.sam().init(params), params)
+    plateau = optim.reduce_on_plateau()
+    with pytest.raises(ValueError, match="validation=loss, validations=count"):
+        plateau.update(params, plateau.init(params), params, validation=1.0)
+
+
+@pytest.mark.parametrize("params", [{}, (), [], {"conv": {}, "head": ()}])
+def test_an_empty_tree_is_refused(params):
+    transformations = [factory(0.1) for factory in FACTORIES] + list(WEIGHTY.values())
+    for transformation in [*transformations, optim.reduce_on_plateau()]:
+        with pytest.raises(ValueError, match="the tree of parameters is empty, got"):
+            transformation.init(params)
+
+
+@pytest.mark.parametrize(
+    "transformation",
+    [
+        optim.decay_weights(0.1, "**/kernle"),
+        optim.max_norm(1.0, "**/kernle"),
+        optim.max_norm(1.0),
+        optim.proximal(0.1, optim.l1(0.1, "**/kernle")),
+        optim.add_penalty(optim.elastic_net(0.1, "**/kernle")),
+        optim.add_penalty(optim.group_lasso(0.1)),
+        optim.adamw(0.1, mask="**/kernle"),
+        optim.lion(0.1, mask="**/kernle"),
+        optim.lamb(0.1, mask="**/kernle"),
+        optim.muon(0.1, mask="**/kernle"),
+    ],
+)
+def test_a_glob_that_fits_no_leaf_is_refused(transformation):
+    with pytest.raises(ValueError, match=r'"\*\*/kern.*" fits no leaf.*head/weight'):
+        transformation.init({"head": {"weight": jnp.ones((2, 2))}})
+
+
+def test_a_leaf_without_the_axis_is_refused():
+    params = {"bias": jnp.ones(())}
+    norms = optim.max_norm(1.0, "**")
+    with pytest.raises(ValueError, match=r"max_norm: a leaf is \[\], but one with axis -1"):
+        norms.update(params, norms.init(params), params)
+    with pytest.raises(ValueError, match=r"group_lasso: a leaf is \[3\], but one with axis -2"):
+        optim.group_lasso(0.1, "bias")({"bias": jnp.ones(3)})
+    with pytest.raises(ValueError, match=r"muon: bias is \[\], but a matrix"):
+        optim.muon(0.1, mask="bias").init(params)
+
+
+def test_one_average_is_wanted():
+    params = jnp.ones(2)
+    for optimizer, found in [
+        (optim.sgd(0.1), 0),
+        (optax.chain(optim.sgd(0.1), optim.swa(0), optim.lookahead()), 2),
+    ]:
+        with pytest.raises(ValueError, match=f"holds {found} averages of the weights, but one"):
+            optim.averaged(optimizer.init(params), params)
 
 
 @every_factory

@@ -24,7 +24,7 @@ def clipped(transformation, grads):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("limit", [1e-3, 0.5, 100.0])
-@pytest.mark.parametrize("name", ["clip", "clip_by_global_norm"])
+@pytest.mark.parametrize("name", ["clip", "clip_by_global_norm", "clip_by_block_rms"])
 def test_equals_optax(name, limit, dtype):
     grads = tree(dtype)
     ours = clipped(getattr(optim, name)(limit), grads)
@@ -45,15 +45,25 @@ def test_the_norm_is_at_most_the_limit_and_the_direction_kept(limit):
     np.testing.assert_allclose(updates["a"] * norm, grads["a"] * min(limit, norm), rtol=1e-5)
 
 
-def test_a_zero_gradient_stays_zero():
-    assert clipped(optim.clip_by_global_norm(0.0), jnp.zeros(3)).tolist() == [0, 0, 0]
+def test_each_block_has_at_most_the_root_mean_square_of_the_limit():
+    grads = tree("float32")
+    updates = clipped(optim.clip_by_block_rms(0.5), grads)
+    for new, old in zip(jax.tree.leaves(updates), jax.tree.leaves(grads), strict=True):
+        if old.size:
+            rms = np.sqrt(np.mean(np.square(old)))
+            np.testing.assert_allclose(new, old * min(1, 0.5 / rms), rtol=1e-5)
+
+
+@pytest.mark.parametrize("factory", [optim.clip_by_global_norm, optim.clip_by_block_rms])
+def test_a_zero_gradient_stays_zero(factory):
+    assert clipped(factory(0.0), jnp.zeros(3)).tolist() == [0, 0, 0]
 
 
 def test_squares_do_not_overflow_in_a_narrow_dtype():
     grads = jnp.asarray([300.0, 400.0], jnp.float16)  # 300² is beyond float16
-    np.testing.assert_allclose(
-        np.float32(clipped(optim.clip_by_global_norm(1.0), grads)), [0.6, 0.8], rtol=2e-3
-    )
+    for factory, expected in ((optim.clip_by_global_norm, 1.0), (optim.clip_by_block_rms, 2**0.5)):
+        updates = np.float32(clipped(factory(1.0), grads))
+        np.testing.assert_allclose(updates, [0.6 * expected, 0.8 * expected], rtol=2e-3)
 
 
 def test_nan_is_passed_on():
@@ -64,7 +74,7 @@ def test_nan_is_passed_on():
 
 def test_limits_can_be_injected_as_float32():
     grads = tree("bfloat16")
-    for factory in (optim.clip, optim.clip_by_global_norm):
+    for factory in (optim.clip, optim.clip_by_global_norm, optim.clip_by_block_rms):
         injected = optax.inject_hyperparams(factory, hyperparam_dtype=jnp.float32)(0.5)
         updates, _ = injected.update(grads, injected.init(grads), grads)
         plain = clipped(factory(0.5), grads)

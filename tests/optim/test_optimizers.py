@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 from dlcore import optim
@@ -48,6 +50,22 @@ TABLE = (
         ),
     ),
     Case(
+        "average momentum",
+        functools.partial(optim.momentum, form="average"),
+        lambda learning_rate, decay=0.9: optax.chain(
+            optax.scale(1 - decay), optax.trace(decay), optax.scale_by_learning_rate(learning_rate)
+        ),
+        ({"learning_rate": 0.1}, {"learning_rate": 1.0, "decay": 0.99}),
+    ),
+    Case(
+        "classical momentum",
+        functools.partial(optim.momentum, form="classical"),
+        lambda learning_rate, decay=0.9: optax.chain(
+            optax.scale_by_learning_rate(learning_rate), optax.trace(decay)
+        ),
+        ({"learning_rate": 0.1}, {"learning_rate": 0.01, "decay": 0.99}),
+    ),
+    Case(
         "nesterov",
         optim.nesterov,
         lambda learning_rate, decay=0.9: optax.sgd(learning_rate, decay, nesterov=True),
@@ -65,6 +83,21 @@ TABLE = (
             {"learning_rate": 0.01, "eps": 1e-2, "centered": True, "bias_correction": True},
             {"learning_rate": 0.01, "eps": 1e-2, "centered": True, "momentum": 0.5},
         ),
+    ),
+    Case(
+        "adagrad",
+        optim.adagrad,
+        optax.adagrad,
+        (
+            {"learning_rate": 0.1},
+            {"learning_rate": 0.01, "initial_accumulator_value": 0.0, "eps": 1e-3},
+        ),
+    ),
+    Case(
+        "adadelta",
+        optim.adadelta,
+        optax.adadelta,
+        ({"learning_rate": 1.0}, {"learning_rate": 0.5, "rho": 0.95, "eps": 1e-3}),
     ),
     Case(
         "adam",
@@ -85,6 +118,49 @@ TABLE = (
             {"learning_rate": 0.1, "b1": 0.8, "b2": 0.99, "weight_decay": 0.1},
         ),
     ),
+    Case(
+        "nadam",
+        optim.nadam,
+        optax.nadam,
+        ({"learning_rate": 1e-3}, {"learning_rate": 0.1, "b1": 0.5, "b2": 0.9, "eps_root": 1e-4}),
+    ),
+    Case(
+        "amsgrad",
+        optim.amsgrad,
+        lambda learning_rate, b1=0.9, b2=0.999, eps_root=0.0, bias_correction=True: optax.amsgrad(
+            learning_rate,
+            b1,
+            b2,
+            eps_root=eps_root,
+            bias_correction_mu=bias_correction,
+            bias_correction_nu=bias_correction,
+        ),
+        (
+            {"learning_rate": 1e-3},
+            {"learning_rate": 0.1, "b2": 0.9, "eps_root": 1e-4, "bias_correction": False},
+        ),
+    ),
+    Case(
+        "lion",
+        optim.lion,
+        optax.lion,
+        ({"learning_rate": 1e-3}, {"learning_rate": 0.01, "b1": 0.5, "weight_decay": 0.1}),
+    ),
+    Case(
+        "lamb",
+        optim.lamb,
+        optax.lamb,
+        ({"learning_rate": 1e-3}, {"learning_rate": 0.1, "b2": 0.9, "weight_decay": 0.1}),
+    ),
+    Case(
+        "muon",
+        optim.muon,
+        optax.contrib.muon,
+        (
+            {"learning_rate": 1e-3, "adam_learning_rate": 0.1, "adam_weight_decay": 0.1},
+            {"learning_rate": 0.1, "beta": 0.5, "weight_decay": 0.1, "ns_steps": 3},
+        ),
+    ),
 )
 
 every_case = pytest.mark.parametrize("case", TABLE, ids=str)
@@ -101,7 +177,7 @@ def random_tree(seed: int, *leading: int) -> dict[str, Any]:
     return {
         "conv": {"kernel": leaf("float32", 2, 2, 3), "bias": leaf("bfloat16", 5)},
         "empty": {"tuple": (), "dict": {}, "none": None},
-        "list": [leaf("float32"), (leaf("float32", 0, 3),)],
+        "list": [leaf("float32"), (leaf("float32", 0, 3, 1),), leaf("float32", 2, 5)],
     }
 
 
@@ -164,7 +240,7 @@ def test_equals_optax_inside_its_wrappers(case):
 
     def wrapped(factory, schedule, clipping):
         optimizer = factory(**{**case.typical, "learning_rate": schedule})
-        mask = {"conv": True, "empty": True, "list": [False, True]}
+        mask = {"conv": True, "empty": True, "list": [False, True, True]}
         chained = optax.chain(clipping, optax.masked(optimizer, mask))
         return optax.MultiSteps(chained, every_k_schedule=2)
 
@@ -180,7 +256,9 @@ def test_equals_optax_inside_its_wrappers(case):
 @every_case
 def test_float32_hyperparameters_can_be_injected(case):
     def injected(factory):
-        return optax.inject_hyperparams(factory, hyperparam_dtype=jnp.float32)(**case.typical)
+        static = {"ns_steps"} & set(inspect.signature(factory).parameters)
+        wrap = optax.inject_hyperparams(factory, static, hyperparam_dtype=jnp.float32)
+        return wrap(**case.typical)
 
     # Under float32 hyperparameters optax itself turns bfloat16 updates and moments to float32,
     # which no scan can carry. Ours stay as they are, and do what Python numbers do.
@@ -231,31 +309,42 @@ def test_state_is_known_to_optax(case):
     """Its leaves that mirror the parameters are found, and the fields carry optax's names."""
     optimizer, theirs = case.ours(**case.typical), case.theirs(**case.typical)
     state = optimizer.init(PARAMS)
-    for field in ("mu", "nu", "trace"):
-        expected = optax.tree.get(theirs.init(PARAMS), field)
-        if expected is not None:
-            chex.assert_trees_all_equal(optax.tree.get(state, field), expected)
+    for field in ("mu", "nu", "nu_max", "trace", "sum_of_squares", "e_g", "e_x"):
+        found, expected = (
+            [leaf for _, leaf in optax.tree.get_all_with_path(tree, field)]
+            for tree in (state, theirs.init(PARAMS))
+        )
+        chex.assert_trees_all_equal(found, expected)
     marked = optax.tree_map_params(optimizer, lambda _: "like a parameter", state)
     moments = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype != jnp.int32]
     assert jax.tree.leaves(marked).count("like a parameter") == len(moments)
 
 
 def parabola(params: dict[str, jax.Array]) -> jax.Array:
-    return jnp.sum(jnp.asarray([1.0, 10.0]) * (params["w"] - jnp.asarray([3.0, -2.0])) ** 2)
+    return jnp.sum(jnp.asarray([1.0, 10.0]) * (params["w"].ravel() - jnp.asarray([3.0, -2.0])) ** 2)
 
 
 def rosenbrock(params: dict[str, jax.Array]) -> jax.Array:
-    x, y = params["w"]
+    x, y = params["w"].ravel()
     return (1 - x) ** 2 + 100 * (y - x**2) ** 2
 
 
 RATES = {
     "sgd": 2e-3,
     "momentum": 5e-4,
+    "average momentum": 5e-3,
+    "classical momentum": 5e-4,
     "nesterov": 5e-4,
     "rmsprop": 0.02,
+    "adagrad": 0.5,
+    "adadelta": 1.0,
     "adam": 0.1,
     "adamw": 0.1,
+    "nadam": 0.1,
+    "amsgrad": 0.3,
+    "lion": 0.01,
+    "lamb": 0.02,
+    "muon": 0.02,
 }
 
 
@@ -263,7 +352,7 @@ RATES = {
 @pytest.mark.parametrize(("loss", "minimum"), [(parabola, (3.0, -2.0)), (rosenbrock, (1.0, 1.0))])
 def test_converges(case, loss, minimum):
     steps = 20_000
-    extra = {"weight_decay": 0.0} if case.name == "adamw" else {}  # decay moves the minimum
+    extra = {"weight_decay": 0.0} if case.name in ("adamw", "lion") else {}  # it moves the minimum
     optimizer = case.ours(optim.warmup_cosine(RATES[case.name], steps), **extra)
 
     def step(_, carry):
@@ -271,7 +360,7 @@ def test_converges(case, loss, minimum):
         updates, state = optimizer.update(jax.grad(loss)(params), state, params)
         return optax.apply_updates(params, updates), state
 
-    params = {"w": jnp.asarray([-1.2, 1.0])}
+    params = {"w": jnp.asarray([[-1.2, 1.0]])}  # a matrix, for muon
     start = (params, optimizer.init(params))
     params, _ = jax.jit(lambda start: jax.lax.fori_loop(0, steps, step, start))(start)
-    np.testing.assert_allclose(params["w"], minimum, atol=1e-2)
+    np.testing.assert_allclose(params["w"].ravel(), minimum, atol=1e-2)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 from dlcore import optim
@@ -68,39 +69,211 @@ def test_momentum_multiplies_a_constant_gradient_by_one_over_one_minus_decay():
     np.testing.assert_allclose(last, [-0.1 / (1 - 0.9)], rtol=1e-5)
 
 
-def test_momentum_is_the_lectures_average_with_the_rate_rescaled():
-    """Lecture A: v ← γv + (1 − γ)g, w ← w − ηv equals this form at η(1 − γ)."""
-    grads, rate, decay = grads_of(20, 3), 0.3, 0.8
-    average, expected = np.zeros(3), []
-    for grad in np.asarray(grads):
-        average = decay * average + (1 - decay) * grad
-        expected.append(-rate * average)
-    ours = updates_of(optim.momentum(rate * (1 - decay), decay), grads)
+def velocities(form, grads, rates, decays):
+    """The updates of lecture C ("polyak"), A ("average") and E ("classical"), as written there."""
+    velocity, updates = np.zeros_like(grads[0], np.float64), []
+    for grad, rate, decay in zip(np.asarray(grads, np.float64), rates, decays, strict=True):
+        if form == "polyak":
+            velocity = grad + decay * velocity
+        elif form == "average":
+            velocity = decay * velocity + (1 - decay) * grad
+        else:
+            velocity = decay * velocity - rate * grad
+        updates.append(velocity if form == "classical" else -rate * velocity)
+    return np.asarray(updates)
+
+
+FALLING = optim.inverse_time(0.3, 0.2)
+RISING = optim.linear(0.5, 0.99, 15)
+
+
+def values(number_or_schedule, steps):
+    if not callable(number_or_schedule):
+        return np.full(steps, number_or_schedule)
+    return np.asarray(jax.vmap(number_or_schedule)(jnp.arange(steps)), np.float64)
+
+
+@pytest.mark.parametrize("form", ["polyak", "average", "classical"])
+@pytest.mark.parametrize("rate", [0.3, FALLING])
+@pytest.mark.parametrize("decay", [0.8, RISING, optim.annealed_momentum(3)])
+def test_momentum_in_the_three_forms_of_the_lectures(form, rate, decay):
+    """Rate and γ constant or on a schedule; lecture E anneals γ from 0.5 to 0.99."""
+    grads = grads_of(20, 3)
+    expected = velocities(form, grads, values(rate, 20), values(decay, 20))
+    ours = updates_of(optim.momentum(rate, decay, form), grads)
     np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-7)
 
 
-def test_momentum_is_the_lectures_velocity_while_the_rate_is_constant():
-    """Lecture E: v ← γv − ηg, w ← w + v."""
-    grads, rate, decay = grads_of(20, 3), 0.3, 0.8
-    velocity, expected = np.zeros(3), []
-    for grad in np.asarray(grads):
-        velocity = decay * velocity - rate * grad
-        expected.append(velocity)
-    ours = updates_of(optim.momentum(rate, decay), grads)
-    np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-7)
-
-
-def test_the_decay_of_momentum_can_be_annealed():
-    """Lecture E: γ begins at 0.5 and is annealed."""
-    grads, decays = grads_of(10, 3), np.linspace(0.5, 0.99, 10)
-    optimizer = optax.inject_hyperparams(optim.momentum)(
-        0.1, decay=lambda count: jnp.asarray(decays, jnp.float32)[count]
+@pytest.mark.parametrize("rate", [0.3, FALLING])
+def test_the_average_is_polyaks_form_at_a_smaller_rate(rate):
+    """A(η) = C(η(1 − γ)), whatever the rate does."""
+    grads, decay = grads_of(20, 3), 0.8
+    smaller = (lambda t: (1 - decay) * rate(t)) if callable(rate) else (1 - decay) * rate
+    np.testing.assert_allclose(
+        updates_of(optim.momentum(rate, decay, "average"), grads),
+        updates_of(optim.momentum(smaller, decay), grads),
+        rtol=2e-5,
+        atol=1e-7,
     )
-    velocity, expected = np.zeros(3), []
-    for grad, decay in zip(np.asarray(grads), decays, strict=True):
-        velocity = grad + decay * velocity
-        expected.append(-0.1 * velocity)
-    np.testing.assert_allclose(updates_of(optimizer, grads), expected, rtol=2e-5, atol=1e-7)
+
+
+def test_the_classical_form_is_polyaks_only_while_the_rate_is_constant():
+    grads = grads_of(20, 3)
+    classical, polyak = (
+        [updates_of(optim.momentum(rate, 0.8, form), grads) for rate in (0.3, FALLING)]
+        for form in ("classical", "polyak")
+    )
+    np.testing.assert_allclose(classical[0], polyak[0], rtol=2e-5, atol=1e-7)
+    # When the rate drops to nothing, Polyak's weights stop and the classical ones roll on.
+    stop = optim.piecewise_constant(0.3, {10: 0.0})
+    rolling = updates_of(optim.momentum(stop, 0.8, "classical"), grads)
+    assert not np.any(updates_of(optim.momentum(stop, 0.8), grads)[10:])
+    np.testing.assert_allclose(rolling[11:], 0.8 * rolling[10:-1], rtol=1e-5)
+    assert np.linalg.norm(np.subtract(classical[1], polyak[1])) > 0.1 * np.linalg.norm(polyak[1])
+
+
+def test_a_scheduled_decay_is_an_injected_one():
+    grads = grads_of(20, 3)
+    for factory in (optim.momentum, optim.nesterov):
+        injected = optax.inject_hyperparams(factory)(0.1, decay=RISING)
+        np.testing.assert_array_equal(
+            updates_of(factory(0.1, RISING), grads), updates_of(injected, grads)
+        )
+
+
+def test_adagrads_rate_falls_with_the_root_of_the_gradients_seen():
+    """The n-th of equal gradients moves by η/√n, whatever their size; a rare one by η."""
+    often = jnp.full((9, 1), 7.0)
+    updates = updates_of(optim.adagrad(0.1, initial_accumulator_value=0.0, eps=0.0), often)
+    np.testing.assert_allclose(updates[:, 0], -0.1 / np.sqrt(np.arange(1, 10)), rtol=1e-5)
+    rare = jnp.zeros((9, 1)).at[8].set(7.0)
+    updates = updates_of(optim.adagrad(0.1, initial_accumulator_value=0.0, eps=0.0), rare)
+    np.testing.assert_allclose(updates[:, 0], [*[0] * 8, -0.1], rtol=1e-5)
+
+
+def test_adadelta_is_zeilers_algorithm():
+    grads, rho, eps = grads_of(30, 3), 0.9, 1e-4
+    square, moved, expected = np.zeros(3), np.zeros(3), []
+    for grad in np.asarray(grads, np.float64):
+        square = rho * square + (1 - rho) * grad**2
+        step = -np.sqrt(moved + eps) / np.sqrt(square + eps) * grad
+        moved = rho * moved + (1 - rho) * step**2
+        expected.append(step)
+    ours = updates_of(optim.adadelta(rho=rho, eps=eps), grads)
+    np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-7)
+    assert not np.any(updates_of(optim.adadelta(eps=0.0), grads))
+
+
+@pytest.mark.parametrize("b1", [0.0, 0.8])
+def test_adam_as_the_lectures_write_it_has_no_bias_correction(b1):
+    """Lectures A and E: μ/√ν; the first step is (1 − β₁)/√(1 − β₂) times the corrected one."""
+    grads, b2 = grads_of(20, 3), 0.95
+    mu, nu, expected = np.zeros(3), np.zeros(3), []
+    for grad in np.asarray(grads, np.float64):
+        mu, nu = b1 * mu + (1 - b1) * grad, b2 * nu + (1 - b2) * grad**2
+        expected.append(-0.1 * mu / np.sqrt(nu))
+    plain = updates_of(optim.adam(0.1, b1, b2, eps=0.0, bias_correction=False), grads)
+    np.testing.assert_allclose(plain, expected, rtol=2e-5, atol=1e-7)
+    corrected = updates_of(optim.adam(0.1, b1, b2, eps=0.0), grads)
+    ratio = (1 - b1) / np.sqrt(1 - b2)
+    np.testing.assert_allclose(plain[0], ratio * corrected[0], rtol=1e-5)
+
+
+def test_amsgrad_converges_where_adam_does_not():
+    """Reddi et al. 2018, theorem 1: on [−1, 1], gradients 3, −1, −1, 3, … have their minimum of the
+    mean at −1. Adam with β₁ = 0, β₂ = 1/(1 + 3²) goes to the worst point, +1.
+    """
+    options = {"b1": 0.0, "b2": 0.1, "eps": 0.0, "bias_correction": False}
+
+    def end(factory):
+        optimizer = factory(optim.diminishing(0.5, 0.5), **options)
+
+        def step(t, carry):
+            w, state = carry
+            update, state = optimizer.update(jnp.where(t % 3 == 0, 3.0, -1.0), state)
+            return jnp.clip(w + update, -1, 1), state
+
+        return jax.lax.fori_loop(0, 3000, step, (jnp.zeros(()), optimizer.init(jnp.zeros(()))))[0]
+
+    assert end(optim.adam) > 0.9
+    assert end(optim.amsgrad) < -0.9
+
+
+def test_lion_moves_every_weight_alike():
+    grads = grads_of(20, 4).at[:, 3].set(0.0)
+    updates = updates_of(optim.lion(0.1, weight_decay=0.0), grads)
+    np.testing.assert_allclose(jnp.abs(updates[:, :3]), 0.1, rtol=1e-6)
+    assert not np.any(updates[:, 3])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lamb_changes_every_leaf_by_one_share_of_its_norm(dtype):
+    rng = np.random.default_rng(0)
+    params = {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in SHAPES.items()}
+    params["zero"] = jnp.zeros(3, dtype)
+    optimizer = optim.lamb(0.01, weight_decay=0.1)
+    state = optimizer.init(params)
+    for _ in range(3):
+        grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), params)
+        updates, state = jax.jit(optimizer.update)(grads, state, params)
+        rtol = 1e-5 if dtype == "float32" else 2e-2
+        for name in SHAPES:
+            u, p = (np.linalg.norm(np.asarray(x[name], np.float64)) for x in (updates, params))
+            assert u == pytest.approx(0.01 * p, rel=rtol)
+    first = optim.lamb(0.01).update(grads, optim.lamb(0.01).init(params), params)[0]
+    np.testing.assert_allclose(np.abs(np.float32(first["zero"])), 0.01, rtol=1e-2)  # ratio 1: Adam
+
+
+SHAPES = {"kernel": (6, 4), "bias": (4,), "conv": (3, 3, 2, 5)}
+
+
+@pytest.mark.parametrize(("shape", "stretch"), [((8, 3), 1.0), ((3, 12), 2.0), ((5, 5), 1.0)])
+def test_muon_makes_the_singular_values_of_its_momentum_equal(shape, stretch):
+    """Within the band where the iteration ends, in the same singular vectors."""
+    rng = np.random.default_rng(0)
+    u, _, vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    values = np.geomspace(1.0, 0.05, len(vt))
+    grad = jnp.asarray(u * values @ vt, jnp.float32)
+    update = updates_of(optim.muon(0.1), grad[None])[0]
+    inner = u.T @ np.asarray(update, np.float64) @ vt.T / (-0.1 * stretch)
+    np.testing.assert_allclose(inner, np.diag(np.diag(inner)), atol=1e-5)
+    assert np.all((np.diag(inner) > 0.68) & (np.diag(inner) < 1.14))
+
+
+def test_muon_reads_a_kernel_as_a_matrix_of_its_outputs(standard_promotion):
+    grads = grads_of(100, 3, 3, 2, 5)
+    updates = updates_of(optim.muon(0.1, mask=True), grads)
+    flat = updates_of(optim.muon(0.1), grads.reshape(100, 18, 5))
+    np.testing.assert_allclose(updates.reshape(100, 18, 5), flat, rtol=1e-4, atol=1e-6)
+    dimensions = optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
+    theirs = optax.contrib.muon(0.1, muon_weight_dimension_numbers=dimensions)
+    ours, expected = (np.sum(moved, axis=0) for moved in (updates, updates_of(theirs, grads)))
+    assert np.linalg.norm(ours - expected) <= 1e-6 * np.linalg.norm(expected)
+
+
+def test_muon_leaves_what_is_no_matrix_to_nadamw(standard_promotion):
+    grads = {"kernel": grads_of(5, 3, 4), "bias": grads_of(5, 4)}
+    params = jax.tree.map(lambda g: g[0], grads)
+    optimizer = optim.muon(0.3, adam_learning_rate=0.1, adam_weight_decay=0.2)
+    theirs = optax.nadamw(0.1, weight_decay=0.2)
+    state, their_state = optimizer.init(params), theirs.init(params["bias"])
+    for i in range(5):
+        now = jax.tree.map(lambda g, i=i: g[i], grads)
+        updates, state = optimizer.update(now, state, params)
+        expected, their_state = theirs.update(now["bias"], their_state, params["bias"])
+        np.testing.assert_allclose(updates["bias"], expected, rtol=1e-5)
+
+
+def test_a_mask_is_a_glob_a_tree_or_a_function():
+    params = {"head": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "frozen": None}
+    tree = {"head": {"kernel": True, "bias": False}, "frozen": None}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    for factory in (optim.adamw, optim.lion, optim.lamb):
+        for mask in ("**/kernel", tree, lambda p: jax.tree.map(lambda leaf: leaf.ndim > 1, p)):
+            optimizer = factory(0.1, weight_decay=0.5, mask=mask)
+            updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+            assert np.all(updates["head"]["kernel"] != 0)
+            assert not np.any(updates["head"]["bias"])
 
 
 @pytest.mark.parametrize("centered", [False, True])
@@ -161,7 +334,8 @@ def test_weight_decay_shrinks_what_the_mask_names_and_never_enters_the_moments()
 
 @pytest.mark.parametrize(
     "optimizer",
-    [optim.momentum(0.1), optim.nesterov(0.1), optim.adam(0.1, eps=0.0)]
+    [optim.momentum(0.1), optim.nesterov(0.1), optim.adam(0.1, eps=0.0), optim.adagrad(0.1)]
+    + [optim.nadam(0.1), optim.amsgrad(0.1, eps=0.0), optim.adadelta(), optim.lion(0.1)]
     + [optim.rmsprop(0.1, eps=0.0, centered=centered) for centered in (False, True)],
 )
 def test_a_gradient_that_is_nan_is_not_hidden(optimizer):

@@ -27,6 +27,16 @@ PAIRS: dict[str, tuple[Any, str, dict[str, Any]]] = {
         "RMSprop",
         {"lr": 0.01, **RMS, "centered": True, "momentum": 0.5},
     ),
+    "adagrad": (
+        optim.adagrad(0.1, initial_accumulator_value=0.0, eps=0.0),
+        "Adagrad",
+        {"lr": 0.1, "eps": 0.0},
+    ),
+    "adadelta": (
+        optim.adadelta(0.5, rho=0.8, eps=1e-4),
+        "Adadelta",
+        {"lr": 0.5, "rho": 0.8, "eps": 1e-4},
+    ),
     "adam": (optim.adam(0.05, b1=0.8, b2=0.95), "Adam", {"lr": 0.05, "betas": (0.8, 0.95)}),
     "adamw": (
         optim.adamw(0.05, weight_decay=0.1),

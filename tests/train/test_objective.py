@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn import metrics as sk
 
 from dlcore import functional as F
@@ -152,3 +153,14 @@ def test_regression_takes_other_losses(loss):
     prediction = layer.apply(params, state, batch["x"])[0]
     value, _ = train.regression(layer, loss=loss)(params, state, batch)
     assert float(value) == pytest.approx(float(loss(prediction, batch["y"])), rel=1e-6)
+
+
+def test_auxiliary_heads_count_for_less_in_the_loss_and_for_nothing_in_the_metrics():
+    logits = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    labels = np.array([0, 4, 2, 2])
+    heads = nn.from_function(lambda x: tuple(x), "heads")
+    objective = train.classification(heads, auxiliary_weight=0.3)
+    loss, (_, measured) = objective((), (), {"x": jnp.asarray(logits), "y": labels})
+    each = [sk.log_loss(labels, softmax(one, axis=-1), labels=range(5)) for one in logits]
+    np.testing.assert_allclose(loss, each[0] + 0.3 * (each[1] + each[2]), rtol=1e-5)
+    assert measured["accuracy"].value() == (logits[0].argmax(-1) == labels).mean()
