@@ -84,6 +84,20 @@ def test_global_norm_at_the_edges():
     assert np.isinf(tree.global_norm([jnp.array([jnp.inf])]))
 
 
+def test_sparsity_is_the_share_of_exact_zeros():
+    params = {
+        "conv": {"kernel": jnp.zeros((2, 3)), "bias": jnp.asarray([0.0, -0.0, 1e-30, 2.0])},
+        "frozen": None,
+        "narrow": jnp.zeros(2, jnp.bfloat16),
+    }
+    assert jax.jit(tree.sparsity)(params) == pytest.approx(10 / 12)
+    assert tree.sparsity(params, "**/bias") == 0.5
+    assert tree.sparsity(params, "**/kernel", "narrow") == 1.0
+    assert tree.sparsity({}) == 0.0
+    with pytest.raises(ValueError, match='"conv1" fits no leaf'):
+        tree.sparsity(params, "conv1")
+
+
 def test_first_nonfinite_is_the_first_in_tree_order():
     good = {"a": jnp.ones(2), "b": np.arange(3), "k": jax.random.key(0), "z": np.float64(1e300)}
     assert tree.first_nonfinite(good) is None

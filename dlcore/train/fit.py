@@ -225,7 +225,10 @@ class _Run:
         """Tells the optimizers the last validation loss."""
         if "loss" in scores:
             loss = jnp.asarray(scores["loss"], jnp.float32)
-            self.state = map_states(lambda one: one._replace(validation=loss), self.state)
+            self.state = map_states(
+                lambda one: one._replace(validation=loss, validations=one.validations + 1),
+                self.state,
+            )
 
     def batch(self, rows: Any) -> Batch:
         """These rows of the data."""

@@ -42,6 +42,7 @@ class TrainState(NamedTuple):
     step: jax.Array  # int32: weight updates made
     seed: jax.Array  # uint32
     validation: jax.Array  # float32: the last validation loss, inf before the first
+    validations: jax.Array  # int32: how many there have been
     frozen: Frozen = Frozen()
 
 
@@ -81,6 +82,7 @@ def train_state(
         step=jnp.zeros((), jnp.int32),
         seed=jnp.asarray(seed, jnp.uint32),
         validation=jnp.asarray(jnp.inf, jnp.float32),
+        validations=jnp.zeros((), jnp.int32),
         frozen=held,
     )
 

@@ -31,7 +31,9 @@ class Step:
         learning, held = state.frozen.partition(state.params)
 
         # optax's line searches hand value_fn every extra argument that they do not know.
-        def value_fn(params: Any, grad_fn: Any = None, validation: Any = None) -> jax.Array:
+        def value_fn(
+            params: Any, grad_fn: Any = None, validation: Any = None, validations: Any = None
+        ) -> jax.Array:
             return self._loss(params, held, state, batch)[0]
 
         def updated() -> TrainState:
@@ -44,6 +46,7 @@ class Step:
                 value_fn=value_fn,
                 grad_fn=jax.grad(value_fn),
                 validation=state.validation,
+                validations=state.validations,
             )
             return state._replace(
                 params=tree.merge(optax.apply_updates(learning, updates), held),
@@ -75,7 +78,7 @@ def make_step(objective: Objective, optimizer: optax.GradientTransformation) -> 
     """The Step that moves `objective` downhill by `optimizer`, any optax transformation.
 
     The optimizer's update gets `value`, `grad`, `value_fn`, `grad_fn` (functions of params: for
-    line searches and sharpness-aware steps) and `validation`, the last validation loss (for
-    plateau rules), as optax's extra arguments.
+    line searches and sharpness-aware steps), `validation`, the last validation loss, and
+    `validations`, how many there have been (for plateau rules), as optax's extra arguments.
     """
     return Step(objective, optax.with_extra_args_support(optimizer))

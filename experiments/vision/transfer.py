@@ -12,7 +12,8 @@ head is trained on them. The same network from scratch is what they are measured
     near task: gain with 50 − gain with 500 labels       > 0
 
 Lectures C and E: transfer by similarity; Yosinski et al. 2014, "How transferable are features in
-deep neural networks?", sections 4.1 and 4.2. Every arm has the same number of updates.
+deep neural networks?", sections 4.1 and 4.2. Every arm has the same number of updates, more of
+them where there are more labels.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ class Config:
     """Channels of the first stage."""
     source_images: int = 4_000
     """Training images a class of the source."""
-    source_epochs: int = 8
+    source_epochs: int = 6
     """Passes over them."""
     updates: int = 200
-    """Of each arm on a target task, with batches of 50."""
+    """Of each arm with 50 labels a class, in batches of 50; more with more labels, by the root."""
     learning_rate: float = 2e-3
     """The peak of Adam's: after a warm-up, falling to 0 as a cosine."""
     test_images: int = 2_000
@@ -201,9 +202,13 @@ def arms(
 ) -> dict[str, float]:
     """Test accuracy of the transferred network, by what was thawed, and of one from scratch."""
     few = data.subset(dataset, labels, config.seed).train
-    optimizer = rate(config, config.updates)
+    updates = round(config.updates * (labels / 50) ** 0.5)
     learning = functools.partial(
-        learn, optimizer=optimizer, updates=config.updates, batch_size=50, seed=config.seed
+        learn,
+        optimizer=rate(config, updates),
+        updates=updates,
+        batch_size=50,
+        seed=config.seed,
     )
     width = layer.info.children[-1][1].info.config["in_features"]
     head = nn.linear(width, len(dataset.classes))

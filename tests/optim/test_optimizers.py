@@ -158,7 +158,13 @@ TABLE = (
         optax.contrib.muon,
         (
             {"learning_rate": 1e-3, "adam_learning_rate": 0.1, "adam_weight_decay": 0.1},
-            {"learning_rate": 0.1, "beta": 0.5, "weight_decay": 0.1, "ns_steps": 3},
+            {
+                "learning_rate": 0.1,
+                "beta": 0.5,
+                "weight_decay": 0.1,
+                "ns_steps": 3,
+                "nesterov": False,
+            },
         ),
     ),
 )

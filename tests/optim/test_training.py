@@ -138,3 +138,18 @@ def test_what_accumulates_passes_the_extra_arguments_on(standard_promotion):
         step, state = problem(layer, optimizer)
         ends.append(jax.jit(step)(state, batch)[0].params)
     chex.assert_trees_all_close(*ends, rtol=1e-6)
+
+
+def test_a_plateau_is_counted_in_validations():
+    """The validation loss is a constant, so each epoch after the first is one without progress."""
+    layer = nn.linear(4, 3)
+    optimizer = optax.chain(optim.sgd(0.1), optim.reduce_on_plateau(0.5, patience=2))
+    step, state = problem(layer, optimizer)
+    scales = [
+        float(record.state.opt_state[-1].scale)
+        for record in train.fit(
+            step, state, make_blobs(), epochs=8, batch_size=16, validation=lambda s: {"loss": -1.0}
+        )
+    ]
+    # The update after a validation is the first to know of it.
+    assert scales == [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.125]
