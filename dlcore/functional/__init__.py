@@ -1,6 +1,6 @@
 """The ground floor: arrays in, arrays out. No parameters, no state, nothing of dlcore above it."""
 
-from dlcore.functional import backprop, finite_differences
+from dlcore.functional import backprop, finite_differences, landscapes
 from dlcore.functional.activations import (
     elu,
     gelu,
@@ -83,6 +83,7 @@ __all__ = [
     "hinge",
     "huber",
     "identity",
+    "landscapes",
     "leaky_relu",
     "linear",
     "local_response_norm",

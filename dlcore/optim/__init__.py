@@ -11,6 +11,9 @@ the order is: what changes the gradient, the optimizer, what changes or watches 
         optim.max_norm(3.0, "**/kernel"),
         optim.ema_of_weights(0.999),
     )
+
+`minimize` is for a function as a whole, without batches and noise: from a direction (`newton`,
+`bfgs`, …) and a line search (`armijo`, `wolfe`, `exact`), also under constraints.
 """
 
 from __future__ import annotations
@@ -24,6 +27,25 @@ from dlcore.optim.clipping import clip, clip_by_block_rms, clip_by_global_norm
 from dlcore.optim.descent import momentum, nesterov, sgd
 from dlcore.optim.layerwise import lamb
 from dlcore.optim.matrix import muon
+from dlcore.optim.minimization import (
+    Direction,
+    LineSearch,
+    Result,
+    Status,
+    armijo,
+    bfgs,
+    conjugate_gradient,
+    exact,
+    gauss_newton,
+    hessian_product,
+    l_bfgs,
+    minimize,
+    newton,
+    newton_cg,
+    spectral,
+    steepest,
+    wolfe,
+)
 from dlcore.optim.penalties import Penalty, add_penalty, elastic_net, group_lasso, l1, l2
 from dlcore.optim.plateau import reduce_on_plateau
 from dlcore.optim.projection import decay_weights, max_norm, proximal
@@ -48,7 +70,11 @@ from dlcore.optim.sharpness import sam
 from dlcore.optim.sign import lion
 
 __all__ = [
+    "Direction",
+    "LineSearch",
     "Penalty",
+    "Result",
+    "Status",
     "accumulate",
     "adadelta",
     "adagrad",
@@ -57,10 +83,13 @@ __all__ = [
     "add_penalty",
     "amsgrad",
     "annealed_momentum",
+    "armijo",
     "averaged",
+    "bfgs",
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",
+    "conjugate_gradient",
     "constant",
     "cosine",
     "cyclic",
@@ -68,20 +97,27 @@ __all__ = [
     "diminishing",
     "elastic_net",
     "ema_of_weights",
+    "exact",
     "exponential",
+    "gauss_newton",
     "group_lasso",
+    "hessian_product",
     "inverse_time",
     "l1",
     "l2",
+    "l_bfgs",
     "lamb",
     "linear",
     "lion",
     "lookahead",
     "max_norm",
+    "minimize",
     "momentum",
     "muon",
     "nadam",
     "nesterov",
+    "newton",
+    "newton_cg",
     "one_cycle",
     "piecewise_constant",
     "polynomial",
@@ -92,8 +128,11 @@ __all__ = [
     "sam",
     "scale_by_path",
     "sgd",
+    "spectral",
+    "steepest",
     "step_decay",
     "swa",
     "warmup",
     "warmup_cosine",
+    "wolfe",
 ]

@@ -50,7 +50,7 @@ def reduce_on_plateau(
         patience: at least 1.
         rtol: at least 0.
         atol: at least 0.
-        cooldown: how many validations after a reduction count neither for nor against; at least 0.
+        cooldown: how many validations after a reduction are not counted as waiting, at least 0.
         min_scale: at least 0.
 
     Raises:

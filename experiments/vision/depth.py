@@ -43,6 +43,7 @@ class Config:
     updates: int = 150
     """Of each network."""
     batch_size: int = 64
+    """Examples an update."""
     learning_rate: float = 0.1
     """The peak of momentum's, after a warm-up, falling to 0 as a cosine."""
     every: int = 10
@@ -50,6 +51,7 @@ class Config:
     size: int = 32
     """Height and width that the photographs are resized to."""
     seed: int = 0
+    """Of the parameters and the order of the examples."""
     root: Path | None = None
     """Folder that holds the data set cifar10."""
     out: Path | None = None

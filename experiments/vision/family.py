@@ -50,10 +50,13 @@ class Config:
     budget: float = 4.0
     """Floating-point operations of training for each network, in 10¹² (tera)."""
     batch_size: int = 64
+    """Examples an update."""
     learning_rate: float = 2e-3
     """The peak of Adam's: after a warm-up, falling to 0 as a cosine."""
     test_images: int = 5_000
+    """Photographs to test on."""
     seed: int = 0
+    """Of the parameters and the order of the examples."""
     root: Path | None = None
     """Folder that holds the data set cifar10."""
     out: Path | None = None

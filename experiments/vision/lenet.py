@@ -1,4 +1,4 @@
-"""LeNet-5 as it was published in 1998 reads MNIST as well as the form that is built today.
+"""LeNet-5 as it was published in 1998 reads MNIST nearly as well as the form that is built today.
 
 The form of 1998 (subsampling with trained coefficients, partial connections, scaled tanh, distances
 to bitmaps) and the modern one (relu, max-pooling, a linear layer and softmax) learn the same digits
@@ -39,9 +39,11 @@ class Config:
     epochs: int = 6
     """Passes over the training images, in batches of 64."""
     train_images: int = 55_000
+    """Digits of MNIST to learn."""
     learning_rate: float = 2e-3
     """The peak of Adam's: after a warm-up, falling to 0 as a cosine."""
     seed: int = 0
+    """Of the parameters and the order of the examples."""
     root: Path | None = None
     """Folder that holds the data set mnist; by default the user's cache."""
     out: Path | None = None

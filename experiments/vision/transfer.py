@@ -62,6 +62,7 @@ class Config:
     test_images: int = 2_000
     """Of each target task."""
     seed: int = 0
+    """Of the parameters, the labels that are drawn and the order of the examples."""
     root: Path | None = None
     """Folder that holds the data sets cifar10, mnist and fsdd."""
     out: Path | None = None

@@ -68,7 +68,7 @@ def conjugate_gradient(
     Hestenes and Stiefel 1952; Nocedal and Wright 2006, algorithm 5.2. Equals
     `jax.scipy.sparse.linalg.cg`, which does not look at the curvature.
 
-    >>> conjugate_gradient(lambda v: jnp.array([2.0, 4.0]) * v, jnp.array([1.0, 1.0])).x
+    >>> conjugate_gradient(lambda v: jnp.array([2.0, 4.0]) * v, jnp.ones(2)).x.round(4)
     Array([0.5 , 0.25], dtype=float32)
     """
     check_numbers(tolerance=tolerance)
@@ -99,7 +99,7 @@ def conjugate_gradient(
             residual=residual,
             direction=residual + square / s.square * s.direction,
             square=square,
-            iterations=s.iterations + ~negative,
+            iterations=s.iterations + jnp.where(negative, 0, 1),
             negative=negative,
         )
 

@@ -31,7 +31,8 @@ class History(NamedTuple):
 
     value: f. gradient_norm: ‖∇f‖₂. step_size: the α, and slope: the ∇f·d of the step to xₖ, NaN at
     x₀. record: a tree of what `minimize` was asked to record. Entries past the last iteration are
-    NaN, or 0 where they are integers; but where a direction was refused, its slope follows.
+    NaN, or 0 where they are integers; but where a step was refused, its slope follows, and the
+    record of the same x again.
     """
 
     value: jax.Array
@@ -130,10 +131,16 @@ def descend(f: Flat, x: jax.Array, method: Method) -> Descent:
             jnp.where(moved, new, old)
             for new, old in zip(reached, (s.x, s.value, s.gradient), strict=True)
         )
-        numbers = (jnp.where(moved, number, jnp.nan) for number in (value, norm, point.alpha))
-        entry = History(*numbers, slope, method.record(x))
+        entry = History(
+            value=jnp.where(moved, value, jnp.nan),
+            gradient_norm=jnp.where(moved, norm, jnp.nan),
+            step_size=jnp.where(moved, point.alpha, jnp.nan),
+            slope=slope,
+            record=method.record(x),
+        )
         history = with_entry(s.history, s.iterations + 1, entry)
-        return Descent(x, value, gradient, memory, s.iterations + moved, status, history)
+        iterations = s.iterations + jnp.where(moved, 1, 0)
+        return Descent(x, value, gradient, memory, iterations, status, history)
 
     return lax.while_loop(going, step, start())
 

@@ -39,8 +39,9 @@ def bfgs() -> Direction:
         H ← (I − ρsyᵀ)H(I − ρysᵀ) + ρssᵀ,    ρ = 1/(y·s),
 
     for the last step's changes s and y of x and g. H stays positive definite, so d descends, if
-    y·s > 0, as `wolfe` provides; a step without it changes nothing. H starts as the identity times
-    min(1, 1/‖g‖), and at the first step times y·s/y·y. Near a minimum it converges superlinearly.
+    y·s > 0, as `wolfe` provides; a step without it changes nothing. H is the identity times
+    min(1, 1/‖g‖) until the first step, which begins from the identity times y·s/y·y. Near a minimum
+    it converges superlinearly.
 
     It remembers W² numbers. Nocedal and Wright 2006, algorithm 6.1.
     """

@@ -83,18 +83,16 @@ def armijo(
             wanted = ray.start.value + decrease * alpha * ray.start.slope
             return (value <= wanted) & (value < ray.start.value)
 
-        def going(s: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-            alpha, value, trials = s
-            return ~enough(alpha, value) & (trials < max_trials)
+        def going(s: tuple[jax.Array, jax.Array]) -> jax.Array:
+            alpha, trials = s
+            return ~enough(alpha, ray.value(alpha)) & (trials < max_trials)
 
-        def shorter(
-            s: tuple[jax.Array, jax.Array, jax.Array],
-        ) -> tuple[jax.Array, jax.Array, jax.Array]:
-            alpha = shrink * s[0]
-            return alpha, ray.value(alpha), s[2] + 1
+        def shorter(s: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            alpha, trials = s
+            return shrink * alpha, trials + 1
 
-        first = jnp.full_like(ray.start.alpha, initial)
-        alpha, *_ = lax.while_loop(going, shorter, (first, ray.value(first), 1))
+        longest = jnp.full_like(ray.start.alpha, initial)
+        alpha, _ = lax.while_loop(going, shorter, (longest, jnp.ones((), jnp.int32)))
         point = ray.at(alpha)
         return point, enough(point.alpha, point.value)
 

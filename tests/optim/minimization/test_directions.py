@@ -26,15 +26,19 @@ def quadratic(eigenvalues, seed=0):
 
 def one(direction, f, x):
     """The direction at x, as if it were the start."""
-    x = jnp.asarray(x)
-    g = jax.grad(f)(x)
-    return np.asarray(direction.next(Flat(f, lambda x: x), x, g, direction.init(x, g))[0])
+
+    @jax.jit
+    def d(x):
+        g = jax.grad(f)(x)
+        return direction.next(Flat(f, lambda x: x), x, g, direction.init(x, g))[0]
+
+    return np.asarray(d(jnp.asarray(x)))
 
 
 # ---------------------------------------------------------------------------------------- Newton
 
 
-@pytest.mark.parametrize("convexify", ["none", "zero", "floor", "absolute"])
+@pytest.mark.parametrize("convexify", ["none", "absolute"])
 def test_newton_solves_a_convex_quadratic_in_one_step(convexify):
     f, h, b = quadratic([0.1, 1.0, 20.0, 500.0])
     result = optim.minimize(
@@ -69,19 +73,18 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.3])
 @pytest.mark.parametrize("convexify", RULES)
-def test_newtons_model_is_the_hessian_with_its_eigenvalues_changed(convexify, damping):
+def test_newtons_model_is_the_hessian_with_its_eigenvalues_changed(convexify):
     f, h, b = quadratic([-3.0, -0.2, 0.5, 4.0])
-    d = one(optim.newton(convexify, floor=0.7, damping=damping), f, np.ones(4))
     values, vectors = np.linalg.eigh(h)
-    changed = vectors * (RULES[convexify](values) + damping) @ vectors.T
-    expected = -np.linalg.pinv(changed, rcond=1e-10) @ (h @ np.ones(4) - b)
-    np.testing.assert_allclose(d, expected, rtol=1e-8, atol=1e-12)
+    for damping in (0.0, 0.3):
+        d = one(optim.newton(convexify, floor=0.7, damping=damping), f, np.ones(4))
+        changed = vectors * (RULES[convexify](values) + damping) @ vectors.T
+        expected = -np.linalg.pinv(changed, rcond=1e-10) @ (h @ np.ones(4) - b)
+        np.testing.assert_allclose(d, expected, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("convexify", ["zero", "floor", "absolute"])
-def test_convexified_newton_descends_where_newtons_does_not(convexify):
+def test_convexified_newton_descends_where_newtons_does_not():
     """At every start where Newton's own direction leads up Beale's function."""
     f = landscapes.beale.f
     places = jnp.asarray(np.random.default_rng(0).uniform(-3, 3, (200, 2)))
@@ -91,15 +94,12 @@ def test_convexified_newton_descends_where_newtons_does_not(convexify):
     def slopes(x):
         g = jax.grad(f)(x)
         flat = Flat(f, lambda x: x)
-        return [
-            g @ direction.next(flat, x, g, ())[0]
-            for direction in (optim.newton(), optim.newton(convexify))
-        ]
+        return [g @ optim.newton(name).next(flat, x, g, ())[0] for name in RULES]
 
-    newtons, convexified = map(np.asarray, slopes(places))
+    newtons, *convexified = map(np.asarray, slopes(places))
     upward = newtons > 0
     assert np.sum(upward) > 20
-    assert np.all(convexified < 0)
+    assert np.all(np.asarray(convexified) < 0)
     uphill = np.flatnonzero(upward)[0]
     refused = optim.minimize(f, places[uphill], direction=optim.newton())
     assert (refused.status, refused.iterations) == (optim.Status.NOT_A_DESCENT, 0)
@@ -166,123 +166,6 @@ def test_gauss_newton_takes_two_steps_on_rosenbrocks_function():
     np.testing.assert_allclose(result.x, [1, 1], rtol=1e-12)
 
 
-# ---------------------------------------------------------------------------------- quasi-Newton
-
-
-def conjugate_gradients(h, b, x, steps):
-    """The iterates of Hestenes and Stiefel, in numpy."""
-    path, r = [x], b - h @ x
-    p = r
-    for _ in range(steps):
-        alpha = r @ r / (p @ h @ p)
-        x, new = x + alpha * p, r - alpha * h @ p
-        p, r = new + new @ new / (r @ r) * p, new
-        path.append(x)
-    return np.asarray(path)
-
-
-@pytest.mark.parametrize(
-    "direction",
-    [optim.bfgs(), optim.l_bfgs(10), optim.l_bfgs(1)],
-    ids=["bfgs", "l_bfgs", "l_bfgs of one step"],
-)
-def test_on_a_quadratic_quasi_newton_with_exact_search_is_conjugate_gradients(direction):
-    f, h, b = quadratic([0.5, 1.0, 3.0, 8.0, 20.0])
-    result = optim.minimize(
-        f,
-        jnp.ones(5),
-        direction=direction,
-        step_size=optim.exact(tolerance=1e-13),
-        tolerance=1e-7,
-        max_iterations=9,
-        record=lambda x: x,
-    )
-    assert (result.status, result.iterations) == (optim.Status.CONVERGED, 5)
-    expected = conjugate_gradients(h, b, np.ones(5), 5)
-    np.testing.assert_allclose(result.history.record[:6], expected, rtol=1e-6, atol=1e-7)
-
-
-def dense_bfgs(scale, steps, n):
-    """The inverse Hessian that the updates build from scale·I."""
-    h = scale * np.eye(n)
-    for s, y in steps:
-        rho = 1 / (y @ s)
-        left = np.eye(n) - rho * np.outer(s, y)
-        h = left @ h @ left.T + rho * np.outer(s, s)
-    return h
-
-
-def test_bfgs_and_l_bfgs_are_their_formulas():
-    rng = np.random.default_rng(0)
-    n, memory = 4, 3
-    _, h, _ = quadratic([0.5, 1.0, 3.0, 8.0])
-    xs = rng.normal(size=(7, n))
-    gs = xs @ h
-    steps = list(zip(np.diff(xs, axis=0), np.diff(gs, axis=0), strict=True))
-    last = {}
-    for direction in (optim.bfgs(), optim.l_bfgs(memory)):
-        remembered = direction.init(jnp.asarray(xs[0]), jnp.asarray(gs[0]))
-        for x, g in zip(xs, gs, strict=True):
-            d, remembered = direction.next(None, jnp.asarray(x), jnp.asarray(g), remembered)
-        last[direction] = d
-    dense, limited = last.values()
-    scales = [y @ s / (y @ y) for s, y in steps]
-    expected = dense_bfgs(scales[0], steps, n)
-    np.testing.assert_allclose(dense, -expected @ gs[-1], rtol=1e-9)
-    s, y = steps[-1]
-    np.testing.assert_allclose(expected @ y, s, rtol=1e-8)
-    expected = dense_bfgs(scales[-1], steps[-memory:], n)
-    np.testing.assert_allclose(limited, -expected @ gs[-1], rtol=1e-9)
-
-
-@pytest.mark.parametrize("direction", [optim.bfgs(), optim.l_bfgs()], ids=["bfgs", "l_bfgs"])
-def test_a_step_without_positive_curvature_teaches_nothing(direction):
-    """So the direction is as if it had not been: what was learned before still holds."""
-    x, g, s = (jnp.asarray(v) for v in np.random.default_rng(0).normal(size=(3, 4)))
-    memory = direction.next(None, x, g, direction.init(x - s, g - 2 * s))[1]
-    before = direction.next(None, x, g, memory)[0]
-    after = direction.next(None, x + s, g - s, memory)[1]
-    np.testing.assert_allclose(direction.next(None, x + s, g, after)[0], before, rtol=1e-12)
-    assert before @ g < 0
-
-
-def test_bfgs_converges_superlinearly_and_steepest_descent_does_not():
-    """‖xₖ₊₁ − x*‖/‖xₖ − x*‖ → 0, while steepest descent's stays where it is."""
-
-    def ratios(direction, step_size, iterations):
-        result = optim.minimize(
-            landscapes.rosenbrock.f,
-            jnp.asarray([-1.2, 1.0]),
-            direction=direction,
-            step_size=step_size,
-            tolerance=1e-11,
-            max_iterations=iterations,
-            record=lambda x: x,
-        )
-        path = np.asarray(result.history.record[: result.iterations + 1])
-        errors = np.linalg.norm(path - 1, axis=-1)
-        errors = errors[errors > 1e-12]
-        return errors[1:] / errors[:-1]
-
-    bfgs = ratios(optim.bfgs(), optim.wolfe(), 100)
-    assert np.min(bfgs[-2:]) < 0.02
-    assert np.prod(bfgs[-6:]) < 1e-6
-    assert np.min(ratios(optim.steepest(), optim.exact(), 100)[-6:]) > 0.9
-
-
-def test_the_spectral_step_is_the_mean_curvature_of_the_last():
-    _, h, _ = quadratic([0.5, 1.0, 3.0])
-    x, new = np.random.default_rng(0).normal(size=(2, 3))
-    direction = optim.spectral()
-    memory = direction.init(jnp.asarray(x), jnp.asarray(h @ x))
-    d, memory = direction.next(None, jnp.asarray(new), jnp.asarray(h @ new), memory)
-    s = new - x
-    np.testing.assert_allclose(d, -(s @ s) / (s @ h @ s) * h @ new, rtol=1e-12)
-    uphill, _ = direction.next(None, jnp.asarray(x), jnp.asarray(-(h @ x)), memory)
-    assert uphill @ (h @ x) > 0
-    assert np.linalg.norm(uphill) <= 1 + 1e-12
-
-
 # ----------------------------------------------------------------------------------- together
 
 
@@ -298,7 +181,7 @@ METHODS = {
 @pytest.mark.parametrize("direction", METHODS.values(), ids=METHODS)
 def test_every_method_ends_where_scipys_does(direction):
     """Beale's function from three starts in one program."""
-    f = landscapes.beale.f
+    f = jax.jit(landscapes.beale.f)
     starts = np.asarray([[1.0, 1.5], [2.0, -1.0], [0.5, 0.0]])
 
     @jax.jit
