@@ -11,6 +11,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import jax
 import pytest
 
+# Most of the suite's time is compiling. LLVM's expensive passes change no result beyond rounding.
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 

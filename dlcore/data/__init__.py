@@ -1,5 +1,6 @@
 """Data sets, batching and preprocessing: numpy arrays in three splits, batches by index."""
 
+from dlcore.data import augment as augment
 from dlcore.data.batching import HostData as HostData
 from dlcore.data.batching import HostSource as HostSource
 from dlcore.data.batching import batches as batches

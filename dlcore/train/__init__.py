@@ -1,6 +1,7 @@
 """Training: objectives, steps, the loop, and what keeps a run safe."""
 
 from dlcore.train.alternate import alternate
+from dlcore.train.augmented import augmented
 from dlcore.train.checkpoint import CheckpointError, CheckpointWarning
 from dlcore.train.evaluate import evaluate, predict
 from dlcore.train.fit import Record, fit
@@ -10,6 +11,7 @@ from dlcore.train.objective import (
     binary_classification,
     classification,
     regression,
+    regularized,
     supervised,
 )
 from dlcore.train.precision import with_precision
@@ -31,6 +33,7 @@ __all__ = [
     "Step",
     "TrainState",
     "alternate",
+    "augmented",
     "binary_classification",
     "classification",
     "evaluate",
@@ -40,6 +43,7 @@ __all__ = [
     "make_step",
     "predict",
     "regression",
+    "regularized",
     "run",
     "supervised",
     "train_state",

@@ -188,8 +188,8 @@ def run(config: Config) -> Result:
     )
     best = trained.best
     if config.out is not None:
-        own = (select(one, "body") for one in (best.params, best.state))
-        models.save(config.out / "weights.safetensors", body, *own, description)
+        params, state = (select(one, "body") for one in (best.params, best.state))
+        models.save(config.out / "weights.safetensors", body, params, state, description)
     logits = train.predict(layer, best.params, best.state, dataset.test)
     return _result(config, dataset, trained, logits)
 

@@ -34,6 +34,19 @@ def test_accuracy_is_scikit_learns():
     np.testing.assert_allclose(F.accuracy(LOGITS, LABELS, weight=WEIGHT), weighted, 1e-6)
 
 
+def test_accuracy_of_mixed_labels_is_the_share_of_the_predicted_class():
+    other = np.roll(LABELS, 1)
+    mixed = 0.7 * np.eye(C)[LABELS] + 0.3 * np.eye(C)[other]
+    found = jax.jit(F.correct)(LOGITS, mixed.astype(np.float32))
+    expected = 0.7 * F.correct(LOGITS, LABELS) + 0.3 * F.correct(LOGITS, other)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal(F.correct(LOGITS, np.eye(C)[LABELS]), F.correct(LOGITS, LABELS))
+    with_nan = np.where(np.arange(N)[:, None] == 0, np.nan, LOGITS)
+    assert F.correct(with_nan, mixed)[0] == 0
+    with pytest.raises(ValueError, match=r"correct: labels.* must lie in \[0, 1\]"):
+        F.correct(LOGITS, 2 * mixed)
+
+
 @pytest.mark.parametrize("k", range(1, C + 1))
 def test_top_k_accuracy_is_scikit_learns(k):
     top_k = jax.jit(functools.partial(F.top_k_accuracy, k=k))
