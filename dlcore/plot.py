@@ -342,6 +342,10 @@ def _panel(axes: Axes, panel: Panel) -> None:
         axes.axhline(height, color=_INK, linestyle="--", linewidth=0.9, label=name)
     for axis in panel.log:
         axes.set(**{f"{axis}scale": "log"})
+    measured = sorted({float(x) for xs, *_ in panel.series.values() for x in xs})
+    if "x" in panel.log and len(measured) <= 8:  # the places themselves say more than powers of 10
+        axes.set_xticks(measured, [f"{x:,.4g}" for x in measured])
+        axes.minorticks_off()
     _label(axes, panel.title, panel.x, panel.y)
     _grid(axes, panel.percent)
     if len(panel.series) > 1 or panel.level is not None:
