@@ -53,10 +53,11 @@ def subset(dataset: Dataset, per_class: int, seed: int = 0) -> Dataset:
     _check_classes("subset", dataset)
     y = dataset.train["y"]
     counts = np.bincount(y, minlength=len(dataset.classes))
-    if check_count("per_class", per_class, 1) > counts.min():
+    rarest = int(np.argmin(counts))
+    if check_count("per_class", per_class, 1) > counts[rarest]:
         raise ValueError(
-            f"subset: per_class is {per_class}, but there are {counts.min()} training examples "
-            f"of the class {dataset.classes[counts.argmin()]}"
+            f"subset: per_class is {per_class}, but there are {counts[rarest]} training examples "
+            f"of the class {dataset.classes[rarest]}"
         )
     order = stratified_order(y, seed)
     drawn = [order[y[order] == label][:per_class] for label in range(len(dataset.classes))]

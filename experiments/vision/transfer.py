@@ -134,7 +134,7 @@ def run(config: Config) -> Result:
         Score(task, labels, arm, value)
         for task, dataset in targets.items()
         for labels in config.labels
-        if labels <= np.bincount(dataset.train["y"]).min()
+        if labels <= np.min(np.bincount(dataset.train["y"]))
         for arm, value in arms(layer, learned, dataset, labels, config).items()
     ]
     return Result(
