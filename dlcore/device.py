@@ -1,4 +1,4 @@
-"""How many steps go into one compiled call: a rule with its measurement beside it.
+"""How programs are cut into loops and calls: rules with their measurements beside them.
 
 A rule looks at the kind of device and at the network, never at a clock: the same run makes the same
 choice every time. No choice changes results beyond rounding.
@@ -28,3 +28,13 @@ def many_steps_in_one_call(step: Any, *arguments: Any) -> bool:
         return True
     jaxpr = jax.jit(step).trace(*arguments).jaxpr
     return not flops.has_convolution(jaxpr) and flops.count_jaxpr(jaxpr) <= LOOP_FLOPS
+
+
+def repeats_by_calls() -> bool:
+    """Whether blocks that are compiled once are called one after another, rather than looped over.
+
+    On the CPU. A step of ResNet-152 at 64×64, batch 4 (two cores, jax 0.12): 7.7 s to compile,
+    0.53 s to run and 188 MB of temporaries by calls; as a loop 10.7 s, since each slice of the
+    stack is compiled for itself, 0.7 s and 500 MB; unrolled 15.6 s, 0.78 s and 331 MB.
+    """
+    return jax.default_backend() == "cpu"

@@ -24,6 +24,9 @@ _MOVEMENT = {
     "squeeze", "stop_gradient", "swap", "top_k", "transpose",
 }  # fmt: skip
 
+# JAX's own, and the one of dlcore.functional.convolve, which has the same parameters.
+_CONVOLUTIONS = ("conv_general_dilated", "convolve")
+
 # Primitives that hold the scalar operation they fold with as a program of their own.
 _FOLDS = ("reduce", "scatter", "select_and_scatter")
 
@@ -52,7 +55,7 @@ def count_jaxpr(closed_jaxpr: ClosedJaxpr | Jaxpr) -> int:
 def has_convolution(closed_jaxpr: ClosedJaxpr | Jaxpr) -> bool:
     """Whether a traced program convolves anywhere, inner calls and loops included."""
     return any(
-        equation.primitive.name == "conv_general_dilated"
+        equation.primitive.name in _CONVOLUTIONS
         or any(has_convolution(inner) for inner in _inner(equation))
         for equation in closed_jaxpr.eqns
     )
@@ -80,7 +83,7 @@ def _arithmetic(equation: JaxprEqn) -> int:
         return 0
     if name == "dot_general":
         return 2 * results[0].size * _contracted(operands[0].shape, params)
-    if name == "conv_general_dilated":
+    if name in _CONVOLUTIONS:
         return 2 * _multiply_adds(operands[1].shape, results[0].shape, params)
     if name.startswith("reduce_window"):
         return results[0].size * (math.prod(params["window_dimensions"]) - 1)

@@ -6,9 +6,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from dlcore.functional.checks import wide_dtype
+from dlcore.functional.convolve import convolve
 from dlcore.functional.padding import pad
 from dlcore.functional.window import Padding, Size, pads, pair, places, size_before, taps
 
@@ -45,15 +45,7 @@ def conv(
         )
     if padding_mode != "zeros":
         x, around = pad(x, around, padding_mode), ((0, 0), (0, 0))
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=stride,
-        padding=around,
-        rhs_dilation=dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
+    return convolve(x, kernel, stride=stride, padding=around, dilation=dilation, groups=groups)
 
 
 def conv_transpose(

@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.xla_metadata import set_xla_metadata
 
-from dlcore import keys
+from dlcore import device, keys
 from dlcore.functional import identity
 from dlcore.keys import Key
 from dlcore.nn.layer import (
@@ -120,8 +121,9 @@ def repeat(
 
     Parameters and paths are per block ("0/kernel", "1/kernel", …) however the blocks run. `first`
     is another form of block 0, such as one that halves the image at the beginning of a stage.
-    `scan` compiles the block once, for a stack of all alike (depth costs no compile time; each
-    must return the shape it is given). `remat` recomputes a block in the backward pass instead of
+    `scan` compiles the block once for all that are alike, as a loop or a function (see
+    `dlcore.device`): depth costs hardly any compile time, and each must return the shape it is
+    given. `remat` recomputes a block in the backward pass instead of
     keeping its activations.
     """
     if n < 1:
@@ -208,17 +210,31 @@ def _scanned(
                 )
         return y, state
 
-    def stack(tree: Any) -> Any:
-        """The blocks' parts of `tree` as one, with the block as leading axis."""
-        parts = [select(tree, name) for name in names]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
-
     one = jax.checkpoint(one) if remat else one
-    tags = jnp.asarray([keys.tag(name) for name in names], dtype=jnp.uint32)
-    x, states = jax.lax.scan(one, x, (stack(params), stack(state), tags))
+    parts = [
+        (select(params, name), select(state, name), jnp.uint32(keys.tag(name))) for name in names
+    ]
+    several = _by_calls if device.repeats_by_calls() else _by_loop
+    x, states = several(one, x, parts)
     if not train:
         return x, {name: select(state, name) for name in names}
-    return x, {name: jax.tree.map(operator.itemgetter(i), states) for i, name in enumerate(names)}
+    return x, dict(zip(names, states, strict=True))
+
+
+def _by_loop(one: Callable[..., Any], x: Any, parts: list[Any]) -> tuple[Any, list[State]]:
+    """`one` after the other, in a compiled loop over the stack of their parts."""
+    x, states = jax.lax.scan(one, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
+    return x, [jax.tree.map(operator.itemgetter(i), states) for i in range(len(parts))]
+
+
+def _by_calls(one: Callable[..., Any], x: Any, parts: list[Any]) -> tuple[Any, list[State]]:
+    """`one` after the other, as calls of one compiled function, which XLA would write out."""
+    one, states = jax.jit(one), []
+    with set_xla_metadata(inlineable="false"):
+        for part in parts:
+            x, state = one(x, part)
+            states.append(state)
+    return x, states
 
 
 def wire(forward: Callable[..., Any], /, **parts: Any) -> Layer:

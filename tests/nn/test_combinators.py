@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore import device, nn
 from dlcore import functional as F
-from dlcore import nn
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
 
@@ -173,11 +173,18 @@ def operations(n, *, scan):
     return traced, compiled
 
 
-def test_what_scan_compiles_does_not_grow_with_n():
+def test_what_a_loop_compiles_does_not_grow_with_n(monkeypatch):
+    monkeypatch.setattr(device, "repeats_by_calls", lambda: False)
     assert operations(2, scan=True) == operations(16, scan=True)
     few, many = operations(2, scan=False), operations(16, scan=False)
     assert many[0] > 4 * few[0]
     assert many[1] > 4 * few[1] > 0
+
+
+def test_what_is_traced_for_calls_does_not_grow_with_n(monkeypatch):
+    monkeypatch.setattr(device, "repeats_by_calls", lambda: True)
+    few, many = operations(3, scan=True), operations(16, scan=True)
+    assert few[0] == many[0]
 
 
 def test_repeated_blocks_start_apart():

@@ -1,0 +1,123 @@
+"""The convolution of dlcore.functional against JAX's own, with all its derivatives."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+from jax.sharding import AxisType, PartitionSpec
+
+from dlcore import functional as F
+from dlcore.functional.convolve import convolve
+
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+geometries = st.fixed_dictionaries(
+    {
+        "stride": pairs,
+        "dilation": pairs,
+        "padding": st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2),
+    }
+)
+
+
+def reference(x, kernel, *, stride, padding, dilation):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=stride,
+        padding=padding,
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def ours(x, kernel, **geometry):
+    return convolve(x, kernel, groups=1, **geometry)
+
+
+def derivatives(conv, x, kernel, geometry):
+    """Values, both gradients, their own gradients, forward mode, and forward over reverse."""
+
+    def loss(x, kernel):
+        return jnp.sum(jnp.sin(conv(x, kernel, **geometry)))
+
+    def steepness(x, kernel):
+        to_x, to_kernel = jax.grad(loss, (0, 1))(x, kernel)
+        return jnp.sum(to_x**3) + jnp.sum(to_kernel**2)
+
+    ways = jnp.cos(x), jnp.cos(kernel)
+    return (
+        conv(x, kernel, **geometry),
+        jax.grad(loss, (0, 1))(x, kernel),
+        jax.grad(steepness, (0, 1))(x, kernel),
+        jax.jvp(loss, (x, kernel), ways),
+        jax.jvp(jax.grad(loss, (0, 1)), (x, kernel), ways),
+    )
+
+
+def close(a, b):
+    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@given(geometry=geometries, size=pairs, batch=st.integers(1, 3), seed=st.integers(0, 99))
+@settings(max_examples=12, deadline=None)
+def test_derivatives_of_every_kind_are_those_of_jax(geometry, size, batch, seed):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(seed)
+        x, kernel = rng.normal(size=(batch, 7, 8, 2)), rng.normal(size=(*size, 2, 3))
+        both = jax.jit(lambda *a: [derivatives(conv, *a, geometry) for conv in (ours, reference)])
+        jax.tree.map(close, *both(x, kernel))
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+def test_many_at_once_are_each_by_itself(axes, x64):
+    rng = np.random.default_rng(0)
+    xs, kernels = rng.normal(size=(3, 2, 7, 8, 2)), rng.normal(size=(3, 3, 3, 2, 3))
+    operands = [a if axis == 0 else a[0] for a, axis in zip((xs, kernels), axes, strict=True)]
+
+    def gradients(x, kernel):
+        return jax.grad(lambda *a: jnp.sum(jnp.sin(F.conv(*a, stride=2, padding=1))), (0, 1))(
+            x, kernel
+        )
+
+    many = jax.jit(jax.vmap(gradients, axes))(*operands)
+    for i in range(3):
+        one = [a[i] if axis == 0 else a for a, axis in zip(operands, axes, strict=True)]
+        jax.tree.map(close, [a[i] for a in many], list(gradients(*one)))
+
+
+def convolutions(program):
+    """The dimension numbers of the convolutions that XLA is given for `program`."""
+    return re.findall(r"dim_numbers = (.*?), window", program.as_text())
+
+
+def test_the_cpu_gets_gradients_in_the_usual_order():
+    x, kernel = jnp.ones((2, 7, 8, 2)), jnp.ones((3, 3, 2, 3))
+
+    def gradients(conv):
+        return jax.jit(jax.grad(lambda *a: jnp.sum(jnp.sin(conv(*a))), (0, 1))).trace(x, kernel)
+
+    for platform, orders in {"cpu": 1, "cuda": 3}.items():
+        program = gradients(lambda *a: F.conv(*a, padding=1)).lower(lowering_platforms=(platform,))
+        assert len(convolutions(program)) == 3
+        assert len(set(convolutions(program))) == orders
+
+
+def test_under_shard_map_jax_own_is_used():
+    mesh = jax.make_mesh((1,), ("device",), axis_types=(AxisType.Auto,))
+    x, kernel = jnp.ones((2, 7, 8, 2)), jnp.ones((3, 3, 2, 3))
+
+    def gradient(x, kernel):
+        return jax.grad(lambda kernel: lax.pmean(jnp.sum(F.conv(x, kernel) ** 2), "device"))(kernel)
+
+    specs = PartitionSpec("device"), PartitionSpec()
+    sharded = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=PartitionSpec())
+    assert "convolve" not in str(jax.make_jaxpr(sharded)(x, kernel))
+    expected = jax.grad(lambda kernel: jnp.sum(F.conv(x, kernel) ** 2))(kernel)
+    np.testing.assert_allclose(sharded(x, kernel), expected, rtol=1e-6)
