@@ -134,3 +134,11 @@ def test_layers_use_them():
         assert params["bias"].tolist() == [2.0] * 3
     params, _ = nn.rbf(4, 3, center_init=init.constant(3.0)).init(jax.random.key(10))
     assert set(np.unique(params["centers"])) == {3.0}
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 4), (7, 5), (3, 3, 40, 70)])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_what_is_drawn_is_what_jax_draws(shape, dtype):
+    key = jax.random.key(3)
+    drawn = init.normal(1.0)(key, shape, dtype)
+    np.testing.assert_array_equal(drawn, jax.random.normal(jax.random.clone(key), shape, dtype))
