@@ -1,4 +1,4 @@
-"""Every figure. Each function returns a matplotlib Figure of its own.
+"""Every figure. Each function returns a matplotlib Figure of its own, `animation` an animation.
 
 No window opens and pyplot is never touched: a figure is shown by a notebook, where it is the last
 line of a cell, or written by `save`.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ import numpy as np
 from dlcore import files
 
 if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -30,6 +32,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 _TRAINING, _VALIDATION = _COLORS[:2]
 _SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # the ticks of a square-root scale
 _INK, _FAINT = "#333333", "#D9D9D9"
+_FRAMES_A_SECOND = 12
 
 
 def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
@@ -96,6 +99,69 @@ def lines(*panels: Panel) -> Figure:
     return figure
 
 
+class Terrain(NamedTuple):
+    """A function of two numbers, from above, and ways over it.
+
+    f: of points [..., 2], gives [...]. window: ((x from, x to), (y from, y to)). paths: name ->
+    places [steps + 1, 2]. minima: places that are marked.
+    """
+
+    title: str
+    f: Callable[[jax.Array], jax.Array]
+    window: tuple[tuple[float, float], tuple[float, float]]
+    paths: Mapping[str, Any] = {}
+    minima: Sequence[tuple[float, float]] = ()
+
+
+def contours(*terrains: Terrain) -> Figure:
+    """Maps side by side: lines of equal height, as much of the map between any two, and the ways.
+
+    >>> hill = Terrain("Hill", lambda x: -(x**2).sum(-1), ((-1.0, 1.0), (-1.0, 1.0)))
+    >>> figure = contours(hill)
+    """
+    figure, all_axes = _map(terrains)
+    for axes, terrain in zip(all_axes, terrains, strict=True):
+        for line, way in zip(_ways(axes, terrain), terrain.paths.values(), strict=True):
+            _walk(line, way, len(way) - 1)
+    return figure
+
+
+def animation(*terrains: Terrain, frames: int = 60) -> FuncAnimation:
+    """`contours` where the ways are walked, step by step: `frames` pictures, the last of the end.
+
+    All ways have as many steps, and each picture is as many of them on.
+    """
+    from matplotlib.animation import FuncAnimation
+
+    lengths = {len(way) for terrain in terrains for way in terrain.paths.values()}
+    if len(lengths) != 1 or frames < 2:
+        raise ValueError(
+            "animation needs paths of one length and at least 2 frames, "
+            f"got lengths {sorted(lengths)} and {frames} frames"
+        )
+    steps = np.unique(np.linspace(0, lengths.pop() - 1, frames).round().astype(int)).tolist()
+    figure, all_axes = _map(terrains)
+    walks = [
+        (line, way)
+        for axes, terrain in zip(all_axes, terrains, strict=True)
+        for line, way in zip(_ways(axes, terrain), terrain.paths.values(), strict=True)
+    ]
+    title = figure.suptitle("step 0", color=_INK, fontsize=10)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # settled once: it does not move from picture to picture
+
+    def show(step: int) -> list[Any]:
+        title.set_text(f"step {step}")
+        for line, way in walks:
+            _walk(line, way, step)
+        return [title, *(line for line, _ in walks)]
+
+    waiting = [steps[-1]] * (frames // 3)  # the last picture stays, before all begins again
+    return FuncAnimation(
+        figure, show, [*steps, *waiting], interval=1000 / _FRAMES_A_SECOND, cache_frame_data=False
+    )
+
+
 def bars(
     groups: Mapping[str, Mapping[str, float]], *, title: str, y: str, percent: bool = False
 ) -> Figure:
@@ -121,6 +187,47 @@ def bars(
     _label(axes, title, "", y)
     _grid(axes, percent)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def heat_map(
+    values: Any,
+    rows: Sequence[Any],
+    columns: Sequence[Any],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    label: str,
+    percent: bool = False,
+) -> Figure:
+    """A table of `values` [rows, columns] as colours with the numbers in them; NaN is a "–".
+
+    As of a sweep: `heat_map(swept.means(…)[2], …)`. `x` names the columns, `y` the rows.
+    """
+    table = np.asarray(values, float)
+    if table.shape != (len(rows), len(columns)) or not np.isfinite(table).any():
+        raise ValueError(
+            f"a heat map of {len(rows)} rows and {len(columns)} columns needs finite values "
+            f"[{len(rows)}, {len(columns)}], got {list(table.shape)}"
+        )
+    width = max(4.0, 2.4 + 0.72 * len(columns))
+    figure, (axes,) = _figure(width, max(2.4, 1.5 + 0.42 * len(rows)), 1, 1)
+    image = axes.imshow(table, cmap="Blues", aspect="auto")
+    low, high = image.get_clim()
+    for (i, j), value in np.ndenumerate(table):
+        is_dark = value > (low + high) / 2
+        text = "–" if np.isnan(value) else f"{100 * value:.1f}" if percent else f"{value:.3g}"
+        ink = "white" if is_dark else _INK
+        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=8)
+    bar = _colorbar(axes, image, label)
+    if percent:
+        bar.ax.yaxis.set_major_formatter(_percents())
+    axes.set_xticks(range(len(columns)), [_tick(column) for column in columns])
+    axes.set_yticks(range(len(rows)), [_tick(row) for row in rows])
+    axes.tick_params(length=0)
+    _label(axes, title, x, y)
+    axes.spines[:].set_visible(False)
     return figure
 
 
@@ -264,14 +371,24 @@ def decision_boundary(
     return figure
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Writes `figure` as a PNG, the same bytes for the same figure: no date, no version."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
+def save(figure: Figure | FuncAnimation, path: str | Path) -> None:
+    """Writes a figure as PNG, an animation as GIF.
+
+    The same bytes for the same figure: no date, no version.
+    """
+    path, wanted = Path(path), suffix(figure)
+    if path.suffix.lower() != wanted:
         raise ValueError(
-            f"save writes PNG, got {path.name!r}: save(figure, {path.stem + '.png'!r})"
+            f"save writes {wanted[1:].upper()}, got {path.name!r}: "
+            f"save(figure, {path.stem + wanted!r})"
         )
-    files.replace(path, _png(figure))
+    write: Callable[[Any], bytes] = _png if wanted == ".png" else _gif
+    files.replace(path, write(figure))
+
+
+def suffix(figure: Figure | FuncAnimation) -> str:
+    """The ending of a file that `save` writes: ".png" of a figure, ".gif" of an animation."""
+    return ".png" if hasattr(figure, "savefig") else ".gif"
 
 
 def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Figure, list[Axes]]:
@@ -288,6 +405,15 @@ def _png(figure: Figure) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
     return picture.getvalue()
+
+
+def _gif(animation: Any) -> bytes:
+    from matplotlib.animation import PillowWriter
+
+    with tempfile.TemporaryDirectory() as folder:  # the writer wants a name
+        path = Path(folder) / "animation.gif"
+        animation.save(path, writer=PillowWriter(fps=_FRAMES_A_SECOND), dpi=72)
+        return path.read_bytes()
 
 
 def _note(text: str) -> Figure:
@@ -332,8 +458,8 @@ def _panel(axes: Axes, panel: Panel) -> None:
     for k, (name, (xs, ys, *spread)) in enumerate(panel.series.items()):
         color, ys = _COLORS[k % len(_COLORS)], np.asarray(ys, float)
         mark = _MARKERS[k % len(_MARKERS)] if len(ys) <= 30 or not panel.lines else None
-        style = "-" if panel.lines else ""
-        axes.plot(xs, ys, style, color=color, label=name, marker=mark, markersize=4)
+        style = "-" if panel.lines else "none"
+        axes.plot(xs, ys, linestyle=style, color=color, label=name, marker=mark, markersize=4)
         if spread:
             band = np.asarray(spread[0], float)
             axes.fill_between(xs, ys - band, ys + band, color=color, alpha=0.18, linewidth=0)
@@ -344,7 +470,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
         axes.set(**{f"{axis}scale": "log"})
     measured = sorted({float(x) for xs, *_ in panel.series.values() for x in xs})
     if "x" in panel.log and len(measured) <= 8:  # the places themselves say more than powers of 10
-        axes.set_xticks(measured, [f"{x:,.4g}" for x in measured])
+        axes.set_xticks(measured, [f"{x:,.5g}" for x in measured])
         axes.minorticks_off()
     _label(axes, panel.title, panel.x, panel.y)
     _grid(axes, panel.percent)
@@ -352,13 +478,59 @@ def _panel(axes: Axes, panel: Panel) -> None:
         axes.legend(frameon=False, fontsize=8)
 
 
-def _grid(axes: Axes, percent: bool) -> None:
+def _map(terrains: Sequence[Terrain]) -> tuple[Figure, list[Axes]]:
+    """The lines of equal height of each."""
+    if not terrains:
+        raise ValueError("a map needs at least one Terrain")
+    figure, all_axes = _figure(5.4 * len(terrains), 4.6, 1, len(terrains))
+    for axes, terrain in zip(all_axes, terrains, strict=True):
+        sides = [np.linspace(*side, 160) for side in terrain.window]
+        grid = np.stack(np.meshgrid(*sides), axis=-1)
+        heights = np.asarray(terrain.f(jnp.asarray(grid, jnp.float32)))
+        levels = np.unique(np.nanquantile(heights, np.linspace(0, 1, 22)[1:-1]))
+        axes.contour(*sides, heights, levels=levels, colors="#B5B5B5", linewidths=0.6)
+        for place in terrain.minima:
+            axes.plot(*place, "+", color=_INK, markersize=11, markeredgewidth=1.6)
+        _label(axes, terrain.title, "x₁", "x₂")
+        axes.set(xlim=terrain.window[0], ylim=terrain.window[1])
+    return figure, all_axes
+
+
+def _ways(axes: Axes, terrain: Terrain) -> list[Any]:
+    """A line for each way, still without points, and their legend."""
+    lines = [
+        axes.plot([], [], color=_COLORS[k % len(_COLORS)], label=name, linewidth=1.4)[0]
+        for k, name in enumerate(terrain.paths)
+    ]
+    for k, line in enumerate(lines):
+        line.set(marker=_MARKERS[k % len(_MARKERS)], markersize=6, markeredgecolor="white")
+    if lines:
+        axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=8)
+    return lines
+
+
+def _walk(line: Any, way: Any, step: int) -> None:
+    """The way until then, marked where it is."""
+    way = np.asarray(way)[: step + 1]
+    line.set_data(way[:, 0], way[:, 1])
+    line.set_markevery([step])
+
+
+def _tick(value: Any) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def _percents() -> Any:
     from matplotlib.ticker import PercentFormatter
 
+    return PercentFormatter(1.0, symbol=" %")
+
+
+def _grid(axes: Axes, percent: bool) -> None:
     axes.grid(color=_FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.yaxis.set_major_formatter(_percents())
 
 
 def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:

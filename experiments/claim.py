@@ -31,6 +31,12 @@ def at_most(what: str, ceiling: float, measured: float, source: str) -> Claim:
     return Claim(what, f"≤ {ceiling:g}", measured, measured <= ceiling, source)
 
 
+def near(what: str, expected: float, margin: float, measured: float, source: str) -> Claim:
+    """The claim |measured − expected| ≤ margin."""
+    holds = abs(measured - expected) <= margin
+    return Claim(what, f"{expected:g} ± {margin:g}", measured, holds, source)
+
+
 def table(claims: Sequence[Claim]) -> Any:
     """The claims as a rich table."""
     from rich.table import Table

@@ -2,7 +2,7 @@
 
 OUT/.experiment    the experiment's name; a folder without it is not ours
 OUT/…              what the experiment writes itself (metrics, weights, checkpoints)
-OUT/NAME.png       its figures
+OUT/NAME.png       its figures, animations as NAME.gif
 OUT/result.json    written last: with it the run is complete
 """
 
@@ -79,10 +79,10 @@ def write_result(out: Path, name: str, config: Any, result: Any) -> None:
 
 
 def write_figures(out: Path, name: str, figures: Any) -> list[Path]:
-    """The figures as PNG files: a dict by its names, a single one by the experiment's."""
+    """The figures as PNG, animations as GIF: a dict by its names, one by the experiment's."""
     paths = []
     for stem, figure in (figures if isinstance(figures, Mapping) else {name: figures}).items():
-        paths.append(out / f"{stem}.png")
+        paths.append(out / f"{stem}{plot.suffix(figure)}")
         plot.save(figure, paths[-1])
     return paths
 

@@ -386,3 +386,66 @@ class TestBars:
     def test_refuses_nothing_to_draw(self):
         with pytest.raises(ValueError, match="at least one group"):
             plot.bars({}, title="", y="")
+
+
+class TestHeatMap:
+    LABELS = {"title": "Accuracy", "x": "rate", "y": "width", "label": "accuracy"}
+
+    def test_writes_every_number_and_names_the_axes(self):
+        figure = plot.heat_map(
+            [[0.5, np.nan, 0.25]], [16], [0.1, 1.0, 10.0], percent=True, **self.LABELS
+        )
+        assert {"50.0", "–", "25.0"} <= set(texts(figure))
+        axes = figure.axes[0]
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.1", "1", "10"]
+        assert [tick.get_text() for tick in axes.get_yticklabels()] == ["16"]
+        assert axes.images[0].get_clim() == (0.25, 0.5)
+
+    @pytest.mark.parametrize("values", [[[1.0]], [[np.nan, np.nan]]])
+    def test_refuses(self, values):
+        with pytest.raises(ValueError, match=r"needs finite values \[1, 2\]"):
+            plot.heat_map(values, [1], [1, 2], **self.LABELS)
+
+
+def terrain(**options):
+    paths = {"a": np.array([[0, 0], [1, 0], [1, 1]]), "b": np.array([[0, 0], [0, 1], [0, 2]])}
+    options = {"paths": paths, "minima": [(1.0, 1.0)]} | options
+    return plot.Terrain("Bowl", lambda x: (x**2).sum(-1), ((-1.0, 2.0), (-2.0, 2.0)), **options)
+
+
+class TestTerrain:
+    def test_a_map_has_the_ways_the_minima_and_lines_of_equal_height(self):
+        figure = plot.contours(terrain())
+        drawn = line_data(figure)
+        assert drawn["Bowl", "a"] == [0, 0, 1]
+        assert drawn["Bowl", "b"] == [0, 1, 2]
+        (axes,) = figure.axes
+        assert (axes.get_xlim(), axes.get_ylim()) == ((-1, 2), (-2, 2))
+        assert len(axes.collections[0].levels) == 20
+
+    def test_where_a_function_is_not_defined_there_is_no_line(self):
+        terrain_ = terrain(paths={})
+        half = terrain_._replace(f=lambda x: jnp.where(x[..., 0] > 0, x[..., 0], jnp.nan))
+        lines = plot.contours(half).axes[0].collections[0]
+        corners = np.concatenate([path.vertices for path in lines.get_paths()])
+        assert corners[:, 0].min() > 0
+
+    def test_an_animation_walks_and_is_saved_as_gif(self, tmp_path):
+        walk = plot.animation(terrain(), frames=3)
+        assert plot.suffix(walk) == ".gif"
+        with pytest.raises(ValueError, match=r"save writes GIF, got 'walk\.png'"):
+            plot.save(walk, tmp_path / "walk.png")
+        plot.save(walk, tmp_path / "walk.gif")
+        with Image.open(tmp_path / "walk.gif") as picture:
+            assert picture.n_frames >= 3
+            first = np.asarray(picture.convert("RGB"))
+            picture.seek(2)
+            assert (first != np.asarray(picture.convert("RGB"))).any()
+        assert line_data(walk._fig)["Bowl", "b"] == [0, 1, 2]
+
+    def test_refuses_ways_of_unequal_length_and_no_terrain(self):
+        ways = {"a": np.zeros((3, 2)), "b": np.zeros((2, 2))}
+        with pytest.raises(ValueError, match=r"paths of one length .* got lengths \[2, 3\]"):
+            plot.animation(terrain(paths=ways))
+        with pytest.raises(ValueError, match="at least one Terrain"):
+            plot.contours()

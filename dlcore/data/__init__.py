@@ -26,6 +26,8 @@ from dlcore.data.preprocess import mean_and_std as mean_and_std
 from dlcore.data.preprocess import normalise as normalise
 from dlcore.data.preprocess import unwhiten as unwhiten
 from dlcore.data.preprocess import whiten as whiten
+from dlcore.data.quality import duplicates as duplicates
+from dlcore.data.quality import nonfinite as nonfinite
 from dlcore.data.registry import NAMES as NAMES
 from dlcore.data.registry import load as load
 from dlcore.data.selection import classes as classes

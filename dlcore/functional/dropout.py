@@ -23,10 +23,9 @@ def dropout(
     0 x comes back, and the key may be None. Along the axes `shared` m has one element for all of
     x: with (1, 2) an image [B, H, W, C] loses whole channels.
     """
-    if is_concrete(rate):
-        check_rate("dropout", rate)
-        if rate == 0:
-            return x
+    check_rate("dropout", rate)
+    if is_concrete(rate) and rate == 0:
+        return x
     x = floating("dropout", "x", x)
     keep = 1 - rate
     shape = [1 if axis in shared else length for axis, length in enumerate(x.shape)]
@@ -62,8 +61,8 @@ def dropconnect(
 
 
 def check_rate(function: str, rate: float | jax.Array) -> None:
-    """Refuses a probability of dropping outside [0, 1)."""
-    if not 0 <= rate < 1:
+    """Refuses a probability of dropping outside [0, 1); a traced one passes."""
+    if is_concrete(rate) and not 0 <= rate < 1:
         raise ValueError(
             f"{function}: rate is {rate}, but the probability of dropping lies in [0, 1)"
         )

@@ -55,6 +55,16 @@ def _saddle(x: jax.Array) -> jax.Array:
     return x**2 - y**2 + y**4 / 4
 
 
+def _ripples(x: jax.Array) -> jax.Array:
+    """Σᵢ xᵢ²/4 + 1 − cos 2πxᵢ."""
+    return jnp.sum(x**2 / 4 + 1 - jnp.cos(2 * jnp.pi * x), axis=-1)
+
+
+def _plain(x: jax.Array) -> jax.Array:
+    """1 − e^(−‖x‖²/2)."""
+    return -jnp.expm1(-jnp.sum(x**2, axis=-1) / 2)
+
+
 # A narrow curved floor between steep walls, and flat far away. From the start, on a wall, the
 # gradient is 99 long: a velocity gathered there shoots across the floor (lecture E).
 beale = Landscape(
@@ -94,6 +104,26 @@ saddle = Landscape(
     value=-1.0,
     start=(1.0, 1e-3),
     window=((-1.5, 1.5), (-2.0, 2.0)),
+)
+
+
+# A bowl with a local minimum near every pair of whole numbers that is not far out, and walls of a
+# height of 2 between neighbours. The start is in the hole of (2, −1). After Rastrigin 1974.
+ripples = Landscape(
+    f=_ripples,
+    minima=((0.0, 0.0),),
+    value=0.0,
+    start=(2.2, -1.1),
+    window=((-4.5, 4.5), (-4.5, 4.5)),
+)
+
+# A plateau with one hole: at a distance r from its middle the slope is re^(−r²/2), 0.001 at r = 4.
+plain = Landscape(
+    f=_plain,
+    minima=((0.0, 0.0),),
+    value=0.0,
+    start=(3.0, 2.0),
+    window=((-4.5, 4.5), (-4.5, 4.5)),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlcore import functional as F
 from dlcore import nn
+from dlcore.functional.checks import is_concrete
 from dlcore.models._model import model
 from dlcore.models.linear import size
 from dlcore.nn.init import Initializer, he_normal
@@ -34,5 +35,5 @@ def mlp(
     layers: list[Any] = [nn.flatten]
     for fan_in, fan_out in itertools.pairwise(widths):
         layers += [nn.linear(fan_in, fan_out, kernel_init=kernel_init), activation]
-        layers += [nn.dropout(dropout)] if dropout else []
+        layers += [] if is_concrete(dropout) and dropout == 0 else [nn.dropout(dropout)]
     return nn.serial(*layers, nn.linear(widths[-1], classes))

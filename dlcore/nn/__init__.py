@@ -19,6 +19,7 @@ from dlcore.nn.dropout import (
 from dlcore.nn.layer import Layer, as_layer, from_function, intermediates, make, named
 from dlcore.nn.linear import layer_scale, linear
 from dlcore.nn.local_response_norm import local_response_norm
+from dlcore.nn.lsuv import lsuv
 from dlcore.nn.norm import batch_norm, group_norm, instance_norm, layer_norm, standardize
 from dlcore.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 from dlcore.nn.shape import flatten
@@ -59,6 +60,7 @@ __all__ = [
     "linear",
     "local_response_norm",
     "locally_connected",
+    "lsuv",
     "make",
     "max_pool",
     "named",

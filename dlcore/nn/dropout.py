@@ -10,7 +10,7 @@ import jax
 
 from dlcore import functional as F
 from dlcore import keys
-from dlcore.functional.checks import floating, wide_dtype
+from dlcore.functional.checks import floating, is_concrete, wide_dtype
 from dlcore.functional.dropout import check_rate
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
@@ -64,7 +64,7 @@ def gaussian_noise(std: float) -> Layer:
 
     z is drawn in float32 or wider. In training a key is needed, except with a std of 0.
     """
-    if not 0 <= std < math.inf:
+    if is_concrete(std) and not 0 <= std < math.inf:
         raise ValueError(f"gaussian_noise: std is {std}, but 0 ≤ std < ∞ is wanted")
 
     def disturb(key: Key, x: jax.Array) -> jax.Array:
@@ -104,7 +104,7 @@ def dropconnect(
     def apply(
         params: Params, state: State, x: jax.Array, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
-        if not train or rate == 0:
+        if not train or (is_concrete(rate) and rate == 0):
             return dense.apply(params, state, x)
         key = _needed(key, f"dropconnect({in_features}, {out_features}, {rate})")
         y = F.dropconnect(key, x, params["kernel"], rate)
@@ -128,7 +128,7 @@ def _noise(kind: str, function: Callable[[Key, Any], Any], /, **config: float) -
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
-        if not train or amount == 0:
+        if not train or (is_concrete(amount) and amount == 0):
             return x, state
         return function(_needed(key, f"{kind}({amount})"), x), state
 

@@ -13,7 +13,8 @@ the order is: what changes the gradient, the optimizer, what changes or watches 
     )
 
 `minimize` is for a function as a whole, without batches and noise: from a direction (`newton`,
-`bfgs`, …) and a line search (`armijo`, `wolfe`, `exact`), also under constraints.
+`bfgs`, …) and a line search (`armijo`, `wolfe`, `exact`), also under constraints. `path` shows the
+way that an optimizer takes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 from dlcore.optim.accumulation import accumulate
 from dlcore.optim.adam import adam, adamw, amsgrad, nadam
 from dlcore.optim.adaptive import adadelta, adagrad, rmsprop
+from dlcore.optim.asynchronous import Arrivals, arrivals, delayed, hogwild
 from dlcore.optim.averaging import averaged, ema_of_weights, lookahead, swa
 from dlcore.optim.by_path import scale_by_path
 from dlcore.optim.clipping import clip, clip_by_block_rms, clip_by_global_norm
@@ -46,6 +48,7 @@ from dlcore.optim.minimization import (
     steepest,
     wolfe,
 )
+from dlcore.optim.path import Path, path
 from dlcore.optim.penalties import Penalty, add_penalty, elastic_net, group_lasso, l1, l2
 from dlcore.optim.plateau import reduce_on_plateau
 from dlcore.optim.projection import decay_weights, max_norm, proximal
@@ -70,8 +73,10 @@ from dlcore.optim.sharpness import sam
 from dlcore.optim.sign import lion
 
 __all__ = [
+    "Arrivals",
     "Direction",
     "LineSearch",
+    "Path",
     "Penalty",
     "Result",
     "Status",
@@ -84,6 +89,7 @@ __all__ = [
     "amsgrad",
     "annealed_momentum",
     "armijo",
+    "arrivals",
     "averaged",
     "bfgs",
     "clip",
@@ -94,6 +100,7 @@ __all__ = [
     "cosine",
     "cyclic",
     "decay_weights",
+    "delayed",
     "diminishing",
     "elastic_net",
     "ema_of_weights",
@@ -102,6 +109,7 @@ __all__ = [
     "gauss_newton",
     "group_lasso",
     "hessian_product",
+    "hogwild",
     "inverse_time",
     "l1",
     "l2",
@@ -119,6 +127,7 @@ __all__ = [
     "newton",
     "newton_cg",
     "one_cycle",
+    "path",
     "piecewise_constant",
     "polynomial",
     "proximal",

@@ -41,11 +41,34 @@ def evaluate(
     total: Any = None
     for index in range(-(-n // batch_size)):
         places = index * batch_size + np.arange(batch_size)
-        rows, inside = np.minimum(places, n - 1), (places < n).astype(np.float32)
+        rows, inside = np.minimum(places, n - 1), places < n
         batch = data.gather(rows) if isinstance(data, HostData) else take(on_device, rows)
         part = _measure(objective, params, state, batch, inside, key, index)
         total = part if total is None else metrics.merge(total, part)
     return metrics.values(total)
+
+
+def evaluate_traced(
+    objective: Objective,
+    params: Params,
+    state: State,
+    data: Batch,
+    *,
+    batch_size: int = 1000,
+    seed: int | jax.Array = 0,
+) -> dict[str, Any]:
+    """The sums of the metrics that `evaluate` forms the values of, for use inside jit and vmap."""
+    n = examples(data)
+    batch_size = min(batch_size, n)
+    key = keys.stream(seed, "evaluation")
+
+    def part(index: jax.Array) -> dict[str, Any]:
+        places = index * batch_size + jnp.arange(batch_size)
+        batch = take(data, jnp.minimum(places, n - 1))
+        return _part(objective, params, state, batch, places < n, key, index)
+
+    parts = jax.lax.map(part, jnp.arange(-(-n // batch_size)))
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), parts)
 
 
 def predict(
@@ -98,8 +121,7 @@ def take(data: Batch, rows: jax.Array) -> Batch:
     return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)
 
 
-@functools.partial(jax.jit, static_argnames="objective")
-def _measure(
+def _part(
     objective: Objective,
     params: Params,
     state: State,
@@ -109,7 +131,11 @@ def _measure(
     index: jax.Array,
 ) -> dict[str, Any]:
     """The metrics of one batch, of which the examples count that are `inside` the data."""
+    inside = inside.astype(jnp.float32)
     weight = inside * batch["weight"] if "weight" in batch else inside
     key = jax.random.fold_in(key, index)
     _, (_, measured) = objective(params, state, {**batch, "weight": weight}, key=key, train=False)
     return measured
+
+
+_measure = jax.jit(_part, static_argnames="objective")

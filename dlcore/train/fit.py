@@ -27,7 +27,7 @@ from dlcore.data.batching import HostData
 from dlcore.train import guard, metrics
 from dlcore.train.evaluate import evaluate, examples, take
 from dlcore.train.objective import Batch
-from dlcore.train.state import copy, map_states, position, train_states
+from dlcore.train.state import copy, map_states, note_validation, position, train_states
 
 StepFunction = Callable[[Any, Batch], tuple[Any, dict[str, Any]]]
 Numbers = dict[str, float | np.ndarray]
@@ -223,12 +223,7 @@ class _Run:
 
     def note_validation(self, scores: Numbers) -> None:
         """Tells the optimizers the last validation loss."""
-        if "loss" in scores:
-            loss = jnp.asarray(scores["loss"], jnp.float32)
-            self.state = map_states(
-                lambda one: one._replace(validation=loss, validations=one.validations + 1),
-                self.state,
-            )
+        self.state = map_states(lambda one: note_validation(one, scores), self.state)
 
     def batch(self, rows: Any) -> Batch:
         """These rows of the data."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from dlcore import keys, tree
+from dlcore.functional.checks import is_concrete
 from dlcore.nn.layer import Layer, Params, State, shapes
 from dlcore.nn.surgery import frozen
 
@@ -57,11 +58,11 @@ def train_state(
 ) -> TrainState:
     """The start of a run: parameters drawn from the seed's "init" stream, nothing learned yet.
 
-    `optimizer` is any optax transformation; `seed` is in [0, 2³²). `params` and `state`, where
-    given, are what the run starts from instead (a trained network's). What `nn.freeze` holds in
-    the layer no update touches, and the optimizer has no moments of it.
+    `optimizer` is any optax transformation; `seed` is in [0, 2³²), or traced. `params` and `state`,
+    where given, are what the run starts from instead (a trained network's). What `nn.freeze` holds
+    in the layer no update touches, and the optimizer has no moments of it.
     """
-    if not 0 <= seed < 2**32:
+    if is_concrete(seed) and not 0 <= seed < 2**32:
         raise ValueError(f"a seed lies in [0, 2**32), got {seed}")
     drawn = layer.init(keys.stream(seed, "init"))
     given = {"params": params, "state": state}
@@ -114,6 +115,14 @@ def map_states(function: Callable[[TrainState], TrainState], states: Any) -> Any
     return jax.tree.map(
         lambda one: function(one) if _is_state(one) else one, states, is_leaf=_is_state
     )
+
+
+def note_validation(state: TrainState, scores: Mapping[str, Any]) -> TrainState:
+    """The state that knows these scores: their "loss" is the last validation loss."""
+    if "loss" not in scores:
+        return state
+    loss = jnp.asarray(scores["loss"], jnp.float32)
+    return state._replace(validation=loss, validations=state.validations + 1)
 
 
 def copy(states: Any) -> Any:

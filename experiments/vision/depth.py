@@ -27,7 +27,7 @@ import numpy as np
 from dlcore import data, models, nn, optim, train, tree
 from experiments import claim
 from experiments.choice import at_least, positive
-from experiments.vision._learning import first, learn
+from experiments._learning import first, learn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -27,7 +27,7 @@ import numpy as np
 from dlcore import data, flops, models, nn, optim, train, tree
 from experiments import claim
 from experiments.choice import at_least, one_of, positive
-from experiments.vision._learning import accuracy, first, learn
+from experiments._learning import accuracy, first, learn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

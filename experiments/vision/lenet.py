@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dlcore import data, models, nn, optim, tree
 from experiments import claim
 from experiments.choice import at_least, positive
-from experiments.vision._learning import accuracy, first, learn
+from experiments._learning import accuracy, first, learn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

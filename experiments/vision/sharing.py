@@ -28,7 +28,7 @@ from dlcore import data, nn, optim, tree
 from dlcore import functional as F
 from experiments import claim
 from experiments.choice import at_least
-from experiments.vision._learning import Learned, accuracy, first, learn
+from experiments._learning import Learned, accuracy, first, learn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -30,7 +30,7 @@ import numpy as np
 from dlcore import data, models, nn, optim, train
 from experiments import claim
 from experiments.choice import at_least, positive
-from experiments.vision._learning import Learned, accuracy, learn
+from experiments._learning import Learned, accuracy, learn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -56,6 +56,30 @@ def test_downhill_from_the_start_is_a_minimum(landscape):
     assert np.min(distances) < 1e-2
 
 
+@pytest.mark.parametrize("landscape", [landscapes.ripples, landscapes.plain])
+def test_the_middle_is_the_least_and_the_start_is_not_above_it(landscape):
+    """Global minimum at the origin, and from the start the way down is long or leads elsewhere."""
+    found = scipy.optimize.differential_evolution(
+        lambda x: float(landscape.f(jnp.asarray(x))), landscape.window, seed=0, popsize=5
+    )
+    np.testing.assert_allclose(found.x, landscape.minima[0], atol=1e-3)
+    assert found.fun == pytest.approx(landscape.value, abs=1e-6)
+    start = jnp.asarray(landscape.start, jnp.float64)
+    assert landscape.f(start) > 0.9
+
+
+def test_ripples_have_a_local_minimum_by_their_start():
+    f = landscapes.ripples.f
+    end = scipy.optimize.minimize(lambda x: float(f(jnp.asarray(x))), landscapes.ripples.start)
+    np.testing.assert_allclose(end.x, [2, -1], atol=0.05)
+    assert end.fun > 1
+
+
+def test_the_plain_is_flat():
+    slope = jnp.linalg.norm(jax.grad(landscapes.plain.f)(jnp.array([4.0, 0.0])))
+    assert float(slope) == pytest.approx(4 * np.exp(-8), rel=1e-6)
+
+
 def test_rosenbrock_is_scipys_in_any_dimension():
     x = np.random.default_rng(0).normal(size=(6, 4))
     expected = [scipy.optimize.rosen(row) for row in x]

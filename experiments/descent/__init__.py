@@ -1,0 +1,1 @@
+"""How a network is trained: lectures A to E."""

@@ -1,0 +1,200 @@
+"""Newton's method trains a network of 100,000 weights without its Hessian, in memory O(W).
+
+Newton's equations are solved by conjugate gradients, each of whose iterations takes one product of
+the Hessian with a vector. Networks 784-H-10 learn some handwritten digits as a whole, without
+mini-batches; for the widest, the training loss against gradient descent with the same line search.
+
+    parameters of the widest network                                ≥ 100,000
+    memory beside the weights, its growth with W, log-log           ≤ 1.1
+    that memory / the memory of the Hessian, W² numbers             ≤ 0.01
+    training loss after equal work, gradient descent / Newton-CG    > 1
+
+Lecture C: conjugate gradients in the place of the inverse; Martens 2010. The memory is what XLA
+reserves for the compiled `minimize`, beside the digits and the weights. Work counts gradients and
+Hessian products: gradient descent has as many iterations as Newton's method takes of both at most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import data, models, optim, train, tree
+from dlcore import functional as F
+from experiments import claim
+from experiments._learning import first
+from experiments.choice import at_least
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How much is learned."""
+
+    widths: tuple[int, ...] = (16, 32, 64, 128)
+    """H, growing."""
+    images: int = 500
+    """Digits of MNIST, all in one batch."""
+    iterations: int = 20
+    """Of Newton's method; gradient descent goes on for as much work."""
+    products: int = 20
+    """Of the Hessian with a vector, at most, in each."""
+    root: Path | None = None
+    """Folder that holds the data set mnist; by default the user's cache."""
+    out: Path | None = None
+    """Folder for everything written; by default runs/hessian_free."""
+
+    def __post_init__(self) -> None:
+        at_least(10, images=self.images)
+        at_least(1, iterations=self.iterations, products=self.products)
+        if len(self.widths) < 2 or list(self.widths) != sorted(set(self.widths)):
+            raise ValueError(f"widths are at least two that grow, got {self.widths}")
+
+    @classmethod
+    def smoke(cls) -> Config:
+        """Seconds."""
+        return cls(widths=(4, 8), images=20, iterations=3, products=5)
+
+
+class Memory(NamedTuple):
+    """Parameters of a network, and bytes that its training takes beside them."""
+
+    parameters: int
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Memory by width, and the training loss over the iterations."""
+
+    memory: list[Memory]
+    losses: dict[str, list[float]]
+    seconds: float
+    claims: list[claim.Claim]
+    config: Config
+
+    def __rich__(self) -> Any:
+        """A row for each width."""
+        from rich.table import Table
+
+        shown = Table("parameters", "memory", "of the Hessian", title="Megabytes")
+        for one in self.memory:
+            row = (one.bytes, 4 * one.parameters**2)
+            shown.add_row(f"{one.parameters:,}", *(f"{size / 1e6:,.1f}" for size in row))
+        return shown
+
+
+def run(config: Config) -> Result:
+    """Compiles for each width, and trains the widest."""
+    began = time.perf_counter()
+    digits = first(data.load("mnist", config.root).train, config.images)
+    memory = [reserved(width, digits, config) for width in config.widths]
+    work = config.products + 1  # of an iteration of Newton's method, at most
+    newton, plain = optim.newton_cg(config.products), optim.steepest()
+    losses = {
+        "Newton-CG": descend(config.widths[-1], digits, newton, config.iterations),
+        "gradient descent": descend(config.widths[-1], digits, plain, config.iterations * work),
+    }
+    return Result(
+        memory=memory,
+        losses=losses,
+        seconds=time.perf_counter() - began,
+        claims=claims(memory, losses),
+        config=config,
+    )
+
+
+def plot(result: Result) -> Figure:
+    """The memory against W beside that of the Hessian; the loss."""
+    from dlcore import plot
+
+    parameters = [one.parameters for one in result.memory]
+    sizes = {
+        "Newton-CG": (parameters, [one.bytes / 1e6 for one in result.memory]),
+        "the Hessian": (parameters, [4 * count**2 / 1e6 for count in parameters]),
+    }
+    work = {"Newton-CG": result.config.products + 1, "gradient descent": 1}
+    losses = {
+        name: (work[name] * np.arange(len(values)), values)
+        for name, values in result.losses.items()
+    }
+    return plot.lines(
+        plot.Panel("Memory", "parameters W", "megabytes", sizes, log="xy"),
+        plot.Panel(
+            f"{result.config.images} digits",
+            "gradients and Hessian products",
+            "training loss",
+            losses,
+            log="y",
+        ),
+    )
+
+
+def network(width: int, digits: dict[str, np.ndarray]) -> tuple[Any, Any]:
+    """The training loss of 784-`width`-10, and its parameters at the start."""
+    layer = models.mlp(digits["x"].shape[1:], (width,), dropout=0.0, activation=F.tanh)
+    objective = train.classification(layer)
+    params, _ = layer.init(jax.random.key(0))
+    return (lambda params, batch: objective(params, (), batch)[0]), params
+
+
+def reserved(width: int, digits: dict[str, np.ndarray], config: Config) -> Memory:
+    """What one iteration takes. Nothing is run."""
+    loss, params = network(width, digits)
+
+    def newton(params: Any, batch: Any) -> Any:
+        return optim.minimize(
+            lambda params: loss(params, batch),
+            params,
+            direction=optim.newton_cg(config.products),
+            max_iterations=1,
+        ).x
+
+    analysis: Any = jax.jit(newton).lower(params, digits).compile().memory_analysis()
+    return Memory(tree.count(params), analysis.temp_size_in_bytes)
+
+
+def descend(
+    width: int, digits: dict[str, np.ndarray], direction: optim.Direction, iterations: int
+) -> list[float]:
+    """The training loss after each iteration."""
+    loss, params = network(width, digits)
+    batch = {name: jnp.asarray(leaf) for name, leaf in digits.items()}
+    found = optim.minimize(
+        lambda params: loss(params, batch),
+        params,
+        direction=direction,
+        max_iterations=iterations,
+    )
+    values = np.asarray(found.history.value)
+    return values[np.isfinite(values)].tolist()
+
+
+def claims(memory: list[Memory], losses: dict[str, list[float]]) -> list[claim.Claim]:
+    """How much memory, and to what end."""
+    parameters, sizes = np.log(np.array(memory, float)).T
+    growth = float(np.polyfit(parameters, sizes, 1)[0])
+    widest = memory[-1]
+    last = {name: values[-1] for name, values in losses.items()}
+    lecture = "lecture C"
+    return [
+        claim.at_least("parameters", 100_000, widest.parameters, lecture),
+        claim.at_most("growth of the memory with W", 1.1, growth, lecture),
+        claim.at_most(
+            "memory / that of the Hessian", 0.01, widest.bytes / (4 * widest.parameters**2), lecture
+        ),
+        claim.more_than(
+            "loss after equal work, descent / Newton-CG",
+            1,
+            last["gradient descent"] / last["Newton-CG"],
+            lecture,
+        ),
+    ]

@@ -1,0 +1,262 @@
+"""One rate for all weights leaves rare words unlearned; Adagrad and RMSProp give each its own.
+
+Logistic regression on bags of words: is a sentence of a film review an opinion or part of the plot?
+Each optimizer has the learning rate of least validation loss. A word is rare if at most 5 training
+sentences have it. Then sentences are judged by their rare words alone, all others set to 0.
+
+    mean |weight| of rare words / of frequent, Adagrad / gradient descent     > 1
+    the same, RMSProp / gradient descent                                      > 1
+    accuracy by rare words alone, Adagrad − gradient descent                  > 0
+    accuracy by rare words alone, RMSProp − gradient descent                  > 0
+
+Lecture A: one rate for all weights, where rarely active neurons might want a larger one; Duchi et
+al. 2011. Lecture A has "updated frequently", but what counts is the size of the recent gradients.
+Sentences: subjectivity v1.0 (Pang and Lee 2004).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dlcore import data, nn, optim, train
+from dlcore.data import files
+from experiments import claim
+from experiments.choice import at_least
+from experiments.descent._rates import at_best_rate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ARCHIVE = "subjectivity.tar.gz"
+# From a sum of 0, as Duchi et al.: gradients of single words are near 0.01, and the default of 0.1
+# would drown their squares.
+ADAGRAD = functools.partial(optim.adagrad, initial_accumulator_value=0.0)
+OPTIMIZERS: dict[str, tuple[Any, tuple[float, ...]]] = {
+    "gradient descent": (optim.sgd, (0.1, 0.3, 1.0, 3.0, 10.0)),
+    "Adagrad": (ADAGRAD, (0.03, 0.1, 0.3, 1.0, 3.0)),
+    "RMSProp": (optim.rmsprop, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
+}
+RARE = 5  # training sentences that have a rare word, at most
+EDGES = (RARE + 1, 21, 101)  # of the kinds of words, by how many training sentences have them
+KINDS = (f"2 … {RARE}", f"{RARE + 1} … 20", "21 … 100", "more")
+PARTS = {"train": 0.5, "validation": 0.1, "test": 0.4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How much is learned."""
+
+    sentences: int = 8_000
+    """Half to learn, a tenth to choose rates by, the others for the test."""
+    epochs: int = 10
+    """Passes over them, in batches of 50."""
+    seeds: int = 3
+    """Runs at each rate; figures are means."""
+    root: Path | None = None
+    """Folder that holds the data set sentiment; by default the user's cache."""
+    out: Path | None = None
+    """Folder for everything written; by default runs/rare_features."""
+
+    def __post_init__(self) -> None:
+        at_least(200, sentences=self.sentences)
+        at_least(1, epochs=self.epochs, seeds=self.seeds)
+
+    @classmethod
+    def smoke(cls) -> Config:
+        """Seconds."""
+        return cls(sentences=200, epochs=1, seeds=1)
+
+
+class Score(NamedTuple):
+    """An optimizer at the rate chosen, as means over the seeds."""
+
+    rate: float
+    accuracy: float
+    by_rare_words: float
+    weights: dict[str, float]  # mean |w|, by how many training sentences have the word
+
+
+class Bags(NamedTuple):
+    """Sentences as 0 and 1 for each word [N, words], in three parts; the words' counts."""
+
+    parts: dict[str, dict[str, np.ndarray]]
+    counts: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The score of each optimizer."""
+
+    scores: dict[str, Score]
+    words: int
+    seconds: float
+    claims: list[claim.Claim]
+    config: Config
+
+    def __rich__(self) -> Any:
+        """A row for each optimizer."""
+        from rich.table import Table
+
+        shown = Table("optimizer", "rate", "test accuracy", "by rare words", "|w| rare / frequent")
+        for name, one in self.scores.items():
+            shares = (f"{one.accuracy:.3f}", f"{one.by_rare_words:.3f}")
+            shown.add_row(name, f"{one.rate:g}", *shares, f"{evenness(one):.3f}")
+        return shown
+
+
+def run(config: Config) -> Result:
+    """Learns the sentences with each optimizer."""
+    began = time.perf_counter()
+    bags = bags_of_words(*sentences(config.root), config.sentences)
+    layer = nn.linear(len(bags.counts), 1)
+    objective = train.binary_classification(layer)
+
+    def build(arm: dict[str, Any]) -> Any:
+        return layer, objective, OPTIMIZERS[arm["optimizer"]][0](arm["learning_rate"])
+
+    arms = [
+        {"optimizer": name, "learning_rate": rate, "seed": seed}
+        for name, (_, rates) in OPTIMIZERS.items()
+        for rate in rates
+        for seed in range(config.seeds)
+    ]
+    found = train.sweep(
+        build,
+        arms,
+        bags.parts["train"],
+        epochs=config.epochs,
+        batch_size=min(50, len(bags.parts["train"]["y"])),
+        validation=bags.parts["validation"],
+    )
+    test = bags.parts["test"]
+    rare = bags.counts <= RARE
+    has_one = test["x"][:, rare].any(axis=1)
+    judged = {"x": np.where(rare, test["x"], 0)[has_one], "y": test["y"][has_one]}
+    kinds = np.digitize(bags.counts, [0, *EDGES]) - 1
+
+    def score(name: str) -> Score:
+        trials = at_best_rate(found, optimizer=name)
+        states = [one.state for one in trials if one.state is not None]
+        kernels = np.abs([state.params["kernel"][:, 0] for state in states]).mean(axis=0)
+
+        def accuracy(part: dict[str, np.ndarray]) -> float:
+            return float(
+                np.mean([train.evaluate(objective, s.params, (), part)["accuracy"] for s in states])
+            )
+
+        return Score(
+            rate=trials[0].configuration["learning_rate"],
+            accuracy=accuracy(test),
+            by_rare_words=accuracy(judged),
+            weights={KINDS[k]: float(kernels[kinds == k].mean()) for k in np.unique(kinds)},
+        )
+
+    scores = {name: score(name) for name in OPTIMIZERS}
+    return Result(
+        scores=scores,
+        words=len(bags.counts),
+        seconds=time.perf_counter() - began,
+        claims=claims(scores),
+        config=config,
+    )
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """The weights by how frequent a word is, and the accuracies."""
+    from dlcore import plot
+
+    weights = {
+        kind: {
+            name: one.weights[kind] / frequent(one.weights) for name, one in result.scores.items()
+        }
+        for kind in next(iter(result.scores.values())).weights
+    }
+    accuracies = {
+        "all words": {name: one.accuracy for name, one in result.scores.items()},
+        "rare words alone": {name: one.by_rare_words for name, one in result.scores.items()},
+    }
+    return {
+        "weights": plot.bars(
+            weights,
+            title="Weights, by training sentences that have the word",
+            y="|w| / frequent |w|",
+        ),
+        "accuracy": plot.bars(accuracies, title="Test accuracy", y="accuracy", percent=True),
+    }
+
+
+def sentences(root: Path | None) -> tuple[list[str], np.ndarray]:
+    """The sentences and their labels, 1 for an opinion, in an order drawn once."""
+    path = files.find(ARCHIVE, files.folders("sentiment", root))
+    if path is None:
+        raise data.DataError(
+            f"sentiment: {ARCHIVE} is neither in root nor in {files.cache()}; it is in nltk_data"
+        )
+    pattern = re.compile(r".*/(plot|quote)\.tok\.gt9\.5000")
+    found = files.members(path, pattern, 1 << 21, 1 << 23)
+    kinds = [found[kind].decode("latin-1").splitlines() for kind in ("plot", "quote")]
+    labels = np.repeat(np.arange(2, dtype=np.int32), [len(lines) for lines in kinds])
+    texts = [line for lines in kinds for line in lines]
+    order = np.random.default_rng(0).permutation(len(texts))
+    return [texts[k] for k in order], labels[order]
+
+
+def bags_of_words(texts: list[str], labels: np.ndarray, count: int) -> Bags:
+    """Every word that at least two training sentences have; of the first `count` sentences."""
+    bags = [set(re.findall(r"[a-z']+", text.lower())) for text in texts[:count]]
+    bounds = np.round(np.cumsum([0.0, *PARTS.values()]) * len(bags)).astype(int)
+    counts = collections.Counter(word for bag in bags[: bounds[1]] for word in bag)
+    words = sorted(word for word, number in counts.items() if number >= 2)
+    places = {word: k for k, word in enumerate(words)}
+    x = np.zeros((len(bags), len(words)), np.float32)
+    for row, bag in zip(x, bags, strict=True):
+        row[[places[word] for word in bag if word in places]] = 1
+    parts = {
+        name: {"x": x[low:high], "y": labels[low:high]}
+        for name, low, high in zip(PARTS, bounds, bounds[1:], strict=False)
+    }
+    return Bags(parts, np.array([counts[word] for word in words]))
+
+
+def evenness(score: Score) -> float:
+    """The mean |w| of rare words over that of the most frequent."""
+    return next(iter(score.weights.values())) / frequent(score.weights)
+
+
+def frequent(weights: dict[str, float]) -> float:
+    """The mean |w| of the most frequent words."""
+    return list(weights.values())[-1]
+
+
+def claims(scores: dict[str, Score]) -> list[claim.Claim]:
+    """What a rate for each weight brings."""
+    plain = scores["gradient descent"]
+    own = {name: scores[name] for name in ("Adagrad", "RMSProp")}
+    return [
+        *(
+            claim.more_than(
+                f"|w|, rare / frequent: {name} / descent",
+                1,
+                evenness(one) / evenness(plain),
+                "lecture A",
+            )
+            for name, one in own.items()
+        ),
+        *(
+            claim.more_than(
+                f"accuracy by rare words: {name} − descent",
+                0,
+                one.by_rare_words - plain.by_rare_words,
+                "lecture A",
+            )
+            for name, one in own.items()
+        ),
+    ]

@@ -1,0 +1,228 @@
+"""A rate that falls ends lower than one that stays; and it must not fall so fast as to stop short.
+
+Momentum trains the same small network on handwritten digits under each schedule, with four highest
+rates; that with the least validation loss counts. Then gradient descent on ½x² with the rates α₀/k
+and α₀/k², whose steps are known: xₙ/x₀ → 0 as n^(−α₀)/Γ(1 − α₀), and sin(π√α₀)/(π√α₀) > 0.
+
+    training loss at the end: constant − the falling schedules, mean        > 0
+    the same, plateau drop                                                  > 0
+    xₙ/x₀ with α₀/k, of what the theory gives                               1, within 0.01
+    xₙ/x₀ with α₀/k², of what the theory gives                              1, within 0.01
+
+Lecture E: α₀e^(−kt) and α₀/(1 + kt); lecture C: α₀/k with Σα = ∞, and the drop by x % (a factor of
+1 − x/100) on a plateau of the validation loss. The others are those of `dlcore.optim`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore import data, models, optim, train
+from experiments import claim
+from experiments._learning import first
+from experiments.choice import at_least, one_of
+from experiments.descent._rates import at_best_rate, mean_history
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RATES = (0.03, 0.1, 0.2, 0.4)
+# Of the highest rate η and the number of updates n. What falls comes to about a hundredth of η.
+SCHEDULES: dict[str, Any] = {
+    "constant": lambda rate, n: optim.constant(rate),
+    "steps": lambda rate, n: optim.step_decay(rate, max(1, n // 4), 0.3),
+    "exponential": lambda rate, n: optim.exponential(rate, math.log(100) / n),
+    "1/t": lambda rate, n: optim.inverse_time(rate, 99 / n),
+    "polynomial": lambda rate, n: optim.polynomial(rate, 0.0, 2.0, n),
+    "cosine": lambda rate, n: optim.cosine(rate, n),
+    "warm-up, cosine": lambda rate, n: optim.warmup_cosine(rate, n, warmup_steps=n // 10),
+    "one cycle": lambda rate, n: optim.one_cycle(n, rate),
+    "cyclic": lambda rate, n: optim.cyclic(0.0, rate, max(1, n // 6), 0.5),
+    "plateau": lambda rate, n: optim.constant(rate),
+}
+FALLING = ("steps", "exponential", "1/t", "polynomial", "cosine")
+DROP = 70  # per cent, on a plateau
+ALPHA = 0.5  # α₀ of α₀/k and α₀/k²
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How much is learned."""
+
+    images: int = 4_000
+    """Digits of MNIST to learn; as many at most are held out for validation and for the test."""
+    epochs: int = 6
+    """Passes over them, in batches of 50."""
+    seeds: int = 2
+    """Runs at each rate; figures are means."""
+    schedules: tuple[str, ...] = tuple(SCHEDULES)
+    """Which of them, constant, cosine and plateau always."""
+    updates: int = 100_000
+    """On ½x²."""
+    root: Path | None = None
+    """Folder that holds the data set mnist; by default the user's cache."""
+    out: Path | None = None
+    """Folder for everything written; by default runs/schedules."""
+
+    def __post_init__(self) -> None:
+        at_least(50, images=self.images)
+        at_least(1, epochs=self.epochs, seeds=self.seeds)
+        at_least(1000, updates=self.updates)
+        for name in self.schedules:
+            one_of("schedule", name, SCHEDULES)
+
+    @classmethod
+    def smoke(cls) -> Config:
+        """Seconds."""
+        return cls(images=100, epochs=2, seeds=1, schedules=(), updates=1000)
+
+
+class Score(NamedTuple):
+    """A schedule with the rate chosen: losses by epoch, and the test accuracy, as means."""
+
+    rate: float
+    losses: list[float]
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The score of each schedule, and xₙ/x₀ by the power of k, measured and expected."""
+
+    scores: dict[str, Score]
+    left: dict[str, tuple[float, float]]
+    seconds: float
+    claims: list[claim.Claim]
+    config: Config
+
+    def __rich__(self) -> Any:
+        """A row for each schedule."""
+        from rich.table import Table
+
+        shown = Table("schedule", "highest rate", "training loss", "test accuracy")
+        for name, one in sorted(self.scores.items(), key=lambda item: item[1].losses[-1]):
+            shown.add_row(name, f"{one.rate:.2g}", f"{one.losses[-1]:.4f}", f"{one.accuracy:.3f}")
+        return shown
+
+
+def run(config: Config) -> Result:
+    """Learns under each schedule, and goes down the parabola."""
+    began = time.perf_counter()
+    scores = learn(config)
+    left = {name: remaining(power, config.updates) for name, power in (("1/k", 1), ("1/k²", 2))}
+    return Result(
+        scores=scores,
+        left=left,
+        seconds=time.perf_counter() - began,
+        claims=claims(scores, left),
+        config=config,
+    )
+
+
+def plot(result: Result) -> Figure:
+    """The schedules; the training loss under each."""
+    from dlcore import plot
+
+    n = 1000
+    times = np.arange(0, n, 10)
+    rates = {
+        name: (times / n, over(schedule(1.0, n), times))
+        for name, schedule in SCHEDULES.items()
+        if name != "plateau"
+    }
+    losses = {
+        name: (range(1, len(one.losses) + 1), one.losses) for name, one in result.scores.items()
+    }
+    return plot.lines(
+        plot.Panel("Schedules", "share of the updates", "rate / highest rate", rates),
+        plot.Panel("Digits", "epoch", "training loss", losses, log="y"),
+    )
+
+
+def over(schedule: optax.Schedule, times: np.ndarray) -> list[float]:
+    """The rate at each time."""
+    return jax.vmap(lambda t: jnp.asarray(schedule(t), float))(jnp.asarray(times)).tolist()
+
+
+def learn(config: Config) -> dict[str, Score]:
+    """All schedules and rates, a program for each schedule."""
+    digits = data.load("mnist", config.root)
+    examples, validation, test = (
+        first(part, config.images) for part in (digits.train, digits.validation, digits.test)
+    )
+    updates = config.epochs * data.batches_per_epoch(len(examples["y"]), 50)
+    layer = models.mlp(examples["x"].shape[1:], (32,), dropout=0.0)
+    objective = train.classification(layer)
+
+    def build(arm: dict[str, Any]) -> Any:
+        rate = SCHEDULES[arm["schedule"]](arm["learning_rate"], updates)
+        optimizer = optim.momentum(rate)
+        if arm["schedule"] == "plateau":
+            drop = optim.reduce_on_plateau(1 - DROP / 100, patience=1, rtol=0.01)
+            optimizer = optax.chain(optimizer, drop)
+        return layer, objective, optimizer
+
+    asked = {"constant", "cosine", "plateau", *config.schedules}
+    names = [name for name in SCHEDULES if name in asked]
+    arms = train.space.grid(schedule=names, learning_rate=RATES, seed=range(config.seeds))
+    found = train.sweep(
+        build, arms, examples, epochs=config.epochs, batch_size=50, validation=validation
+    )
+    scores = {}
+    for name in names:
+        trials = at_best_rate(found, schedule=name)
+        accuracies = [
+            float(train.evaluate(objective, one.state.params, one.state.state, test)["accuracy"])
+            for one in trials
+            if one.state is not None
+        ]
+        scores[name] = Score(
+            rate=trials[0].configuration["learning_rate"],
+            losses=mean_history(trials, "loss"),
+            accuracy=float(np.mean(accuracies)),
+        )
+    return scores
+
+
+def remaining(power: int, updates: int) -> tuple[float, float]:
+    """xₙ/x₀ after so many updates with α₀/kᵖ, and what the theory gives."""
+    way = optim.path(
+        lambda x: x**2 / 2,
+        jnp.ones(()),
+        optim.sgd(optim.diminishing(ALPHA, power)),
+        updates,
+        record=lambda x: (),
+    )
+    root = math.pi * ALPHA**0.5
+    arriving = updates**-ALPHA / math.gamma(1 - ALPHA)
+    return float(jax.device_get(way.x)), arriving if power == 1 else math.sin(root) / root
+
+
+def claims(scores: dict[str, Score], left: dict[str, tuple[float, float]]) -> list[claim.Claim]:
+    """What falling brings, and how it may fall."""
+    last = {name: one.losses[-1] for name, one in scores.items()}
+    falling = float(np.mean([last[name] for name in FALLING if name in last]))
+    return [
+        claim.more_than(
+            "training loss: constant − falling", 0, last["constant"] - falling, "lectures C, E"
+        ),
+        claim.more_than(
+            "training loss: constant − plateau drop",
+            0,
+            last["constant"] - last["plateau"],
+            "lecture C",
+        ),
+        *(
+            claim.near(f"xₙ/x₀, α₀·{name}, of the theory's", 1, 0.01, got / expected, "lecture C")
+            for name, (got, expected) in left.items()
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""How to train so that what was not seen is told well too: lectures A to E."""

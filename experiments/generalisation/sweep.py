@@ -1,0 +1,310 @@
+"""Sixty-four small networks train in one program, 8 times as fast as one after another.
+
+Graduate student descent: try rates and sizes, keep what validates best. First the price of trying:
+64 configurations of a playground network 2-8-8-1 in one sweep against 64 runs of `fit`, and
+784-128-10 on 10,000 digits, where arithmetic bounds a step and a sweep runs one after another. Then
+the descent itself: rates and hidden layers on small digits, the winner of validation tested once.
+
+    64 fits / one sweep, compiled before                          ≥ 8
+    the same for 784-128-10 (no slower, within a clock's noise)    ≥ 0.9
+    a sweep's validation losses less those of fits, at most       ≤ 1e-4
+    test accuracy: the chosen one − the median configuration      > 0
+
+Lecture C: search, "graduate student descent"; the figures on speed are this library's own. Both are
+medians of runs that take turns; "compiled anew" counts what a person waits who starts from nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlcore import data, models, nn, optim, train
+from dlcore import functional as F
+from dlcore.train import space
+from experiments import claim
+from experiments._learning import first
+from experiments.choice import at_least
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is raced, how often, and what is searched."""
+
+    configurations: int = 64
+    """Of the playground network, each with a rate and a momentum of its own."""
+    epochs: int = 50
+    """Of the playground network, on 400 points in batches of 32."""
+    digits: int = 10_000
+    """Images of MNIST for 784-128-10, in batches of 128, one epoch."""
+    repeats: int = 5
+    """Timings of each, of which the median counts."""
+    hidden: tuple[tuple[int, ...], ...] = ((16,), (64,), (16, 16), (64, 64))
+    """Widths of the hidden layers that are tried on small digits."""
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    """Learning rates that are tried on small digits."""
+    seeds: int = 3
+    """Each is trained from so many seeds."""
+    search_epochs: int = 20
+    """Of each trial of the search."""
+    root: Path | None = None
+    """Folder that holds the data set mnist; by default the user's cache."""
+    out: Path | None = None
+    """Folder for everything written; by default runs/sweep."""
+
+    def __post_init__(self) -> None:
+        at_least(1, epochs=self.epochs, repeats=self.repeats, search_epochs=self.search_epochs)
+        at_least(1, rates=len(self.rates), seeds=self.seeds, hidden=len(self.hidden))
+        at_least(2, configurations=self.configurations)
+        at_least(128, digits=self.digits)
+
+    @classmethod
+    def smoke(cls) -> Config:
+        """Seconds."""
+        return cls(
+            configurations=8,
+            epochs=1,
+            digits=128,
+            repeats=1,
+            hidden=((4,),),
+            rates=(0.03, 0.3),
+            seeds=1,
+            search_epochs=1,
+        )
+
+
+class Race(NamedTuple):
+    """Seconds of a sweep and of one fit, compiled before and compiled anew, and how they differ."""
+
+    network: str
+    configurations: int
+    sweep: float
+    fit: float
+    sweep_anew: float
+    fit_anew: float
+    difference: float  # of the validation losses
+
+    @property
+    def ratio(self) -> float:
+        """So many times as long take all fits, compiled before."""
+        return self.configurations * self.fit / self.sweep
+
+    @property
+    def ratio_anew(self) -> float:
+        """The same where everything is compiled on the way: a fit's step is another each time."""
+        return self.configurations * self.fit_anew / self.sweep_anew
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The races, and the search: accuracies [hidden layers, rates], means over the seeds."""
+
+    races: list[Race]
+    hidden: list[str]
+    rates: list[float]
+    accuracies: np.ndarray
+    chosen: dict[str, Any]
+    test_accuracy: float
+    median_test_accuracy: float
+    seconds: float
+    claims: list[claim.Claim]
+    config: Config
+
+    def __rich__(self) -> Any:
+        """A row for each race, and what was chosen."""
+        from rich.console import Group
+        from rich.table import Table
+
+        shown = Table("network", "runs", "sweep, s", "fits, s", "fits / sweep", "compiled anew")
+        for one in self.races:
+            times = f"{one.sweep:.3f}", f"{one.configurations * one.fit:.3f}"
+            ratios = f"{one.ratio:.2f}", f"{one.ratio_anew:.1f}"
+            shown.add_row(one.network, str(one.configurations), *times, *ratios)
+        chosen = ", ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.chosen.items()
+        )
+        text = f"Chosen by validation: {chosen}; test accuracy {self.test_accuracy:.3f}, "
+        return Group(shown, text + f"median of all {self.median_test_accuracy:.3f}")
+
+
+def run(config: Config) -> Result:
+    """Races, then searches."""
+    began = time.perf_counter()
+    points = data.load("spiral")
+    rates = np.geomspace(0.01, 0.3, -(-config.configurations // 2))
+    playground = space.grid(learning_rate=rates, momentum=[0.5, 0.9])[: config.configurations]
+    images = data.load("mnist", config.root)
+    few = first(images.train, config.digits), first(images.validation, 1000)
+    wide = space.grid(learning_rate=[0.02, 0.05, 0.1, 0.2], momentum=[0.9])
+    races = [
+        race(
+            "2-8-8-1", small, playground, points.train, points.validation, config.epochs, 32, config
+        ),
+        race("784-128-10", large, wide, *few, 1, 128, config),
+    ]
+    found, digits = search(config), data.load("digits")
+    tested = [accuracy(trial, digits.test) for trial in found.trials]
+    hidden, tried, accuracies = found.means("hidden", "learning_rate", "validation_accuracy")
+    result = Result(
+        races=races,
+        hidden=["-".join(map(str, widths)) for widths in hidden],
+        rates=tried,
+        accuracies=accuracies,
+        chosen=found.best.configuration,
+        test_accuracy=tested[found.order[0]],
+        median_test_accuracy=statistics.median(tested),
+        seconds=time.perf_counter() - began,
+        claims=[],
+        config=config,
+    )
+    return dataclasses.replace(result, claims=claims(result))
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """How well each rate and network validates, and how much faster a sweep is."""
+    from dlcore import plot
+
+    ratios = {
+        one.network: {"compiled before": one.ratio, "compiled anew": one.ratio_anew}
+        for one in result.races
+    }
+    return {
+        "descent": plot.heat_map(
+            result.accuracies,
+            result.hidden,
+            result.rates,
+            title="Validation accuracy on digits, %",
+            x="learning rate",
+            y="hidden layers",
+            label="accuracy",
+            percent=True,
+        ),
+        "speed": plot.bars(ratios, title="Fits one after another / one sweep", y="times as long"),
+    }
+
+
+def small(h: dict[str, Any]) -> Any:
+    """The playground's network."""
+    layer = models.mlp(2, (8, 8), 1, activation=F.tanh, dropout=0.0)
+    return layer, train.binary_classification(layer), optimizer(h)
+
+
+def large(h: dict[str, Any]) -> Any:
+    """One hidden layer of 128 units over a digit of MNIST."""
+    layer = models.mlp((28, 28, 1), (128,), 10, dropout=0.0)
+    return layer, train.classification(layer), optimizer(h)
+
+
+def searched(h: dict[str, Any]) -> Any:
+    """A network on small digits."""
+    layer = network(h["hidden"])
+    return layer, train.classification(layer), optim.momentum(h["learning_rate"])
+
+
+@functools.cache
+def network(hidden: tuple[int, ...]) -> nn.Layer:
+    return models.mlp((8, 8, 1), hidden, 10, dropout=0.0)
+
+
+def optimizer(h: dict[str, Any]) -> Any:
+    return optim.momentum(h["learning_rate"], h["momentum"])
+
+
+def race(
+    network: str,
+    build: Any,
+    configurations: list[dict[str, Any]],
+    examples: dict[str, np.ndarray],
+    validation: dict[str, np.ndarray],
+    epochs: int,
+    batch_size: int,
+    config: Config,
+) -> Race:
+    """Times a sweep and up to four of its fits in turn: compiled anew, then `repeats` times."""
+    parts = build(configurations[0])
+    step, state = train.make_step(*parts[1:]), train.train_state(parts[0], parts[2])
+    options: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "validation": validation}
+    examples, options["validation"] = jax.tree.map(jax.numpy.asarray, (examples, validation))
+
+    def one() -> list[float]:
+        records = train.fit(step, state, examples, **options)
+        return [record.validation["loss"] for record in records if record.metrics]
+
+    def all_at_once() -> train.Sweep:
+        return train.sweep(build, configurations, examples, **options)
+
+    fit_anew, losses = timed(one)
+    sweep_anew, swept = timed(all_at_once)
+    few = min(4, len(configurations))
+    pairs = [
+        (timed(all_at_once)[0], timed(lambda: [one() for _ in range(few)])[0] / few)
+        for _ in range(config.repeats)
+    ]
+    swept_losses = [row["validation_loss"] for row in swept.trials[0].history]
+    return Race(
+        network,
+        len(configurations),
+        *(statistics.median(seconds) for seconds in zip(*pairs, strict=True)),
+        sweep_anew=sweep_anew,
+        fit_anew=fit_anew,
+        difference=float(np.abs(np.subtract(losses, swept_losses)).max()),
+    )
+
+
+def timed(function: Any) -> tuple[float, Any]:
+    """(seconds, result) of a call."""
+    began = time.perf_counter()
+    result = function()
+    return time.perf_counter() - began, result
+
+
+def search(config: Config) -> train.Sweep:
+    """Every rate with every network on small digits, by validation accuracy."""
+    digits = data.load("digits")
+    configurations = space.grid(
+        hidden=config.hidden,
+        learning_rate=config.rates,
+        seed=range(config.seeds),
+    )
+    return train.sweep(
+        searched,
+        configurations,
+        digits.train,
+        epochs=config.search_epochs,
+        batch_size=32,
+        validation=digits.validation,
+        monitor="validation_accuracy",
+        mode="max",
+    )
+
+
+def accuracy(trial: train.Trial, examples: dict[str, np.ndarray]) -> float:
+    """Of a trained trial; one that was stopped counts as it then was."""
+    layer = network(trial.configuration["hidden"])
+    logits = train.predict(layer, trial.state.params, trial.state.state, examples)
+    return float((logits.argmax(-1) == examples["y"]).mean())
+
+
+def claims(result: Result) -> list[claim.Claim]:
+    """What a sweep costs and brings."""
+    playground, digits = result.races
+    differ = max(one.difference for one in result.races)
+    gain = result.test_accuracy - result.median_test_accuracy
+    ours = "dlcore"
+    return [
+        claim.at_least(f"{playground.network}: fits / one sweep", 8, playground.ratio, ours),
+        claim.at_least(f"{digits.network}: fits / one sweep", 0.9, digits.ratio, ours),
+        claim.at_most("a sweep's losses are those of fits", 1e-4, differ, ours),
+        claim.more_than("test accuracy, chosen − median", 0, gain, "lecture C"),
+    ]
