@@ -388,12 +388,13 @@ class TestBars:
             plot.bars({}, title="", y="")
 
 
-class TestHeatMap:
-    LABELS = {"title": "Accuracy", "x": "rate", "y": "width", "label": "accuracy"}
+HEAT_MAP_LABELS = {"title": "Accuracy", "x": "rate", "y": "width", "label": "accuracy"}
 
+
+class TestHeatMap:
     def test_writes_every_number_and_names_the_axes(self):
         figure = plot.heat_map(
-            [[0.5, np.nan, 0.25]], [16], [0.1, 1.0, 10.0], percent=True, **self.LABELS
+            [[0.5, np.nan, 0.25]], [16], [0.1, 1.0, 10.0], percent=True, **HEAT_MAP_LABELS
         )
         assert {"50.0", "–", "25.0"} <= set(texts(figure))
         axes = figure.axes[0]
@@ -404,7 +405,7 @@ class TestHeatMap:
     @pytest.mark.parametrize("values", [[[1.0]], [[np.nan, np.nan]]])
     def test_refuses(self, values):
         with pytest.raises(ValueError, match=r"needs finite values \[1, 2\]"):
-            plot.heat_map(values, [1], [1, 2], **self.LABELS)
+            plot.heat_map(values, [1], [1, 2], **HEAT_MAP_LABELS)
 
 
 def terrain(**options):

@@ -14,7 +14,7 @@ from jax.interpreters import ad, batching, mlir
 
 from dlcore.functional.window import Pair
 
-Axes = tuple[int, ...]
+Axes = Sequence[int]
 
 # Where x has (batch, channels, height, width), the kernel (out, in, height, width) and y (batch,
 # channels, height, width): [B, H, W, C], [h, w, in, out] and [B, H, W, C].

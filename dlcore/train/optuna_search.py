@@ -83,7 +83,7 @@ def optuna_search(
         study_name="search",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(),
-        direction={"min": "minimize", "max": "maximize"}[mode],
+        direction="minimize" if mode == "min" else "maximize",
     )
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
     if len(study.get_trials(deepcopy=False, states=ended)) < trials:

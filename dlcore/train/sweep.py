@@ -19,7 +19,6 @@ from dlcore.train import together
 from dlcore.train.fit import batch_like, fit
 from dlcore.train.guard import NonFiniteLossError
 from dlcore.train.objective import Batch
-from dlcore.train.state import TrainState
 from dlcore.train.together import Build, Configuration, Member, SharedStep
 
 _SHOWN = 20  # rows of a printed sweep
@@ -35,7 +34,7 @@ class Trial(NamedTuple):
 
     configuration: Configuration
     history: list[dict[str, Any]]
-    state: TrainState | None
+    state: Any
     stopped: int | None = None
 
 
@@ -241,7 +240,7 @@ class _Search:
     def _advance(self, trials: list[Trial], epochs: int) -> list[Trial]:
         """Every trial after `epochs` epochs, counted from its beginning."""
         space = [trial.configuration for trial in trials]
-        done = {}
+        done: dict[int, Trial] = {}
         for step, places in together.programs(self.build, space, self.groups).items():
             after = self._train(step, [trials[place] for place in places], epochs)
             done.update(zip(places, after, strict=True))

@@ -45,7 +45,7 @@ _CONCRETE = (
 class Member(NamedTuple):
     """One of many runs: the numbers that `build` gets, and where the run is."""
 
-    numbers: dict[str, jax.Array]
+    numbers: dict[str, Any]
     run: TrainState
 
 

@@ -172,6 +172,7 @@ def descend(
         lambda params: loss(params, batch),
         params,
         direction=direction,
+        tolerance=0.0,
         max_iterations=iterations,
     )
     values = np.asarray(found.history.value)

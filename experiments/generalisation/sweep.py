@@ -237,9 +237,9 @@ def race(
     options: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "validation": validation}
     examples, options["validation"] = jax.tree.map(jax.numpy.asarray, (examples, validation))
 
-    def one() -> list[float]:
+    def one() -> list[Any]:
         records = train.fit(step, state, examples, **options)
-        return [record.validation["loss"] for record in records if record.metrics]
+        return [(record.validation or {})["loss"] for record in records if record.metrics]
 
     def all_at_once() -> train.Sweep:
         return train.sweep(build, configurations, examples, **options)
@@ -252,14 +252,9 @@ def race(
         for _ in range(config.repeats)
     ]
     swept_losses = [row["validation_loss"] for row in swept.trials[0].history]
-    return Race(
-        network,
-        len(configurations),
-        *(statistics.median(seconds) for seconds in zip(*pairs, strict=True)),
-        sweep_anew=sweep_anew,
-        fit_anew=fit_anew,
-        difference=float(np.abs(np.subtract(losses, swept_losses)).max()),
-    )
+    sweep, fit = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
+    difference = float(np.abs(np.subtract(losses, swept_losses)).max())
+    return Race(network, len(configurations), sweep, fit, sweep_anew, fit_anew, difference)
 
 
 def timed(function: Any) -> tuple[float, Any]:

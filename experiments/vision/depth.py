@@ -26,8 +26,8 @@ import numpy as np
 
 from dlcore import data, models, nn, optim, train, tree
 from experiments import claim
-from experiments.choice import at_least, positive
 from experiments._learning import first, learn
+from experiments.choice import at_least, positive
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

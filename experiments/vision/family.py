@@ -26,8 +26,8 @@ import numpy as np
 
 from dlcore import data, flops, models, nn, optim, train, tree
 from experiments import claim
-from experiments.choice import at_least, one_of, positive
 from experiments._learning import accuracy, first, learn
+from experiments.choice import at_least, one_of, positive
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlcore import data, models, nn, optim, tree
 from experiments import claim
-from experiments.choice import at_least, positive
 from experiments._learning import accuracy, first, learn
+from experiments.choice import at_least, positive
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -27,8 +27,8 @@ import numpy as np
 from dlcore import data, nn, optim, tree
 from dlcore import functional as F
 from experiments import claim
-from experiments.choice import at_least
 from experiments._learning import Learned, accuracy, first, learn
+from experiments.choice import at_least
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
