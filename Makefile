@@ -20,7 +20,7 @@ run: $(installed)-experiments ## train LeNet-5 on handwritten digits
 	$(python) -m experiments classify $(ARGS)
 
 test: $(installed)-test ## run the whole suite
-	$(python) -m pytest $(ARGS)
+	$(python) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(installed)-dev ## check style and types
 	$(python) -m ruff check .

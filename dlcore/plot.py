@@ -170,7 +170,7 @@ def bars(
     if not names:
         raise ValueError("bars needs at least one group with one bar")
     width = 0.8 / len(names)
-    figure, (axes,) = _figure(max(4.5, 1.2 + 0.62 * len(names) * len(groups)), 3.8, 1, 1)
+    figure, (axes,) = _figure(max(4.5, 1.2 + 0.62 * max(len(names), 1.6) * len(groups)), 3.8, 1, 1)
     for k, name in enumerate(names):
         places = [i for i, group in enumerate(groups.values()) if name in group]
         heights = [float(group[name]) for group in groups.values() if name in group]
@@ -183,10 +183,12 @@ def bars(
         )
         text = [_percent(height, 1) if percent else f"{height:.3g}" for height in heights]
         axes.bar_label(shown, text, fontsize=7, color=_INK, padding=1)
-    axes.set_xticks(range(len(groups)), list(groups))
+    slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(groups) > 6 else {}
+    axes.set_xticks(range(len(groups)), list(groups), **slanted)
     _label(axes, title, "", y)
     _grid(axes, percent)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    if len(names) > 1:
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -470,7 +472,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
         axes.set(**{f"{axis}scale": "log"})
     measured = sorted({float(x) for xs, *_ in panel.series.values() for x in xs})
     if "x" in panel.log and len(measured) <= 8:  # the places themselves say more than powers of 10
-        axes.set_xticks(measured, [f"{x:,.5g}" for x in measured])
+        axes.set_xticks(measured, [f"{x:,.7g}" for x in measured])
         axes.minorticks_off()
     _label(axes, panel.title, panel.x, panel.y)
     _grid(axes, panel.percent)

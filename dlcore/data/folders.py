@@ -124,6 +124,15 @@ def image_folder(root: str | os.PathLike[str], resize: int = 256, crop: int = 22
 
     A picture that cannot be read ends a run with one line that names it; `damaged()` finds all of
     them before. DataError too for a class of train, or a split, without pictures.
+
+    ImageNet is scored by the top-5 error, 1 − "top-5":
+
+        top_5 = train.metrics.mean_of(functools.partial(F.top_k_correct, k=5))
+        objective = train.classification(network, metrics={"top-5": top_5})
+        train.evaluate(objective, params, state, pictures.validation)["top-5"]
+
+    Published are 6.67 % (GoogLeNet; Szegedy et al. 2014, table 2) and 3.57 % (ResNet; He et al.
+    2016, table 5), both of an ensemble of networks on the test images.
     """
     resize = check_count("resize", resize, 1)
     crop = check_count("crop", crop, 1, resize)

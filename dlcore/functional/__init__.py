@@ -45,7 +45,7 @@ from dlcore.functional.metrics import (
     top_k_accuracy,
     top_k_correct,
 )
-from dlcore.functional.normalization import moments, normalize
+from dlcore.functional.normalization import batch_moments, moments, normalize
 from dlcore.functional.padding import pad
 from dlcore.functional.pooling import (
     adaptive_avg_pool,
@@ -64,6 +64,7 @@ __all__ = [
     "attention",
     "avg_pool",
     "backprop",
+    "batch_moments",
     "binary_cross_entropy",
     "binary_cross_entropy_probabilities",
     "confusion_matrix",

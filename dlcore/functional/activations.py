@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dlcore.functional.broadcast import broadcast
 from dlcore.functional.checks import floating, is_concrete
 
 
@@ -77,7 +78,7 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> jax.Array:
             f"but a scalar () or one value a channel {x.shape[-1:]} is wanted"
         )
     positive, negative = jnp.where(x > 0, x, 0), jnp.where(x > 0, 0, x)
-    return positive + jnp.asarray(alpha, x.dtype) * negative
+    return positive + broadcast(alpha, x) * negative
 
 
 def elu(x: ArrayLike, alpha: float = 1.0) -> jax.Array:

@@ -6,13 +6,14 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from dlcore.functional.activations import softmax
 from dlcore.functional.checks import floating, wide_dtype
 
 
 def attention(
-    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: ArrayLike | None = None
 ) -> jax.Array:
     """y = softmax(query · keyᵀ / √D) · value, for query [..., T, D], key [..., S, D].
 
@@ -23,10 +24,11 @@ def attention(
     softmax is in float32 or wider. Vaswani et al. 2017, equation 1.
     """
     query = floating("attention", "query", query)
-    if key.shape[-1] != query.shape[-1] or value.shape[-2] != key.shape[-2]:
+    fits = key.shape[-1] == query.shape[-1] and value.shape[-2] == key.shape[-2]
+    if not fits or not _broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2]):
         raise ValueError(
             f"attention: query {query.shape}, key {key.shape} and value {value.shape} do not fit: "
-            "[..., T, D], [..., S, D] and [..., S, E] are wanted"
+            "[..., T, D], [..., S, D] and [..., S, E] are wanted, with leading axes that broadcast"
         )
     wide = wide_dtype(query.dtype)
     scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
@@ -41,7 +43,16 @@ def attention(
     return jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value)
 
 
-def _mask(mask: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _broadcast(*shapes: tuple[int, ...]) -> bool:
+    try:
+        jnp.broadcast_shapes(*shapes)
+    except ValueError:
+        return False
+    return True
+
+
+def _mask(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
+    mask = jnp.asarray(mask)
     if mask.dtype != bool:
         raise TypeError(
             f"attention: mask is {mask.dtype}, but True (may attend) and False are wanted"

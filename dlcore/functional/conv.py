@@ -7,7 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from dlcore.functional.checks import wide_dtype
+from dlcore.functional.checks import floating, wide_dtype
 from dlcore.functional.convolve import convolve
 from dlcore.functional.padding import pad
 from dlcore.functional.window import Padding, Size, pads, pair, places, size_before, taps
@@ -33,6 +33,7 @@ def conv(
     (left, right)). "SAME" adds an odd row at the bottom, as TensorFlow and Flax do; PyTorch knows
     it for stride 1 only. What is added is zeros, or as `pad` has it: "reflect", "edge", "wrap".
     """
+    x = floating("conv", "x", x)
     if kernel.ndim != 4:
         raise ValueError(f"conv: kernel has shape {kernel.shape}, but [h, w, in, out] is wanted")
     stride, dilation = pair("conv", "stride", stride), pair("conv", "dilation", dilation)
@@ -73,6 +74,7 @@ def conv_transpose(
 
     Dumoulin and Visin 2016, chapter 4.
     """
+    x = floating("conv_transpose", "x", x)
     if kernel.ndim != 4:
         raise ValueError(
             f"conv_transpose: kernel has shape {kernel.shape}, but [h, w, out, in] is wanted"
@@ -109,6 +111,7 @@ def locally_connected(
     [H′, W′, h, w, C, O], y [B, H′, W′, O]; stride and padding are those of `conv`, and so is y
     where all kernels are equal.
     """
+    x = floating("locally_connected", "x", x)
     if kernel.ndim != 6:
         raise ValueError(
             f"locally_connected: kernel has shape {kernel.shape}, but "

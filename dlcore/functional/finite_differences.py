@@ -25,7 +25,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from dlcore.functional.checks import floating, one_of
+from dlcore.functional.checks import floating, is_concrete, one_of
 
 Function = Callable[[Any], jax.Array]
 Method = Literal["central", "forward"]
@@ -106,6 +106,8 @@ def _derivative(
     root = one_of("finite_differences", "method", method, {"central": 1 / 3, "forward": 1 / 2})
     if epsilon is None:
         epsilon = float(jnp.finfo(flat.dtype).eps) ** root
+    if is_concrete(epsilon) and not epsilon > 0:
+        raise ValueError(f"finite_differences: epsilon is {epsilon}, but epsilon > 0 is wanted")
     room = epsilon * jnp.maximum(1, jnp.abs(flat))
 
     def value(flat: jax.Array) -> jax.Array:

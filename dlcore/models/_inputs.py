@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 def image(model: str, inputs: Sequence[int], least: int) -> tuple[int, int, int]:
     """`inputs` as (height, width, channels), where both sides are `least` pixels or more."""
-    if not isinstance(inputs, Sequence) or len(inputs) != 3 or min(inputs[:2]) < least:
+    is_image = isinstance(inputs, Sequence) and [*map(type, inputs)] == [int] * 3
+    if not is_image or min(inputs[:2]) < least:
         raise ValueError(
-            f"{model} needs inputs (height, width, channels) of {least}×{least} at least, "
-            f"got inputs={inputs!r}"
+            f"{model} needs inputs (height, width, channels), integers, of {least}×{least} at "
+            f"least, got inputs={inputs!r}"
         )
     height, width, channels = inputs
     return height, width, channels

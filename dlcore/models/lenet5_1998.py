@@ -11,6 +11,7 @@ import numpy as np
 
 from dlcore import functional as F
 from dlcore import keys, nn
+from dlcore.functional.broadcast import broadcast
 from dlcore.keys import Key
 from dlcore.models._inputs import image
 from dlcore.models._model import model
@@ -106,7 +107,8 @@ def subsample(channels: int) -> nn.Layer:
     def apply(
         params: Any, state: Any, x: jax.Array, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, Any]:
-        return params["scale"] * (4 * F.avg_pool(x, 2)) + params["offset"], state
+        y = 4 * F.avg_pool(x, 2)
+        return broadcast(params["scale"], y) * y + broadcast(params["offset"], y), state
 
     return nn.make("subsample", init, apply, channels=channels)
 
@@ -130,7 +132,8 @@ def partial_conv(connections: str, kernel_size: int) -> nn.Layer:
         params: Any, state: Any, x: jax.Array, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, Any]:
         zeros = jnp.zeros(shape, params["kernel"].dtype)
-        return F.conv(x, zeros.at[:, :, *pairs].set(params["kernel"])) + params["bias"], state
+        y = F.conv(x, zeros.at[:, :, *pairs].set(params["kernel"]))
+        return y + broadcast(params["bias"], y), state
 
     return nn.make("partial_conv", init, apply, pairs=len(pairs[0]), kernel_size=kernel_size)
 

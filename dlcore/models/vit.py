@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore import keys, nn
+from dlcore.functional.broadcast import broadcast
 from dlcore.keys import Key
 from dlcore.models._inputs import image
 from dlcore.models._model import model
@@ -108,7 +109,7 @@ def class_token(features: int) -> nn.Layer:
     def apply(
         params: Any, state: Any, x: jax.Array, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, Any]:
-        token = jnp.broadcast_to(params["embedding"], (x.shape[0], 1, features))
+        token = broadcast(params["embedding"], x[:, :1])
         return jnp.concatenate([token, x], axis=1), state
 
     return nn.make("class_token", init, apply, features=features)
@@ -126,6 +127,6 @@ def position(length: int, features: int) -> nn.Layer:
     ) -> tuple[Any, Any]:
         if x.shape[1:] != shape:
             raise ValueError(f"position expected [B, {length}, {features}], got {describe(x)}")
-        return x + params["embedding"], state
+        return x + broadcast(params["embedding"], x), state
 
     return nn.make("position", init, apply, length=length, features=features)

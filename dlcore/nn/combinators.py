@@ -126,8 +126,8 @@ def repeat(
     given. `remat` recomputes a block in the backward pass instead of
     keeping its activations.
     """
-    if n < 1:
-        raise ValueError(f"repeat needs at least one block, got n={n}")
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"repeat needs at least one block, got n={n!r}")
     block = as_layer(layer)
     head = block if first is None else as_layer(first)
     blocks = [head, *[block] * (n - 1)]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore import keys
+from dlcore.functional.broadcast import broadcast
 from dlcore.functional.checks import one_of
 from dlcore.functional.padding import MODES
 from dlcore.functional.window import Padding, Size, pair, places
@@ -76,6 +77,7 @@ def depthwise(
     stride: Size = 1,
     padding: Padding = "VALID",
     dilation: Size = 1,
+    padding_mode: str = "zeros",
     bias: bool = True,
     kernel_init: Initializer = initializers.lecun_normal(),
     bias_init: Initializer = initializers.zeros,
@@ -94,6 +96,7 @@ def depthwise(
         padding=padding,
         dilation=dilation,
         groups=channels,
+        padding_mode=padding_mode,
         bias=bias,
         kernel_init=kernel_init,
         bias_init=bias_init,
@@ -201,6 +204,6 @@ def _product(
         if x.ndim != 4 or x.shape[-1] != in_channels:
             raise ValueError(f"{kind} expected [B, H, W, {in_channels}], got {describe(x)}")
         y = product(x, params["kernel"])
-        return (y + params["bias"] if bias else y), state
+        return (y + broadcast(params["bias"], y) if bias else y), state
 
     return make(kind, init, apply, in_channels=in_channels, **config, bias=bias)

@@ -10,6 +10,7 @@ import jax
 
 from dlcore import functional as F
 from dlcore import keys
+from dlcore.functional.broadcast import broadcast
 from dlcore.functional.checks import floating, is_concrete, wide_dtype
 from dlcore.functional.dropout import check_rate
 from dlcore.keys import Key
@@ -108,7 +109,7 @@ def dropconnect(
             return dense.apply(params, state, x)
         key = _needed(key, f"dropconnect({in_features}, {out_features}, {rate})")
         y = F.dropconnect(key, x, params["kernel"], rate)
-        return (y + params["bias"] if bias else y), state
+        return (y + broadcast(params["bias"], y) if bias else y), state
 
     return make(
         "dropconnect",

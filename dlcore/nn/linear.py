@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore import keys
+from dlcore.functional.broadcast import broadcast
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
 from dlcore.nn.init import Initializer
@@ -41,7 +42,7 @@ def linear(
         if x.ndim < 1 or x.shape[-1] != in_features:
             raise ValueError(f"linear expected [..., {in_features}], got {describe(x)}")
         y = F.linear(x, params["kernel"])
-        return (y + params["bias"] if bias else y), state
+        return (y + broadcast(params["bias"], y) if bias else y), state
 
     return make(
         "linear", init, apply, in_features=in_features, out_features=out_features, bias=bias
@@ -65,6 +66,6 @@ def layer_scale(features: int, initial: float = 1e-6) -> Layer:
     ) -> tuple[Any, State]:
         if x.ndim < 1 or x.shape[-1] != features:
             raise ValueError(f"layer_scale expected [..., {features}], got {describe(x)}")
-        return x * params["scale"], state
+        return x * broadcast(params["scale"], x), state
 
     return make("layer_scale", init, apply, features=features, initial=initial)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import functional as F
+from dlcore.functional.checks import floating
 from dlcore.keys import Key
 from dlcore.nn.layer import Layer, Params, State, check_sizes, describe, from_function, make
 
@@ -53,7 +54,7 @@ def batch_norm(
     def statistics(x: jax.Array, state: State, train: bool) -> Statistics:
         if not train:
             return state["mean"], state["var"], state
-        mean, var = F.moments(x, tuple(range(x.ndim - 1)), axis_name=axis_name)
+        mean, var = F.batch_moments(x, axis_name=axis_name)
         return mean, var, {"mean": running(state["mean"], mean), "var": running(state["var"], var)}
 
     def running(old: jax.Array, batch: jax.Array) -> jax.Array:
@@ -211,6 +212,7 @@ def standardize(mean: float | Sequence[float], std: float | Sequence[float]) -> 
         raise ValueError(f"standardize: std is {std}, but std > 0 is wanted")
 
     def apply(x: jax.Array) -> jax.Array:
+        x = floating("standardize", "x", x)
         for name, value in constants.items():
             if np.shape(value) not in ((), x.shape[-1:]):
                 raise ValueError(f"standardize: {name}={value} does not fit {describe(x)}")

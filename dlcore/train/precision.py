@@ -34,11 +34,11 @@ def with_precision(layer: Layer, compute: str) -> Layer:
         y, state = layer.apply(params, state, x, key=key, train=train)
         return _cast(y, jnp.dtype("float32")), state
 
-    rebuild = layer.info.rebuild
-    if rebuild is None:
-        return layer._replace(apply=apply)
+    rebuild, thawed = layer.info.rebuild, layer.info.thawed
     info = dataclasses.replace(
-        layer.info, rebuild=lambda children: with_precision(rebuild(children), compute)
+        layer.info,
+        rebuild=rebuild and (lambda children: with_precision(rebuild(children), compute)),
+        thawed=thawed and with_precision(thawed, compute),
     )
     return Layer(layer.init, apply, info)
 

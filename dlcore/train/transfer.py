@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import export
 
 from dlcore import tree
 from dlcore.data.batching import HostData
@@ -80,7 +81,9 @@ def _digest(layer: Layer, params: Params, state: State, data: Any) -> str:
     """SHA-256 of everything that the features follow from."""
     if isinstance(data, HostData):
         raise ValueError("a cache needs data in memory, whose content can be compared")
-    digest = hashlib.sha256(repr(layer).encode())
+    # The program, and not repr(layer): two functions may have one name.
+    program = export.export(jax.jit(layer.apply))(params, state, data["x"])
+    digest = hashlib.sha256(program.mlir_module().encode())
     for path, leaf in tree.leaves_with_paths({"params": params, "state": state, "data": data}):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{path} {array.dtype} {array.shape}".encode())

@@ -167,7 +167,7 @@ def plot(result: Result) -> dict[str, Figure]:
         lines = {name: (range(1, len(one.losses) + 1), one.losses) for name, one in some}
         return plot.Panel(title, "epoch", "training loss", lines, log="y")
 
-    errors = {"": {name: 1 - one.accuracy for name, one in ordered}}
+    errors = {name: {"error": 1 - one.accuracy} for name, one in ordered}
     return {
         "training": plot.lines(
             panel("The lower half", ordered[:half]), panel("The upper half", ordered[half:])

@@ -132,10 +132,16 @@ def plot(result: Result) -> dict[str, Figure]:
         "convergence": plot.lines(
             plot.Panel("Beale's function", "iterations", "distance to the minimum", shown, log="y")
         ),
-        "downhill": plot.bars(
-            {"f rises on the way": result.rises, "direction uphill": result.uphill},
-            title="Share of starts, of places",
-            y="share",
+        "step_sizes": plot.bars(
+            {name: {"share": share} for name, share in result.rises.items()},
+            title="Rosenbrock: f rises on the way",
+            y="share of starts",
+            percent=True,
+        ),
+        "directions": plot.bars(
+            {rule: {"share": share} for rule, share in result.uphill.items()},
+            title="Beale: Newton leads uphill, by its rule for negative eigenvalues",
+            y="share of places",
             percent=True,
         ),
     }

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import sys
 import zlib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore import data
+from dlcore import data, nn, train
+from dlcore import functional as F
 from dlcore.data import DataError, HostData, folders
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
@@ -101,6 +104,17 @@ def test_batches_in_any_order_read_ahead(root):
         np.testing.assert_array_equal(batch["x"], everything["x"][indices])
         np.testing.assert_array_equal(batch["y"], everything["y"][indices])
     assert train.gather(np.arange(0))["x"].shape == (0, 6, 6, 3)
+
+
+def test_top_5_error_over_a_split(tmp_path):
+    """As the docstring has it: of seven classes the network finds the first five likeliest."""
+    tree = {f"{split}/{name}/1.png": b"" for split in ("train", "val") for name in "abcdefg"}
+    pictures = data.image_folder(fill(tmp_path, tree), resize=7, crop=7)
+    network = nn.serial(lambda x: jnp.zeros((x.shape[0], 7)) - jnp.arange(7.0))
+    top_5 = train.metrics.mean_of(functools.partial(F.top_k_correct, k=5))
+    objective = train.classification(network, metrics={"top-5": top_5})
+    scores = train.evaluate(objective, (), (), pictures.validation, batch_size=3)
+    np.testing.assert_allclose([scores["top-5"], scores["accuracy"]], [5 / 7, 1 / 7], rtol=1e-6)
 
 
 def test_a_small_set_in_memory(root):

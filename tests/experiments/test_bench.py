@@ -1,41 +1,149 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import signal
 
+import numpy as np
 import pytest
 
-from experiments.basics import bench
+from experiments.speed import _compare, _networks, _worker, bench
+from experiments.speed.peers import DLCORE
 
 
-@pytest.mark.parametrize("name", bench.NAMES)
-def test_both_sides_train_the_same_network(name, standard_promotion):
-    """Round by round the mean losses agree, and they fall."""
-    network = bench.networks()[name]._replace(batch=16, steps=8, epochs=2)
-    fit, bare = (list(turns(network, 2)) for turns in (bench.fit_turns, bench.bare_turns))
-    assert fit == pytest.approx(bare, rel=1e-3)
-    assert fit[1] < fit[0]
+def test_the_yardstick_counts_the_products_that_it_makes(monkeypatch):
+    yardstick = importlib.import_module("experiments.speed.peers.matrix_product")
+    monkeypatch.setattr(yardstick, "SIZE", 16)
+    matrix = yardstick.ready(None)
+    _, turns = yardstick.start("mlp", [], matrix)
+    power = np.linalg.matrix_power(np.asarray(matrix, np.float64), yardstick.PRODUCTS + 1)
+    assert [float(one) for one in next(turns)] == pytest.approx([power[0, 0]], rel=1e-4)
+
+
+def test_turns_cover_a_round_and_begin_again():
+    asked = _networks.turns(lambda first, last: (first, last), _networks.NETWORKS["lenet5"])
+    assert [next(asked) for _ in range(4)] == [(0, 1), (1, 20), (0, 20), (0, 20)]
+
+
+def test_everybody_is_first_equally_often():
+    rounds = [_compare.turned(["a", "b", "c"], number) for number in range(3)]
+    assert list(map(sorted, rounds)) == [["a", "b", "c"]] * 3
+    assert [list(place) for place in zip(*rounds, strict=True)] == rounds
 
 
 def test_the_smoke_run_measures_and_draws(tmp_path):
     config = dataclasses.replace(bench.Config.smoke(), out=tmp_path)
     result = bench.run(config)
     (row,) = result.rows
-    assert len(row.fit) == len(row.bare) == config.rounds
-    assert row.fit_first_step_seconds > 0
-    assert [one.what for one in result.claims] == ["fit / bare, playground"]
-    assert result.claims[0].measured == pytest.approx(row.ratio)
+    fit, bare = row.sides.values()
+    assert len(fit.speeds) == len(bare.speeds) == config.rounds
+    assert fit.parameters == bare.parameters == 105
+    assert fit.loss == pytest.approx(bare.loss, rel=1e-3)
+    for side in (fit, bare):
+        assert side.first_step_seconds > 0
+        assert 0 < side.growth < side.memory
+    assert [one.what for one in result.claims] == ["playground: fit / hand-written JAX step"]
+    assert result.claims[0].measured == pytest.approx(row.ratio("hand-written JAX step"))
+    # 2 · 32 · (2·8 + 8·8 + 8) multiply-adds forward, again as many for the kernels' gradients, and
+    # for those of the inputs of the last two layers; a little more for everything else.
+    products = 2 * 32 * (2 * 88 + 72)
+    assert products < row.flops < 2 * products
     lines = (tmp_path / "bench.md").read_text().splitlines()
-    assert {line.count("|") for line in lines[:3]} == {7}
+    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|") == 5
     assert "playground (32)" in lines[2]
     assert len(bench.plot(result).axes) == 1
 
 
-def test_networks_that_compute_something_else_are_not_compared(monkeypatch):
-    networks = bench.networks()
-    other = networks["playground"]._replace(forward=lambda p, x: 2 * bench.playground(p, x))
-    monkeypatch.setattr(bench, "networks", lambda: networks | {"playground": other})
-    with pytest.raises(RuntimeError, match="losses"):
-        bench.compare("playground", 1)
+def side(speeds, **others):
+    return _compare.Side(
+        **{
+            "speeds": speeds,
+            "first_step_seconds": 1.0,
+            "parameters": 1,
+            "loss": 1.0,
+            "imported": 100,
+            "memory": 200,
+            **others,
+        }
+    )
+
+
+def test_claims_compare_with_the_fastest_that_ran():
+    sides = {
+        DLCORE: side([30.0, 20.0, 30.0], first_step_seconds=3.0, memory=310),
+        "PyTorch eager": side([30.0, 10.0, 10.0]),
+        "Flax NNX": side([10.0, 10.0, 10.0], first_step_seconds=2.0),
+        "Flax Linen": side([15.0, 10.0, 15.0], first_step_seconds=4.0, memory=300),
+    }
+    row = _compare.Row("lenet5", 10, 1e3, sides)
+    made = {one.what: (one.expected, one.measured, one.holds) for one in bench.claims(row)}
+    assert made == {
+        "lenet5: fit / PyTorch eager": ("≥ 1", 2.0, True),
+        "lenet5: fit / Flax Linen": ("≥ 2", 2.0, True),
+        "lenet5: time to first loss, fit / Flax NNX": ("≤ 1", 1.5, False),
+        "lenet5: memory, fit / Flax Linen": ("≤ 1.1", pytest.approx(1.05), True),
+    }
+
+
+def test_what_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(bench, "_version", lambda name: None if name == "torch" else "1.0")
+    asked = []
+
+    def compare(name, labels, rounds):
+        asked.append((name, labels))
+        return _compare.Row(name, 10, 1e3, {DLCORE: side([1.0])})
+
+    monkeypatch.setattr(bench, "compare", compare)
+    result = bench.run(bench.Config(networks="vae", peers="torch,sklearn"))
+    assert asked == [("vae", ["scikit-learn"])]
+    assert result.claims == []
+    assert "Not installed: PyTorch eager." in result.markdown()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"parameters": 106}, "playground: parameters: 105 in dlcore fit, but 106 in other"),
+        ({"loss": 0.51}, "playground: mean loss of a round: 0.51 in dlcore fit, but 0.5 in other"),
+    ],
+)
+def test_networks_that_compute_something_else_are_not_compared(change, said):
+    class Other:
+        label = "other"
+        hello = staticmethod(lambda: _worker.Hello(memory=1, has_network=True))
+        turn = staticmethod(lambda: _worker.Turn(1.0, 0.5, change.get("parameters", 105), 2))
+
+    same = side([], parameters=105, loss=0.5)
+    assert _compare.begin(Other(), "playground", None) is not None
+    wrong = same._replace(loss=change.get("loss", 0.5))
+    with pytest.raises(ValueError, match=said):
+        _compare.begin(Other(), "playground", wrong)
+
+
+def test_a_process_that_dies_says_who_and_why(tmp_path):
+    with (
+        _worker.Worker("somebody", "peers.nobody", "mlp", tmp_path) as worker,
+        pytest.raises(ChildProcessError, match=r"somebody ended on mlp: .*No module named"),
+    ):
+        worker.hello()
+
+
+def test_a_process_ends_when_nobody_asks_any_more(tmp_path):
+    _compare.write("playground", tmp_path)
+    with _worker.Worker("fit", "peers.dlcore_fit", "playground", tmp_path) as worker:
+        assert worker.hello().has_network
+        worker._process.stdin.close()
+        assert worker._process.wait(60) == 0
+
+
+def test_a_turn_that_is_cut_short_leaves_no_process(tmp_path):
+    _compare.write("playground", tmp_path)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        _worker.Worker("fit", "peers.dlcore_fit", "playground", tmp_path) as worker,
+    ):
+        raise KeyboardInterrupt
+    assert worker._process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
@@ -43,6 +151,7 @@ def test_networks_that_compute_something_else_are_not_compared(monkeypatch):
     [
         (["--networks", "mlp,lenet"], "did you mean lenet5?"),
         (["--networks", ""], "no network is called ''"),
+        (["--peers", "pytorch"], "did you mean torch?"),
         (["--rounds", "0"], "rounds"),
     ],
 )

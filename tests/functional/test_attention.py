@@ -111,6 +111,8 @@ def test_large_scores_do_not_overflow():
     [
         (((4, 6), (5, 7), (5, 6)), None, ValueError, "key (5, 7) and value (5, 6) do not fit"),
         (((4, 6), (5, 6), (4, 6)), None, ValueError, "[..., S, D] and [..., S, E] are wanted"),
+        (((2, 4, 6), (3, 5, 6), (3, 5, 6)), None, ValueError, "leading axes that broadcast"),
+        (((4, 6), (5, 6), (5, 6)), [[1.0] * 5] * 4, TypeError, "mask is float32, but True"),
         (((4, 6), (5, 6), (5, 6)), jnp.ones((4, 5)), TypeError, "mask is float32, but True"),
         (((4, 6), (5, 6), (5, 6)), jnp.ones((5, 4), bool), ValueError, "mask (5, 4) does not"),
         (

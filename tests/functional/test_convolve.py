@@ -109,6 +109,33 @@ def test_the_cpu_gets_gradients_in_the_usual_order():
         assert len(set(convolutions(program))) == orders
 
 
+@pytest.mark.parametrize(
+    ("columns", "out", "size", "stride", "at_once"),
+    [
+        (28, 6, 5, (1, 1), 7),
+        (28, 6, 5, (2, 1), 7),
+        (32, 3, 3, (1, 1), 4),
+        (12, 15, 3, (1, 1), 3),
+        (29, 6, 5, (1, 1), 1),  # a prime
+        (28, 16, 5, (1, 1), 1),
+        (14, 6, 5, (1, 2), 1),
+        (28, 6, 1, (1, 1), 1),
+        (1, 6, 5, (1, 1), 1),
+    ],
+)
+def test_few_channels_are_computed_several_columns_at_once(
+    columns, out, size, stride, at_once, x64
+):
+    rng = np.random.default_rng(0)
+    width = stride[1] * (columns - 1) + size - 2
+    x, kernel = rng.normal(size=(2, 9, width, 2)), rng.normal(size=(size, size, 2, out))
+    geometry = {"stride": stride, "padding": ((1, 1), (1, 1)), "dilation": (1, 1)}
+    program = jax.jit(lambda *a: ours(*a, **geometry)).lower(x, kernel)
+    assert f"stride = [{stride[0]}, {stride[1] * at_once}]" in program.as_text()
+    both = [derivatives(conv, x, kernel, geometry) for conv in (ours, reference)]
+    jax.tree.map(close, *both)
+
+
 def test_under_shard_map_jax_own_is_used():
     mesh = jax.make_mesh((1,), ("device",), axis_types=(AxisType.Auto,))
     x, kernel = jnp.ones((2, 7, 8, 2)), jnp.ones((3, 3, 2, 3))

@@ -180,6 +180,11 @@ def test_check_passes_what_is_right_and_names_what_is_wrong(x64):
             "method is 'complex', but must be one of",
         ),
         (
+            lambda w: finite_differences.gradient(jnp.sum, w, epsilon=0.0),
+            ValueError,
+            "epsilon is 0.0, but epsilon > 0 is wanted",
+        ),
+        (
             lambda w: finite_differences.check(jnp.sum, w, {"w": w}),
             ValueError,
             r"check: gradient is of shapes {'w': \(2,\)}, but params are \(2,\)",

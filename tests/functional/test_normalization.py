@@ -28,6 +28,46 @@ def test_variance_survives_a_large_mean(mean, std, seed):
     np.testing.assert_allclose(var, x.astype(np.float64).var(0), rtol=1e-3)
 
 
+@given(
+    mean=st.floats(-1e4, 1e4),
+    std=st.floats(0.1, 10),
+    shape=st.sampled_from([(512, 3), (16, 32, 3), (8, 5, 9, 1)]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_batch_moments_are_those_in_two_passes(mean, std, shape, seed):
+    x = np.random.default_rng(seed).normal(mean, std, shape)
+    axes = tuple(range(x.ndim - 1))
+    with jax.enable_x64(True):
+
+        def loss(moments, x):
+            return jnp.sum(jnp.sin(F.normalize(x, *moments(x))))
+
+        one, two = (
+            [
+                *moments(jnp.asarray(x)),
+                jax.grad(loss, 1)(moments, jnp.asarray(x)),
+                jax.jvp(jax.grad(lambda x: loss(moments, x)), (x,), (np.cos(x),))[1],  # noqa: B023
+            ]
+            for moments in (F.batch_moments, lambda x: F.moments(x, axes))
+        )
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    narrow = x.astype(np.float32)
+    np.testing.assert_allclose(
+        F.batch_moments(narrow)[1], narrow.astype(float).var(axes), rtol=2e-3
+    )
+
+
+def test_batch_moments_far_from_the_first_example_stay_finite():
+    x = np.random.default_rng(0).normal(0, 1e-3, (64, 2)).astype(np.float32)
+    x[0] = 1e4  # the rest lies 1e7 deviations away
+    y = F.normalize(x, *F.batch_moments(x))
+    assert np.isfinite(y).all()
+    constant = np.full((64, 2), 0.1, np.float32)
+    np.testing.assert_allclose(F.batch_moments(constant)[1], 0, atol=1e-12)
+
+
 def test_normalisation_survives_a_large_mean():
     x = np.random.default_rng(1).normal(1e4, 0.1, (256, 8, 3)).astype(np.float32)
     y = np.asarray(F.normalize(x, *F.moments(x, (0, 1)), epsilon=1e-5), np.float64)
@@ -75,3 +115,5 @@ def test_normalize_is_the_equation():
 def test_refuses_integers():
     with pytest.raises(TypeError, match="x is int32"):
         F.moments(jnp.ones((3, 2), jnp.int32), 0)
+    with pytest.raises(TypeError, match="normalize: x is uint8"):
+        F.normalize(jnp.ones((3, 2), jnp.uint8), jnp.zeros(2), jnp.ones(2))

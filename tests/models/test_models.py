@@ -132,6 +132,8 @@ def test_learns_one_batch(name):
         ("mlp", {"dropout": 1.0}, r"lies in \[0, 1\)"),
         ("lenet5", {"inputs": [10, 28, 1]}, r"12×12 at least, got inputs=\[10, 28, 1\]"),
         ("lenet5", {"inputs": 784}, r"needs inputs \(height, width, channels\)"),
+        ("lenet5", {"inputs": "abc"}, "lenet5 needs inputs .* got inputs='abc'"),
+        ("resnet", {"inputs": [224.5, 224, 3]}, "resnet needs inputs .* got inputs="),
     ],
 )
 def test_refuses(name, arguments, message):

@@ -95,6 +95,8 @@ def test_sizes_are_checked():
         nn.linear(0, 3)
     with pytest.raises(ValueError, match="repeat needs at least one block, got n=0"):
         nn.repeat(F.relu, 0)
+    with pytest.raises(ValueError, match=r"repeat needs at least one block, got n=2\.0"):
+        nn.repeat(F.relu, 2.0)
     with pytest.raises(ValueError, match="concat needs at least one branch"):
         nn.concat()
 

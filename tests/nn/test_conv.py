@@ -66,12 +66,14 @@ def test_padding_mode_is_padding_first(mode):
     )
 
 
-def test_depthwise_convolves_each_channel_alone():
-    layer = nn.depthwise(4, 3, multiplier=2, stride=2, padding="SAME")
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_depthwise_convolves_each_channel_alone(mode):
+    window = {"stride": 2, "padding": "SAME", "padding_mode": mode}
+    layer = nn.depthwise(4, 3, multiplier=2, **window)
     params, state = layer.init(jax.random.key(5))
     assert jax.tree.map(jnp.shape, params) == {"kernel": (3, 3, 1, 8), "bias": (8,)}
     y, _ = layer.apply(params, state, X)
-    alone = nn.conv(1, 2, 3, stride=2, padding="SAME", bias=False)
+    alone = nn.conv(1, 2, 3, **window, bias=False)
     for c in range(4):
         own = slice(2 * c, 2 * c + 2)
         part, _ = alone.apply({"kernel": params["kernel"][..., own]}, (), X[..., c : c + 1])
@@ -163,3 +165,5 @@ def test_refuses_another_input(layer):
     message = rf"{layer.info.kind} expected \[B, H, W, 3\], got float32\[2, 7, 8, 4\]"
     with pytest.raises(ValueError, match=message):
         layer.apply(params, state, X)
+    with pytest.raises(TypeError, match=f"{layer.info.kind}: x is uint8, but floating point is"):
+        layer.apply(params, state, jnp.ones((2, 7, 8, 3), jnp.uint8))

@@ -349,3 +349,5 @@ def test_standardize_refuses():
         nn.standardize([[1.0, 2.0]], 1.0)
     with pytest.raises(ValueError, match=r"mean=\(1.0, 2.0\) does not fit float32\[6, 5, 4, 3\]"):
         nn.standardize((1.0, 2.0), 1.0).apply((), (), data(0))
+    with pytest.raises(TypeError, match="standardize: x is uint8, but floating point is wanted"):
+        nn.standardize(0.5, 0.2).apply((), (), jnp.ones((2, 3), jnp.uint8))

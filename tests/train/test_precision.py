@@ -44,6 +44,16 @@ def test_paths_and_description_are_the_layers_own():
     assert train.with_precision(layer, "float32") is layer
 
 
+@pytest.mark.parametrize("make", [lambda: nn.serial(nn.linear(2, 3)), lambda: nn.linear(2, 3)])
+def test_freezing_and_thawing_keep_it(make):
+    """To thaw is to go back to the layer before it was frozen: that one is bfloat16 too."""
+    frozen = train.with_precision(nn.freeze(make(), "**/bias"), "bfloat16")
+    params, state = frozen.init(jax.random.key(0))
+    for layer in (frozen, nn.thaw(frozen, "**"), nn.freeze(frozen, "**/kernel")):
+        jaxpr = str(jax.make_jaxpr(layer.apply)(params, state, jnp.ones((4, 2))))
+        assert "bf16[4,3]" in jaxpr
+
+
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="float32, bfloat16"):
         train.with_precision(nn.linear(1, 1), "float8")

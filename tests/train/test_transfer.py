@@ -149,5 +149,13 @@ def test_cached_features_are_those_of_the_same_weights_and_data(tmp_path):
     assert path.stat().st_mtime_ns > written
     expected, _ = layer.apply(other, state, examples["x"])
     np.testing.assert_allclose(changed["x"], expected, rtol=1e-5, atol=1e-6)
+    for factor in (2.0, 3.0):  # functions of one name, and arrays that they hold
+        shift = jnp.arange(4.0) * factor
+        layer = nn.serial(lambda x, factor=factor, shift=shift: factor * x + shift)
+        scaled = train.extract(layer, (), (), examples, cache=path)
+        np.testing.assert_allclose(scaled["x"], factor * examples["x"] + shift, rtol=1e-6)
+    for shift in (np.zeros(4, "f"), np.ones(4, "f")):
+        moved = train.extract(nn.serial(lambda x, s=shift: x + s), (), (), examples, cache=path)
+        np.testing.assert_allclose(moved["x"], examples["x"] + shift, rtol=1e-6)
     with pytest.raises(ValueError, match="a cache needs data in memory"):
         train.extract(layer, params, state, data.HostData(examples), cache=path)
