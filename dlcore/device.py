@@ -6,28 +6,34 @@ choice every time. No choice changes results beyond rounding.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import jax
 
 from dlcore import flops
 
-# On two CPU cores (jax 0.10), steps a second in a Python loop against steps in one compiled loop:
-# playground 2-8-8-1 (20 kFLOP a step) 22,953 against 144,880; mlp 784-512-512-10 (0.5 GFLOP) 279
-# against 255; LeNet-5 (convolutions) 45 ms a step against 139. The limit between is a guess.
-LOOP_FLOPS = 20_000_000
+# Floating-point operations of a call on the CPU, at most: Ctrl-C waits for a call to end, and two
+# cores do so many in 2 to 5 s.
+CALL_FLOPS = 5e11
 
 
-def many_steps_in_one_call(step: Any, *arguments: Any) -> bool:
-    """Whether steps run in one compiled loop, rather than one call each.
+def steps_in_one_call(step: Any, *arguments: Any) -> int:
+    """How many steps run in one compiled loop, at most; 1 where each is a call of its own.
 
-    On an accelerator always: a call costs more than a loop's turn. On the CPU for small networks
-    without convolutions, which XLA computes several times slower inside a loop.
+    On an accelerator any number: a call costs more than a loop's turn. On the CPU a loop saves the
+    call too, and keeps the memory of a step, which the system would take back and clear page by
+    page for the next one. Steps a second in `fit`, calls and loop (two cores, jax 0.12; 0.10): mlp
+    784-512-512-10 266 and 344; 222 and 306; LeNet-5 114 and 121; 88 and 97; ResNet-20 2.5 and 3.0;
+    1.7 and 2.0, batch 128. But JAX's own convolution, here that with groups, is many times slower
+    in a loop (jax issue 12868).
     """
     if jax.default_backend() != "cpu":
-        return True
+        return sys.maxsize
     jaxpr = jax.jit(step).trace(*arguments).jaxpr
-    return not flops.has_convolution(jaxpr) and flops.count_jaxpr(jaxpr) <= LOOP_FLOPS
+    if flops.has_primitive(jaxpr, "conv_general_dilated"):
+        return 1
+    return max(1, int(CALL_FLOPS / flops.count_jaxpr(jaxpr)))
 
 
 def repeats_by_calls() -> bool:

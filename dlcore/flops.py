@@ -25,7 +25,7 @@ _MOVEMENT = {
 }  # fmt: skip
 
 # JAX's own, and the one of dlcore.functional.convolve, which has the same parameters.
-_CONVOLUTIONS = ("conv_general_dilated", "convolve")
+CONVOLUTIONS = ("conv_general_dilated", "convolve")
 
 # Primitives that hold the scalar operation they fold with as a program of their own.
 _FOLDS = ("reduce", "scatter", "select_and_scatter")
@@ -52,11 +52,11 @@ def count_jaxpr(closed_jaxpr: ClosedJaxpr | Jaxpr) -> int:
     return sum(map(_count_equation, closed_jaxpr.eqns))
 
 
-def has_convolution(closed_jaxpr: ClosedJaxpr | Jaxpr) -> bool:
-    """Whether a traced program convolves anywhere, inner calls and loops included."""
+def has_primitive(closed_jaxpr: ClosedJaxpr | Jaxpr, *names: str) -> bool:
+    """Whether a traced program has one of these primitives, inner calls and loops included."""
     return any(
-        equation.primitive.name in _CONVOLUTIONS
-        or any(has_convolution(inner) for inner in _inner(equation))
+        equation.primitive.name in names
+        or any(has_primitive(inner, *names) for inner in _inner(equation))
         for equation in closed_jaxpr.eqns
     )
 
@@ -83,7 +83,7 @@ def _arithmetic(equation: JaxprEqn) -> int:
         return 0
     if name == "dot_general":
         return 2 * results[0].size * _contracted(operands[0].shape, params)
-    if name in _CONVOLUTIONS:
+    if name in CONVOLUTIONS:
         return 2 * _multiply_adds(operands[1].shape, results[0].shape, params)
     if name.startswith("reduce_window"):
         return results[0].size * (math.prod(params["window_dimensions"]) - 1)

@@ -1,6 +1,6 @@
 """The loop: a generator of records.
 
-The same Step runs by one of three plans. In a *loop*: many steps in one compiled call, whose bounds
+The same Step runs by one of three plans. In *loops*: many steps in one compiled call, whose bounds
 are arguments, so that any number of steps is one trace. In *calls*: a call a step, the next one
 dispatched while this one runs, where a device computes a step faster outside a loop. From the
 *host*: a call a step, with batches that a thread reads ahead.
@@ -196,10 +196,9 @@ class _Run:
         self.totals = self.nothing if totals is None else totals
         if isinstance(data, HostData):
             self.plan = self._from_host
-        elif device.many_steps_in_one_call(step, state, batch):
-            self.plan = self._in_a_loop
         else:
-            self.plan = self._in_calls
+            self.at_once = device.steps_in_one_call(step, state, batch)
+            self.plan = self._in_calls if self.at_once == 1 else self._in_loops
 
     def advance(self, at: int, stop: int) -> None:
         """Dispatches the steps from `at` to `stop`, then checks those before them."""
@@ -235,10 +234,12 @@ class _Run:
         """The rows in the order of this epoch."""
         return _order(self.n, self.seed, epoch)
 
-    def _in_a_loop(self, at: int, stop: int) -> None:
-        self.state, self.totals, self.reached = _loop(
-            self.state, self.totals, self.data, stop, step=self.step, batch_size=self.batch_size
-        )
+    def _in_loops(self, at: int, stop: int) -> None:
+        while at < stop:
+            at = min(stop, at + self.at_once)
+            self.state, self.totals, self.reached = _loop(
+                self.state, self.totals, self.data, at, step=self.step, batch_size=self.batch_size
+            )
 
     def _in_calls(self, at: int, stop: int) -> None:
         for index in range(at, stop):

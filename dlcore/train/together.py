@@ -164,7 +164,8 @@ def pays(step: SharedStep, configuration: Configuration, batch: Batch) -> bool:
         return True
     member = jax.eval_shape(functools.partial(start, step=step), *step.given(configuration))
     jaxpr = jax.make_jaxpr(step)(member, batch).jaxpr
-    return not flops.has_convolution(jaxpr) and flops.count_jaxpr(jaxpr) <= TOGETHER_FLOPS
+    is_small = flops.count_jaxpr(jaxpr) <= TOGETHER_FLOPS
+    return is_small and not flops.has_primitive(jaxpr, *flops.CONVOLUTIONS)
 
 
 @functools.partial(jax.jit, static_argnames=("step", "batch_size"), donate_argnames="members")

@@ -14,7 +14,9 @@ def scalar(name, start):
 
 @pytest.fixture(params=["loop", "calls"], autouse=True)
 def plan(request, monkeypatch):
-    monkeypatch.setattr(device, "many_steps_in_one_call", lambda *_: request.param == "loop")
+    monkeypatch.setattr(
+        device, "steps_in_one_call", lambda *_: 99 if request.param == "loop" else 1
+    )
 
 
 def game(rate=0.1):

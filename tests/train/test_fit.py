@@ -15,10 +15,11 @@ from dlcore.data import batching
 from dlcore.train.state import position
 
 
-@pytest.fixture(params=["loop", "calls"])
+@pytest.fixture(params=["loop", "loops of 3", "calls"])
 def plan(request, monkeypatch):
-    """Both plans of running the same step on the device."""
-    monkeypatch.setattr(device, "many_steps_in_one_call", lambda *_: request.param == "loop")
+    """The plans of running the same step on the device."""
+    at_once = {"loop": 99, "loops of 3": 3, "calls": 1}[request.param]
+    monkeypatch.setattr(device, "steps_in_one_call", lambda *_: at_once)
     return request.param
 
 
@@ -57,7 +58,9 @@ def test_fit_is_the_python_loop(plan, problem, blobs):
 def test_both_plans_agree_within_rounding(problem, blobs, monkeypatch):
     ends = []
     for looped in (True, False):
-        monkeypatch.setattr(device, "many_steps_in_one_call", lambda *_, looped=looped: looped)
+        monkeypatch.setattr(
+            device, "steps_in_one_call", lambda *_, looped=looped: 99 if looped else 1
+        )
         step, state = problem()
         ends.append(end_state(step, state, blobs(), epochs=3, batch_size=16))
     chex.assert_trees_all_close(*ends, rtol=2e-4, atol=2e-5)
@@ -155,7 +158,7 @@ def test_going_on_past_the_end_does_nothing(problem, blobs):
 
 
 def test_data_on_the_host_gives_the_bits_of_data_on_the_device(problem, blobs, monkeypatch):
-    monkeypatch.setattr(device, "many_steps_in_one_call", lambda *_: False)
+    monkeypatch.setattr(device, "steps_in_one_call", lambda *_: 1)
     step, state = problem()
     on_device = end_state(step, state, blobs(), epochs=3, batch_size=16, every=4)
     on_host = end_state(step, state, datasets.HostData(blobs()), epochs=3, batch_size=16, every=4)

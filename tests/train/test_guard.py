@@ -11,7 +11,9 @@ from dlcore import device, nn, optim, train
 
 @pytest.fixture(params=["loop", "calls", "host"])
 def fit(request, monkeypatch):
-    monkeypatch.setattr(device, "many_steps_in_one_call", lambda *_: request.param == "loop")
+    monkeypatch.setattr(
+        device, "steps_in_one_call", lambda *_: 99 if request.param == "loop" else 1
+    )
     wrap = datasets.HostData if request.param == "host" else dict
     return lambda step, state, data, **options: train.fit(step, state, wrap(data), **options)
 

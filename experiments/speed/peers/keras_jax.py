@@ -124,6 +124,9 @@ LOSSES: dict[str, Any] = {
     "elbo": reconstruction,
 }
 
+# Keras's advice for models so small that Python counts: 18,000 steps a second against 6,100.
+STEPS_PER_EXECUTION = {"playground": 100}
+
 
 def make_optimizer(network: Network) -> keras.optimizers.Optimizer:
     """Adam, with the others' epsilon, or gradient descent with momentum."""
@@ -142,7 +145,12 @@ def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
     y = x if network.loss == "elbo" else y
     # Keras's own loss has the penalties in it; the one that is compared is that of the data alone.
     of_data = [keras.metrics.SparseCategoricalCrossentropy(from_logits=True)] if network.l2 else []
-    model.compile(make_optimizer(network), LOSSES[network.loss], metrics=of_data)
+    model.compile(
+        make_optimizer(network),
+        LOSSES[network.loss],
+        metrics=of_data,
+        steps_per_execution=STEPS_PER_EXECUTION.get(name, 1),
+    )
 
     def train(first: int, last: int) -> list[float]:
         rows = slice(first * network.batch, last * network.batch)
