@@ -64,12 +64,12 @@ def _plain(x: jax.Array, kernel: jax.Array, **how: Any) -> jax.Array:
 def _on_cpu(x: jax.Array, kernel: jax.Array, **how: Any) -> jax.Array:
     """As `_plain`.
 
-    The gradients' other order is a call of its own, since XLA computes what makes x and the kernel
-    anew in the midst of their transposition: a step of ResNet-20, batch 128, took 565 ms with the
-    transpositions in line and 390 with calls (two cores, jax 0.12; 720 and 550 on jax 0.10).
+    The kernel's gradient, which has x in another order, is a call of its own, since XLA computes
+    what makes x anew in the midst of its transposition: a step of ResNet-20, batch 128, took 565 ms
+    with the transpositions in line and 390 with calls (two cores, jax 0.12; 720 and 550 on 0.10).
     """
-    if how["dimension_numbers"] == _ORDER:
-        return _by_columns(x, kernel, **how)
+    if how["dimension_numbers"].lhs_spec == _ORDER.lhs_spec:
+        return _ordered(x, kernel, **how)
     with set_xla_metadata(inlineable="false"):
         return _ordered(x, kernel, **how)
 
