@@ -68,6 +68,10 @@ def side(speeds, **others):
     )
 
 
+def test_every_network_has_its_claim():
+    assert set(bench.FLOORS) == set(_networks.NETWORKS)
+
+
 def test_claims_compare_with_the_fastest_that_ran():
     sides = {
         DLCORE: side([30.0, 20.0, 30.0], first_step_seconds=3.0, memory=310),
