@@ -67,10 +67,10 @@ class Result:
 
     def __rich__(self) -> Any:
         """A row for each picture."""
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
-        shown = Table("picture", "is", "probability", "else")
+        shown = Table(Column("picture", overflow="fold"), "is", "probability", "else")
         for one in self.predictions:
             told = list(zip(one.classes, map(_percent, one.probabilities), strict=True))
             others = ", ".join(f"{name} ({percent})" for name, percent in told[1:])

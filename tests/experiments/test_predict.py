@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from rich.console import Console
 
 from dlcore import data
 from dlcore.interop import weights
@@ -57,13 +58,26 @@ def test_drawn_inverted_and_photographed_digits_are_read(trained, drawings, tmp_
     assert accuracy(trained, tmp_path, [photograph(one, rng) for one in ink], labels) > 0.9
 
 
-def test_the_command_tells_the_most_probable_classes(command, trained, drawings, tmp_path):
-    path = save(tmp_path / "[one].png", drawings[0][0])
-    status, out, err = command("predict", "--weights", trained / "weights.safetensors", path)
+def test_the_command_tells_the_most_probable_classes(
+    command, trained, drawings, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "[one].png", drawings[0][0])
+    weights = trained / "weights.safetensors"
+    status, out, err = command("predict", "--weights", weights, "[one].png")
     assert (status, err) == (0, "")
     assert "[one].png" in out
     assert out.count("%") == 3
     assert sorted(one.name for one in tmp_path.iterdir()) == ["[one].png"]
+
+
+def test_a_long_path_is_shown_whole(trained, drawings, tmp_path):
+    path = save(tmp_path / f"{'a' * 200}.png", drawings[0][0])
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(predict.run(predict.Config((path,), trained / "weights.safetensors")))
+    rows = [line.split("│")[1].strip() for line in printed.get().splitlines() if "│" in line]
+    assert "".join(rows) == str(path)
 
 
 def test_probabilities_are_ranked_and_a_figure_shows_what_was_seen(trained, drawings, tmp_path):
