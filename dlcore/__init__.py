@@ -7,11 +7,25 @@ Step            step(train_state, batch) -> (train_state, metrics)
 Fit             for record in fit(step, train_state, data, epochs=...): ...
 """
 
-from dlcore import data, flops, functional, interop, keys, models, nn, optim, plot, train, tree
+from dlcore import (
+    analysis,
+    data,
+    flops,
+    functional,
+    interop,
+    keys,
+    models,
+    nn,
+    optim,
+    plot,
+    train,
+    tree,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "analysis",
     "data",
     "flops",
     "functional",

@@ -22,6 +22,7 @@ FLOORS: dict[str, set[str]] = {
     "device": {"flops"},
     "data": {"keys", "files"},
     "nn": GROUND | {"device"},
+    "analysis": GROUND | {"nn"},
     "optim": GROUND,
     "models": GROUND | {"nn", "interop"},
     "interop": GROUND | {"nn"},

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dlcore.functional.broadcast import broadcast
-from dlcore.functional.checks import floating, is_concrete
+from dlcore.functional.checks import floating, is_concrete, wide_dtype
 
 
 def identity(x: Any) -> Any:
@@ -140,7 +140,8 @@ def log_softmax(x: ArrayLike, axis: int = -1) -> jax.Array:
 def rbf_squared_distance(x: ArrayLike, centers: ArrayLike) -> jax.Array:
     """zⱼ = Σᵢ (xᵢ − wⱼᵢ)² for x [..., D] and centers w [J, D], giving [..., J].
 
-    Summed as written: ‖x‖² − 2x·w + ‖w‖² is faster, but cancels to noise near a center.
+    Summed as written, in float32 or wider: ‖x‖² − 2x·w + ‖w‖² is faster, but cancels to noise near
+    a center.
 
     >>> rbf_squared_distance(jnp.array([1.0, 2.0]), jnp.array([[1.0, 2.0], [4.0, 6.0]])).tolist()
     [0.0, 25.0]
@@ -151,16 +152,18 @@ def rbf_squared_distance(x: ArrayLike, centers: ArrayLike) -> jax.Array:
             f"rbf_squared_distance: x {x.shape} and centers {jnp.shape(centers)} do not fit: "
             "x is [..., D] and centers are [J, D]"
         )
-    difference = x[..., None, :] - jnp.asarray(centers, x.dtype)
-    return jnp.sum(difference**2, axis=-1)
+    wide = wide_dtype(x.dtype)
+    difference = x.astype(wide)[..., None, :] - jnp.asarray(centers, wide)
+    return jnp.sum(difference**2, axis=-1).astype(x.dtype)
 
 
 def rbf_gaussian(x: ArrayLike, centers: ArrayLike, beta: ArrayLike) -> jax.Array:
     """zⱼ = exp(−β Σᵢ (xᵢ − wⱼᵢ)²), with β = `beta` a scalar, or one for each center [J]."""
-    distance = rbf_squared_distance(x, centers)
+    x = floating("rbf_gaussian", "x", x)
+    distance = rbf_squared_distance(x.astype(wide_dtype(x.dtype)), centers)
     if jnp.shape(beta) not in ((), distance.shape[-1:]):
         raise ValueError(
             f"rbf_gaussian: beta has shape {jnp.shape(beta)}, "
             f"but a scalar () or one value a center {distance.shape[-1:]} is wanted"
         )
-    return jnp.exp(-jnp.asarray(beta, distance.dtype) * distance)
+    return jnp.exp(-jnp.asarray(beta, distance.dtype) * distance).astype(x.dtype)

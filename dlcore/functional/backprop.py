@@ -51,7 +51,7 @@ from dlcore.functional.checks import class_rows, same_shape
 from dlcore.functional.conv import conv as correlate
 from dlcore.functional.linear import linear as product
 from dlcore.functional.normalization import moments, normalize
-from dlcore.functional.window import Padding, Pair, Size, pads, pair, taps
+from dlcore.functional.window import Padding, Pair, Size, pads, pair, pool_window, taps
 
 Params = Any
 Saved = Any
@@ -251,7 +251,7 @@ log_softmax = function(activations.log_softmax, _log_softmax_back)
 
 
 def _linear(params: Params, x: jax.Array) -> tuple[jax.Array, Saved]:
-    return _plus_bias(product(x, params["kernel"]), params), x
+    return _plus_bias("linear", product(x, params["kernel"]), params), x
 
 
 def _linear_back(params: Params, x: Saved, delta: jax.Array) -> tuple[Params, jax.Array]:
@@ -304,7 +304,7 @@ def conv(
     }
 
     def forward(params: Params, x: jax.Array) -> tuple[jax.Array, Saved]:
-        return _plus_bias(correlate(x, params["kernel"], **window), params), x
+        return _plus_bias("conv", correlate(x, params["kernel"], **window), params), x
 
     def backward(params: Params, x: Saved, delta: jax.Array) -> tuple[Params, jax.Array]:
         kernel = params["kernel"]
@@ -362,8 +362,15 @@ def batch_norm(*, epsilon: float = 1e-5) -> Rule:
     return Rule(forward, backward)
 
 
-def _plus_bias(y: jax.Array, params: Params) -> jax.Array:
-    return y + params["bias"] if "bias" in params else y
+def _plus_bias(name: str, y: jax.Array, params: Params) -> jax.Array:
+    if "bias" not in params:
+        return y
+    if params["bias"].shape != y.shape[-1:]:
+        raise ValueError(
+            f"{name}: bias has shape {params['bias'].shape}, but {y.shape[-1:]} is wanted, the "
+            "last axis of the kernel"
+        )
+    return y + params["bias"]
 
 
 def _like(params: Params, **gradients: jax.Array) -> Params:
@@ -425,8 +432,8 @@ def _pool_back(
 
     `take(x, fill)` is x at these places, row by row: [n, B, H′, W′, C], with `fill` for padding.
     """
-    height, width = size = pair(name, "window", window)
-    step = size if stride is None else pair(name, "stride", stride)
+    size, step = pool_window(name, window, stride, padding)
+    height, width = size
 
     def back(x: jax.Array, y: jax.Array, delta: jax.Array) -> jax.Array:
         (top, bottom), (left, right) = pads(name, x, size, step, padding)

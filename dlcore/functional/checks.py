@@ -8,7 +8,7 @@ raise, so whoever asks for a mask turns the bad ones into NaN, which stops a tra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -86,9 +86,9 @@ def rounding(dtype: Any) -> float:
     return math.sqrt(jnp.finfo(dtype if is_narrow else jnp.float32).eps)
 
 
-def one_of(function: str, name: str, value: str, choices: dict[str, Any]) -> Any:
-    """`choices[value]`, by one of its names."""
-    if value not in choices:
+def one_of(function: str, name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
+    """`choices[value]`, by one of its names; `value` may be anything, and unhashable."""
+    if value not in [*choices]:
         raise ValueError(f"{function}: {name} is {value!r}, but must be one of {[*choices]}")
     return choices[value]
 

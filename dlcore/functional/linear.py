@@ -20,6 +20,11 @@ _is_batched = contextvars.ContextVar("is_batched", default=False)
 
 def linear(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """y = x · kernel, for x [..., I] and kernel [I, O]."""
+    if kernel.ndim != 2 or x.shape[-1:] != kernel.shape[:1]:
+        raise ValueError(
+            f"linear: x {x.shape} and kernel {kernel.shape} do not fit: x is [..., I] and the "
+            "kernel [I, O]"
+        )
     size = x.size if isinstance(x.size, int) else math.inf  # exported for a batch of any size
     is_small = size * kernel.shape[-1] <= IN_LINE and not _is_batched.get()
     if is_small and x.dtype == jnp.float32 and jax.default_backend() == "cpu":

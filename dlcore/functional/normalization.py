@@ -43,12 +43,22 @@ def batch_moments(
 
     def mean(x: jax.Array) -> jax.Array:
         own = jnp.mean(x, axis=tuple(range(x.ndim - 1)))
-        return own if axis_name is None else lax.pmean(own, axis_name)
+        return own if axis_name is None else _mean_over(axis_name, own)
 
     shift = lax.stop_gradient(mean(x[:1]))
     offset = mean(x - shift)
     var = mean(jnp.square(x - shift)) - jnp.square(offset)
     return shift + offset, jnp.maximum(var, 0)
+
+
+def _mean_over(axis_name: Hashable, x: jax.Array) -> jax.Array:
+    try:
+        return lax.pmean(x, axis_name)
+    except NameError:
+        raise ValueError(
+            f"batch_moments: axis_name is {axis_name!r}, but no axis of that name is around: call "
+            f"inside jax.vmap(…, axis_name={axis_name!r}), shard_map or pmap, or leave it out"
+        ) from None
 
 
 def normalize(

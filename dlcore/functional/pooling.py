@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.functional.checks import floating, wide_dtype
-from dlcore.functional.window import Padding, Size, images, pads, pair, taps
+from dlcore.functional.window import Padding, Size, images, pads, pair, pool_window, taps
 
 
 def max_pool(
@@ -26,8 +26,8 @@ def max_pool(
 ) -> jax.Array:
     """The largest value in each window of x [B, H, W, C]; the stride is the window by default.
 
-    Among equal values the first, row by row, receives the gradient. Padding, as in `conv`, never
-    wins. What "VALID" leaves over at the bottom and the right is cropped.
+    Among equal values the first, row by row, receives the gradient. Padding, as in `conv` but less
+    than the window, never wins. What "VALID" leaves over at the bottom and the right is cropped.
     PyTorch's `ceil_mode=True` has windows that hang over there instead: the padding
     ((0, s − 1), (0, s − 1)), for a stride s up to the window, whatever the size of the image; with
     PyTorch's padding p, up to window − s, ((p, p + s − 1), (p, p + s − 1)).
@@ -49,8 +49,8 @@ def avg_pool(
 ) -> jax.Array:
     """The mean of each window of x [B, H, W, C]; the stride is the window by default.
 
-    Padding, as in `conv`, counts as zeros, as in Flax and PyTorch; without `count_include_pad`
-    the mean is over what is inside x, as in TensorFlow.
+    Padding, as in `conv` but less than the window, counts as zeros, as in Flax and PyTorch; without
+    `count_include_pad` the mean is over what is inside x, as in TensorFlow.
     """
     x = floating("avg_pool", "x", x)
     total = functools.partial(
@@ -132,8 +132,7 @@ def _pool(
     combine: Callable[[jax.Array, jax.Array], jax.Array],
     fill: float,
 ) -> jax.Array:
-    window = pair(function, "window", window)
-    stride = window if stride is None else pair(function, "stride", stride)
+    window, stride = pool_window(function, window, stride, padding)
     sides = pads(function, x, window, stride, padding)
     padded = lax.pad(
         x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *((*side, 0) for side in sides), (0, 0, 0)]

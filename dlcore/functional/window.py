@@ -39,10 +39,8 @@ def pads(
     """
     images(function, x)
     size, extents = x.shape[1:3], _extents(window, dilation)
-    if padding == "SAME":
-        top_bottom, left_right = lax.padtype_to_pads(size, extents, stride, "SAME")
-    else:
-        top_bottom, left_right = sides(function, padding, also='"SAME", ')
+    around = fixed(function, padding) or lax.padtype_to_pads(size, extents, stride, "SAME")
+    top_bottom, left_right = around
     for length, (low, high), extent in zip(size, (top_bottom, left_right), extents, strict=True):
         if length + low + high < extent:
             raise ValueError(
@@ -73,10 +71,10 @@ def size_before(
     largest, stride · H′.
     """
     images(function, y)
-    if padding == "SAME":
+    around = fixed(function, padding)
+    if around is None:
         height, width = (length * step for length, step in zip(y.shape[1:3], stride, strict=True))
         return height, width
-    around = sides(function, padding, also='"SAME", ')
     height, width = (
         (length - 1) * step + extent - low - high
         for length, step, extent, (low, high) in zip(
@@ -99,6 +97,30 @@ def images(function: str, x: jax.Array) -> None:
     """Refuses what is not [B, H, W, C]."""
     if x.ndim != 4:
         raise ValueError(f"{function}: x has shape {x.shape}, but [B, H, W, C] is wanted")
+
+
+def pool_window(
+    function: str, window: Size, stride: Size | None, padding: Padding
+) -> tuple[Pair, Pair]:
+    """(window, stride) of pooling, the stride being the window by default.
+
+    Padding as large as the window is refused: a window in it would hold nothing of x. (PyTorch
+    refuses more than half.)
+    """
+    window = pair(function, "window", window)
+    stride = window if stride is None else pair(function, "stride", stride)
+    around = fixed(function, padding) or ((0, 0), (0, 0))
+    if any(max(side) >= length for side, length in zip(around, window, strict=True)):
+        raise ValueError(
+            f"{function}: padding is {padding!r}, but less than the window {window[0]}×{window[1]} "
+            "is wanted: a window of padding alone has no value"
+        )
+    return window, stride
+
+
+def fixed(function: str, padding: Padding) -> tuple[Pair, Pair] | None:
+    """((top, bottom), (left, right)) of any padding; None of "SAME", which depends on x."""
+    return None if padding == "SAME" else sides(function, padding, also='"SAME", ')
 
 
 def sides(function: str, padding: Any, also: str = "") -> tuple[Pair, Pair]:

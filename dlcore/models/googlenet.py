@@ -67,6 +67,11 @@ def googlenet(
     `small` is a stem for images as small as 32×32: conv 64 @ 3×3 with stride 1 first, and no
     max-pool after it. `width` is that of the first convolution; all others are in proportion.
     """
+    if not isinstance(width, int) or width < 4:
+        raise ValueError(
+            "googlenet needs width ≥ 4, an integer, since its narrowest convolutions have a "
+            f"quarter of it, got width={width!r}"
+        )
     # What 4a must be given: a row for its pooling, two for a 3×3 one, five for the paper's heads.
     need = 1 if batch_norm else 5 if auxiliary else 2
     *sides, channels = image("googlenet", inputs, 4 * need if small else 16 * need - 1)

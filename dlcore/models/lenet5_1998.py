@@ -16,6 +16,7 @@ from dlcore.keys import Key
 from dlcore.models._inputs import image
 from dlcore.models._model import model
 from dlcore.nn.init import normal
+from dlcore.nn.layer import check_sizes
 
 # Table I: which of the six maps of S2 (rows) each of the sixteen maps of C3 (columns) sees.
 CONNECTIONS = """
@@ -71,7 +72,8 @@ def lenet5_1998(inputs: Sequence[int] = (28, 28, 1), classes: int = 10) -> nn.La
     height, width, channels = image("lenet5_1998", inputs, 28)
     if not height == width in (28, 32):
         raise ValueError(f"lenet5_1998 takes images of 28×28 or 32×32, got inputs={inputs!r}")
-    if classes not in range(1, 11):
+    check_sizes("lenet5_1998", classes=classes)
+    if classes > 10:
         raise ValueError(f"lenet5_1998 has bitmaps for 10 classes, got classes={classes!r}")
     margin = (32 - height) // 2
     return nn.serial(

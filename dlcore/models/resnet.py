@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dlcore import functional as F
 from dlcore import nn
+from dlcore.functional.checks import one_of
 from dlcore.models._inputs import image
 from dlcore.models._model import model
 from dlcore.nn.init import he_normal
@@ -51,8 +52,7 @@ def resnet(
     with the same parameters.
     """
     _, _, channels = image("resnet", inputs, 1)
-    if depth not in BLOCKS:
-        raise ValueError(f"resnet has depths {', '.join(map(str, BLOCKS))}, got depth={depth!r}")
+    counts = one_of("resnet", "depth", depth, BLOCKS)
     block, expansion = (basic, 1) if depth < 50 else (bottleneck, 4)
     stem = nn.serial(
         conv(channels, 64, 7, 2),
@@ -61,7 +61,7 @@ def resnet(
         nn.max_pool(3, stride=2, padding=1),
     )
     stages, features = [], 64
-    for i, n in enumerate(BLOCKS[depth]):
+    for i, n in enumerate(counts):
         width = 64 * 2**i
         first = block(features, width, 2 if i else 1)
         features = expansion * width

@@ -79,7 +79,8 @@ def padded_identity(channels: int, features: int, stride: int) -> nn.Layer:
     after = features - channels - before
 
     def pad(x: jax.Array) -> jax.Array:
-        return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (before, after)))
+        pixels = F.max_pool(x, 1, stride)
+        return jnp.pad(pixels, ((0, 0), (0, 0), (0, 0), (before, after)))
 
     return nn.from_function(
         pad, "padded_identity", channels=channels, features=features, stride=stride

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlcore import functional as F
 from dlcore import nn
+from dlcore.functional.checks import one_of
 from dlcore.models._inputs import image
 from dlcore.models._model import model
 from dlcore.nn.init import he_normal
@@ -48,13 +49,12 @@ def vgg(
     for 32×32.
     """
     *sides, channels = image("vgg", inputs, 32)
-    if depth not in CONVOLUTIONS:
-        raise ValueError(f"vgg has depths {', '.join(map(str, CONVOLUTIONS))}, got depth={depth!r}")
+    stages = one_of("vgg", "depth", depth, CONVOLUTIONS)
     # He's start, for what a relu follows.
     conv = functools.partial(nn.conv, kernel_init=he_normal())
     linear = functools.partial(nn.linear, kernel_init=he_normal())
     layers: list[Any] = []
-    for stage, convolutions in enumerate(CONVOLUTIONS[depth]):
+    for stage, convolutions in enumerate(stages):
         features = width * min(2**stage, 8)
         for _ in range(convolutions):
             layers.append(conv(channels, features, 3, padding=1))

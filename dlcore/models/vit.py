@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from dlcore import functional as F
 from dlcore import keys, nn
 from dlcore.functional.broadcast import broadcast
+from dlcore.functional.checks import one_of
 from dlcore.keys import Key
 from dlcore.models._inputs import image
 from dlcore.models._model import model
@@ -50,13 +51,11 @@ def vit(
     `scan` runs the blocks as one compiled loop: quicker to compile, with the same parameters.
     """
     height, width, channels = image("vit", inputs, 1)
-    if size not in SIZES:
-        raise ValueError(f"vit has sizes {', '.join(SIZES)}, got size={size!r}")
+    features, heads = one_of("vit", "size", size, SIZES)
     if patch < 1 or height % patch or width % patch:
         raise ValueError(
             f"vit needs an image that patches divide, got inputs={inputs!r}, patch={patch!r}"
         )
-    features, heads = SIZES[size]
     length = 1 + (height // patch) * (width // patch)
     return nn.serial(
         nn.named("patches", nn.conv(channels, features, patch, stride=patch)),

@@ -14,7 +14,7 @@ from dlcore import keys
 from dlcore.functional.broadcast import broadcast
 from dlcore.functional.checks import one_of
 from dlcore.functional.padding import MODES
-from dlcore.functional.window import Padding, Size, pair, places
+from dlcore.functional.window import Padding, Size, fixed, pair, places
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
 from dlcore.nn.init import Initializer
@@ -40,13 +40,9 @@ def conv(
     kernel [h, w, in_channels / groups, out_channels] (PyTorch's is [out, in, h, w]), bias
     [out_channels]. Sizes are integers or pairs (height, width).
     """
-    check_sizes("conv", in_channels=in_channels, out_channels=out_channels, groups=groups)
-    if in_channels % groups or out_channels % groups:
-        raise ValueError(
-            f"conv needs channels that groups divides, got in_channels={in_channels}, "
-            f"out_channels={out_channels}, groups={groups}"
-        )
+    _check_channels("conv", in_channels, out_channels, groups)
     one_of("conv", "padding_mode", padding_mode, MODES)
+    _check_window("conv", stride, padding, dilation)
     height, width = pair("conv", "kernel_size", kernel_size)
     shape = (height, width, in_channels // groups, out_channels)
     window: dict[str, Any] = {
@@ -110,6 +106,8 @@ def conv_transpose(
     *,
     stride: Size = 1,
     padding: Padding = "VALID",
+    dilation: Size = 1,
+    groups: int = 1,
     bias: bool = True,
     kernel_init: Initializer = initializers.lecun_normal(),
     bias_init: Initializer = initializers.zeros,
@@ -117,17 +115,29 @@ def conv_transpose(
     """The transpose of a convolution, plus bias, for x [B, H, W, in_channels]: it enlarges images.
 
     See `functional.conv_transpose`, also for what PyTorch and Flax call the same.
-    kernel [h, w, out_channels, in_channels] is that of the convolution from y to x, but drawn by
-    the fans of one from x to y; bias [out_channels].
+    kernel [h, w, out_channels / groups, in_channels] is that of the convolution from y to x, but
+    drawn by the fans of one from x to y; bias [out_channels].
     """
-    check_sizes("conv_transpose", in_channels=in_channels, out_channels=out_channels)
+    _check_channels("conv_transpose", in_channels, out_channels, groups)
+    _check_window("conv_transpose", stride, padding, dilation)
     height, width = pair("conv_transpose", "kernel_size", kernel_size)
-    shape = (height, width, in_channels, out_channels)
-    window: dict[str, Any] = {"stride": stride, "padding": padding}
+    shape = (height, width, in_channels // groups, out_channels)
+    window: dict[str, Any] = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+    }
+
+    def draw(key: Key) -> jax.Array:
+        """A convolution's kernel, turned group by group: the one from y to x."""
+        kernel = kernel_init(key, shape).reshape(*shape[:3], groups, -1)
+        return kernel.transpose(0, 1, 4, 3, 2).reshape(height, width, -1, in_channels)
+
     return _product(
         "conv_transpose",
         functools.partial(F.conv_transpose, **window),
-        lambda key: jnp.swapaxes(kernel_init(key, shape), 2, 3),
+        draw,
         lambda key: bias_init(key, (out_channels,)),
         in_channels=in_channels,
         out_channels=out_channels,
@@ -178,6 +188,21 @@ def locally_connected(
         **window,
         bias=bias,
     )
+
+
+def _check_channels(kind: str, in_channels: int, out_channels: int, groups: int) -> None:
+    check_sizes(kind, in_channels=in_channels, out_channels=out_channels, groups=groups)
+    if in_channels % groups or out_channels % groups:
+        raise ValueError(
+            f"{kind} needs channels that groups divides, got in_channels={in_channels}, "
+            f"out_channels={out_channels}, groups={groups}"
+        )
+
+
+def _check_window(kind: str, stride: Size, padding: Padding, dilation: Size) -> None:
+    pair(kind, "stride", stride)
+    fixed(kind, padding)
+    pair(kind, "dilation", dilation)
 
 
 def _product(

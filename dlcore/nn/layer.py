@@ -153,7 +153,8 @@ def check_sizes(kind: str, **sizes: Any) -> None:
     """Refuses a size that is not a positive integer, naming it."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{kind} needs {name} ≥ 1, got {name}={size!r}")
+            wanted = "≥ 1" if type(size) is int else "≥ 1, an integer"
+            raise ValueError(f"{kind} needs {name} {wanted}, got {name}={size!r}")
 
 
 def name_children(layers: Iterable[Any]) -> Children:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlcore import functional as F
-from dlcore.functional.window import Padding, Size, pair
+from dlcore.functional.window import Padding, Size, pair, pool_window
 from dlcore.nn.layer import Layer, from_function
 
 
@@ -12,7 +12,7 @@ def max_pool(window: Size, *, stride: Size | None = None, padding: Padding = "VA
 
     See `functional.max_pool`.
     """
-    _check("max_pool", window, stride)
+    pool_window("max_pool", window, stride, padding)
     return from_function(
         lambda x: F.max_pool(x, window, stride, padding),
         "max_pool",
@@ -33,7 +33,7 @@ def avg_pool(
 
     See `functional.avg_pool`.
     """
-    _check("avg_pool", window, stride)
+    pool_window("avg_pool", window, stride, padding)
     return from_function(
         lambda x: F.avg_pool(x, window, stride, padding, count_include_pad=count_include_pad),
         "avg_pool",
@@ -60,9 +60,3 @@ def adaptive_avg_pool(size: Size) -> Layer:
     """
     pair("adaptive_avg_pool", "size", size)
     return from_function(lambda x: F.adaptive_avg_pool(x, size), "adaptive_avg_pool", size=size)
-
-
-def _check(kind: str, window: Size, stride: Size | None) -> None:
-    pair(kind, "window", window)
-    if stride is not None:
-        pair(kind, "stride", stride)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -95,11 +96,7 @@ class Summary(NamedTuple):
             self.bytes,
             self.flops,
         )
-        lines = [head, *(_cells(row) for row in (*self.rows, total))]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(_align(line, widths)).rstrip() for line in lines]
-        rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-        return "\n".join([f"input {self.input}", text[0], rule, *text[1:-1], rule, text[-1]])
+        return f"input {self.input}\n" + text_table(head, map(_cells, self.rows), [_cells(total)])
 
 
 def summary(layer: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> Summary:
@@ -128,9 +125,9 @@ def summary(layer: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> Summa
     key = jax.eval_shape(lambda: jax.random.key(0))
     x = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
     params, state = jax.eval_shape(layer.init, key)
-    seen = _applications(layer, params, state, x)
+    seen = applications(layer, params, state, x)
     return Summary(
-        rows=tuple(_row(path, leaf, key, seen) for path, leaf in _leaves(layer)),
+        rows=tuple(_row(path, leaf, key, seen) for path, leaf in leaves(layer)),
         input=describe(x),
         parameters=tree.count(params),
         bytes=tree.size_in_bytes((params, state)),
@@ -139,42 +136,56 @@ def summary(layer: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> Summa
     )
 
 
-def _applications(layer: Layer, params: Any, state: Any, x: Any) -> dict[str, Call]:
+def applications(
+    layer: Layer, params: Any, state: Any, x: Any, *, key: Any = None, train: bool = False
+) -> dict[str, Call]:
     """Every application inside `layer` by path, with shapes in the place of arrays."""
     layers = {}
 
-    def look(params: Any, state: Any, x: Any) -> dict[str, Any]:
-        _, _, seen = calls(layer, params, state, x)
+    def look(params: Any, state: Any, x: Any, key: Any) -> dict[str, Any]:
+        _, _, seen = calls(layer, params, state, x, key=key, train=train)
         layers.update({path: call.layer for path, call in seen.items()})
         return {path: call[1:] for path, call in seen.items()}
 
-    shapes = jax.eval_shape(look, params, state, x)
+    shapes = jax.eval_shape(look, params, state, x, key)
     return {path: Call(layers[path], *parts) for path, parts in shapes.items()}
 
 
-def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
+def leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
     """The layers that have no layers inside, by path, in the order of the description."""
     for name, child in layer.info.children:
         inner = f"{path}/{name}" if path else name
         if child.info.children:
-            yield from _leaves(child, inner)
+            yield from leaves(child, inner)
         else:
             yield inner, child
 
 
+def uses(path: str, seen: dict[str, Call]) -> dict[str, Call]:
+    """The applications of the layer at `path`: it, and path', … where `wire` calls it again."""
+    found: dict[str, Call] = {}
+    while path in seen:
+        found[path] = seen[path]
+        path += "'"
+    return found
+
+
+def label(layer: Layer, uses: Mapping[str, Call]) -> tuple[str, str]:
+    """The call that makes `layer`, with how often it is used, and what it gives."""
+    times = f" × {len(uses)}" if len(uses) > 1 else ""
+    y = next((_shape(use.y) for use in uses.values()), "not called")
+    return _written(layer) + times, y
+
+
 def _row(path: str, layer: Layer, key: Any, seen: dict[str, Call]) -> Row:
     params, state = jax.eval_shape(layer.init, key)
-    uses, use = [], path
-    while use in seen:  # "path", and "path'" where `wire` calls it again
-        uses.append(seen[use])
-        use += "'"
+    own = uses(path, seen)
     return Row(
         path,
-        _written(layer) + (f" × {len(uses)}" if len(uses) > 1 else ""),
-        _shape(uses[0].y) if uses else "not called",
+        *label(layer, own),
         tree.count(params),
         tree.size_in_bytes((params, state)),
-        sum(_flops(*use[:4]) for use in uses),
+        sum(_flops(*use[:4]) for use in own.values()),
     )
 
 
@@ -220,10 +231,24 @@ def _shape(y: Any) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    layer = row.layer if len(row.layer) <= _WIDTH else row.layer[: _WIDTH - 1] + "…"
-    return (row.path, layer, row.output, *(f"{number:,}" for number in row[3:]))
+    return (*row[:3], *(f"{number:,}" for number in row[3:]))
 
 
-def _align(line: tuple[str, ...], widths: list[int]) -> Iterator[str]:
-    for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
-        yield cell.ljust(width) if column < 3 else cell.rjust(width)
+def text_table(head: Sequence[str], *blocks: Iterable[Sequence[str]]) -> str:
+    """Lines of path, layer, output and numbers under a head, with a rule above each block."""
+    parts = [[_cut(*line) for line in block] for block in ([head], *blocks)]
+    widths = [max(map(len, column)) for column in zip(*itertools.chain(*parts), strict=True)]
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    return f"\n{rule}\n".join("\n".join(_align(line, widths) for line in part) for part in parts)
+
+
+def _cut(path: str, layer: str, *others: str) -> tuple[str, ...]:
+    return path, layer if len(layer) <= _WIDTH else layer[: _WIDTH - 1] + "…", *others
+
+
+def _align(line: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell.ljust(width) if column < 3 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()

@@ -152,7 +152,7 @@ def _trained(
             rows,
             None,
             together.shared(seeds),
-            np.int32(number),
+            number,
             step=step,
             batch_size=batch_size,
         )

@@ -32,6 +32,8 @@ from dlcore.train.state import copy, map_states, note_validation, position, trai
 StepFunction = Callable[[Any, Batch], tuple[Any, dict[str, Any]]]
 Numbers = dict[str, float | np.ndarray]
 
+_INDICES = 65_536  # of a table of batches, at least an epoch's: a step of a small network takes µs
+
 
 def fit(
     step: StepFunction,
@@ -189,14 +191,16 @@ class _Run:
         self.n = examples(data)
         self.per_epoch = batching.batches_per_epoch(self.n, batch_size)
         self.seed = _seed(state)
+        self.epochs = max(1, _INDICES // self.n)  # of a table of batches
         self.reached = position(state)
         self.expected = int(self.reached)
-        batch = batch_like(data, batch_size)
+        self._first, self._table = -1, np.empty(0)
         self.nothing = empty_totals(step, state, data, batch_size)
         self.totals = self.nothing if totals is None else totals
         if isinstance(data, HostData):
             self.plan = self._from_host
         else:
+            batch = batch_like(data, batch_size)
             self.at_once = device.steps_in_one_call(step, state, batch)
             self.plan = self._in_calls if self.at_once == 1 else self._in_loops
 
@@ -211,8 +215,8 @@ class _Run:
         """Raises if the run stood still on its way to `expected`."""
         if int(reached) < expected:
             at = int(position(self.state))
-            order = self.order(at // self.per_epoch)
-            rows = order[at % self.per_epoch * self.batch_size :][: self.batch_size]
+            first, table = self.table(at)
+            rows = table[at - first]
             raise guard.non_finite(self.step, self.state, self.batch(rows), rows)
 
     def check_end(self) -> None:
@@ -230,30 +234,32 @@ class _Run:
             return self.data.gather(np.asarray(rows))
         return take(self.data, rows)
 
-    def order(self, epoch: int) -> jax.Array:
-        """The rows in the order of this epoch."""
-        return _order(self.n, self.seed, epoch)
+    def table(self, at: int) -> tuple[int, Any]:
+        """(first step, index batches [T, B]) of the whole epochs around step `at`."""
+        span = self.epochs * self.per_epoch
+        first = at // span * span
+        if first != self._first:
+            epoch = first // self.per_epoch
+            rows = batching.batches(self.n, self.batch_size, self.seed, epoch, self.epochs)
+            self._first = first
+            self._table = rows if isinstance(self.data, HostData) else jnp.asarray(rows)
+        return self._first, self._table
 
     def _in_loops(self, at: int, stop: int) -> None:
         while at < stop:
-            at = min(stop, at + self.at_once)
+            first, table = self.table(at)
+            at = min(stop, at + self.at_once, first + len(table))
             self.state, self.totals, self.reached = _loop(
-                self.state, self.totals, self.data, at, step=self.step, batch_size=self.batch_size
+                self.state, self.totals, self.data, table, first, at, step=self.step
             )
 
     def _in_calls(self, at: int, stop: int) -> None:
         for index in range(at, stop):
-            if index % self.per_epoch == 0:
-                self.check(self.reached, index)  # a run that stands still keeps its epoch's order
-            if index == at or index % self.per_epoch == 0:
-                order = self.order(index // self.per_epoch)
+            first, table = self.table(index)
+            if index == first:
+                self.check(self.reached, index)  # a run that stands still keeps its table
             self.state, self.totals, self.reached = _call(
-                self.state,
-                self.totals,
-                self.data,
-                order,
-                step=self.step,
-                batch_size=self.batch_size,
+                self.state, self.totals, self.data, table, first, step=self.step
             )
 
     def _from_host(self, at: int, stop: int) -> None:
@@ -266,48 +272,40 @@ class _Run:
     def _rows(self, at: int, stop: int) -> Iterator[np.ndarray]:
         """The rows of the batches from `at` to `stop`."""
         for index in range(at, stop):
-            if index == at or index % self.per_epoch == 0:
-                order = np.asarray(self.order(index // self.per_epoch))
-            place = index % self.per_epoch * self.batch_size
-            yield order[place : place + self.batch_size]
+            first, table = self.table(index)
+            yield table[index - first]
 
 
-_order = jax.jit(batching.order, static_argnums=0)
-
-
-@functools.partial(jax.jit, static_argnames=("step", "batch_size"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames="step", donate_argnames="state")
 def _loop(
-    state: Any, totals: Any, data: Batch, stop: jax.Array, *, step: StepFunction, batch_size: int
+    state: Any,
+    totals: Any,
+    data: Batch,
+    table: jax.Array,
+    first: jax.Array,
+    stop: jax.Array,
+    *,
+    step: StepFunction,
 ) -> tuple[Any, Any, jax.Array]:
     """Steps until the position is `stop`, or until the first that stands still."""
-    n = examples(data)
-    per_epoch = n // batch_size
-    seed = train_states(state)[0].seed
 
-    def epoch(carry: Any) -> Any:
-        number = position(carry[0]) // per_epoch
-        order = batching.order(n, seed, number)
-        end = jnp.minimum(stop, (number + 1) * per_epoch)
+    def one(carry: Any) -> Any:
+        state, totals, _ = carry
+        return _update(step, state, totals, _next(state, data, table, first))
 
-        def one(carry: Any) -> Any:
-            state, totals, _ = carry
-            return _update(step, state, totals, _next(state, data, order, batch_size))
-
-        return jax.lax.while_loop(lambda c: c[2] & (position(c[0]) < end), one, carry)
-
-    moving = jnp.asarray(True)
+    moving = position(state) >= first  # or else it stands still before this table
     state, totals, _ = jax.lax.while_loop(
-        lambda c: c[2] & (position(c[0]) < stop), epoch, (state, totals, moving)
+        lambda carry: carry[2] & (position(carry[0]) < stop), one, (state, totals, moving)
     )
     return state, totals, position(state)
 
 
-@functools.partial(jax.jit, static_argnames=("step", "batch_size"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames="step", donate_argnames="state")
 def _call(
-    state: Any, totals: Any, data: Batch, order: jax.Array, *, step: StepFunction, batch_size: int
+    state: Any, totals: Any, data: Batch, table: jax.Array, first: jax.Array, *, step: StepFunction
 ) -> tuple[Any, Any, jax.Array]:
-    """One step, on the batch that follows from the state's position in this epoch's order."""
-    state, totals, _ = _update(step, state, totals, _next(state, data, order, batch_size))
+    """One step, on the batch that follows from the state's position in the table."""
+    state, totals, _ = _update(step, state, totals, _next(state, data, table, first))
     return state, totals, position(state)
 
 
@@ -328,19 +326,19 @@ def _update(step: StepFunction, state: Any, totals: Any, batch: Batch) -> tuple[
     return new, metrics.merge(totals, measured), position(new) > position(state)
 
 
-def _next(state: Any, data: Batch, order: jax.Array, batch_size: int) -> Batch:
-    """The batch that the state's position points at."""
-    place = position(state) % (len(order) // batch_size) * batch_size
-    return take(data, jax.lax.dynamic_slice(order, (place,), (batch_size,)))
+def _next(state: Any, data: Batch, table: jax.Array, first: jax.Array) -> Batch:
+    """The batch that the state's position points at, in a table whose first is number `first`."""
+    row = jax.lax.dynamic_index_in_dim(table, position(state) - first, keepdims=False)
+    return take(data, row)
 
 
-def _seed(states: Any) -> jax.Array:
+def _seed(states: Any) -> int:
     """The seed of the data's order: that of the first TrainState; no two may draw the same."""
-    seeds = [one.seed for one in train_states(states)]
-    if len({int(seed) for seed in seeds}) < len(seeds):
+    seeds = [int(one.seed) for one in train_states(states)]
+    if len(set(seeds)) < len(seeds):
         raise ValueError(
-            f"TrainStates that are trained together need seeds of their own, got "
-            f"{[int(seed) for seed in seeds]}: train_state(layer, optimizer, seed=1)"
+            f"TrainStates that are trained together need seeds of their own, got {seeds}: "
+            "train_state(layer, optimizer, seed=1)"
         )
     return seeds[0]
 

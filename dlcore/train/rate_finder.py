@@ -79,11 +79,13 @@ def find_rate(
     def ramp(count: Any) -> jax.Array:
         return low * (high / low) ** (jnp.asarray(count, jnp.float32) / (updates - 1))
 
-    batching.batches_per_epoch(examples(data), batch_size)
+    n = examples(data)
+    epochs = -(-updates // batching.batches_per_epoch(n, batch_size))
+    batches = batching.batches(n, batch_size, seed, 0, epochs)[:updates]
     chosen = optimizer(ramp)
     state = train_state(layer, chosen, seed=seed)
     losses = _ramped(
-        state, jax.tree.map(jnp.asarray, data), make_step(objective, chosen), updates, batch_size
+        state, jax.tree.map(jnp.asarray, data), batches, step=make_step(objective, chosen)
     )
     losses = np.asarray(losses, np.float64)
     rates = np.asarray(ramp(np.arange(updates)), np.float64)
@@ -95,18 +97,15 @@ def find_rate(
     return RateFinder(rates, losses, smoothed, float(rates[np.argmin(smoothed)]) / 10)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
-def _ramped(state: TrainState, data: Batch, step: Step, updates: int, batch_size: int) -> jax.Array:
-    """The losses [T] of the first `updates` batches, in the order in which `fit` takes them."""
-    n = examples(data)
-    epochs = jnp.arange(-(-updates // (n // batch_size)))
-    batches = jax.vmap(lambda epoch: batching.batches(n, batch_size, state.seed, epoch))(epochs)
+@functools.partial(jax.jit, static_argnames="step")
+def _ramped(state: TrainState, data: Batch, batches: jax.Array, *, step: Step) -> jax.Array:
+    """The losses [T] of the index batches [T, B]."""
 
     def update(state: TrainState, rows: jax.Array) -> tuple[TrainState, jax.Array]:
         state, measured = step(state, take(data, rows))
         return state, measured["loss"].value()
 
-    return jax.lax.scan(update, state, batches.reshape(-1, batch_size)[:updates])[1]
+    return jax.lax.scan(update, state, batches)[1]
 
 
 def _smoothed(losses: np.ndarray, smoothing: float) -> np.ndarray:

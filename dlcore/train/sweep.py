@@ -310,7 +310,7 @@ class _Search:
                 None,
                 validation,
                 together.shared(seeds),
-                np.int32(number),
+                number,
                 step=step,
                 batch_size=self.batch_size,
             )

@@ -150,7 +150,7 @@ def stacked(trees: Sequence[Any]) -> Any:
 
 def shared(seeds: np.ndarray) -> np.ndarray:
     """The one seed that all have, or else the seeds."""
-    return seeds[0] if np.all(seeds == seeds[0]) else seeds
+    return np.asarray(seeds[0]) if np.all(seeds == seeds[0]) else seeds
 
 
 def pays(step: SharedStep, configuration: Configuration, batch: Batch) -> bool:
@@ -168,14 +168,13 @@ def pays(step: SharedStep, configuration: Configuration, batch: Batch) -> bool:
     return is_small and not flops.has_primitive(jaxpr, *flops.CONVOLUTIONS)
 
 
-@functools.partial(jax.jit, static_argnames=("step", "batch_size"), donate_argnames="members")
 def epoch(
     members: Member,
     data: Batch,
-    rows: jax.Array | None,
+    rows: np.ndarray | None,
     validation: Batch | None,
-    seed: jax.Array,
-    number: jax.Array,
+    seed: np.ndarray,
+    number: int,
     *,
     step: SharedStep,
     batch_size: int,
@@ -188,10 +187,27 @@ def epoch(
     Returns (members, metrics, validation metrics, updates made, alive), each [M]. A member whose
     loss is not finite stands still from there on, and is no longer alive.
     """
+    n = examples(data) if rows is None else rows.shape[1]
+    of_each = [batching.batches(n, batch_size, int(one), number) for one in seed.ravel()]
+    batches = np.reshape(of_each, (*seed.shape, *of_each[0].shape))
+    return _epoch(members, data, rows, batches, validation, seed, number, step=step)
 
-    def one(member: Member, rows: Any, seed: Any) -> Any:
-        n = examples(data) if rows is None else len(rows)
-        batches = batching.batches(n, batch_size, seed, number)
+
+@functools.partial(jax.jit, static_argnames="step", donate_argnames="members")
+def _epoch(
+    members: Member,
+    data: Batch,
+    rows: jax.Array | None,
+    batches: jax.Array,
+    validation: Batch | None,
+    seed: jax.Array,
+    number: jax.Array,
+    *,
+    step: SharedStep,
+) -> Any:
+    """`epoch` with its index batches, [T, B] or [M, T, B]."""
+
+    def one(member: Member, rows: Any, batches: Any, seed: Any) -> Any:
         numbers = number * len(batches) + jnp.arange(len(batches))
 
         def update(carry: Any, at: Any) -> tuple[Any, None]:
@@ -206,7 +222,7 @@ def epoch(
             return (member, metrics.merge(totals, measured)), None
 
         first = take(data, batches[0])
-        nothing = empty_totals(step, member, first, batch_size)
+        nothing = empty_totals(step, member, first, examples(first))
         (member, totals), _ = jax.lax.scan(update, (member, nothing), (numbers, batches))
         finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(member.run.params)]
         alive = (member.run.step == numbers[-1] + 1) & functools.reduce(jnp.logical_and, finite)
@@ -217,9 +233,10 @@ def epoch(
             member = member._replace(run=note_validation(member.run, scores))
         return member, _values(totals), scores, member.run.step, alive
 
-    axes = (0, None if rows is None else 0, 0 if jnp.ndim(seed) else None)
+    own = 0 if jnp.ndim(seed) else None
+    axes = (0, None if rows is None else 0, own, own)
     with batched():
-        return jax.vmap(one, in_axes=axes)(members, rows, seed)
+        return jax.vmap(one, in_axes=axes)(members, rows, batches, seed)
 
 
 def _values(measured: dict[str, Any]) -> dict[str, jax.Array]:

@@ -91,7 +91,7 @@ def test_an_image_of_another_size_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": "huge"}, "vit has sizes tiny, small, base, got size='huge'"),
+        ({"size": "huge"}, r"vit: size is 'huge', but must be one of \['tiny', 'small', 'base'\]"),
         ({"inputs": [224, 230, 3]}, r"patches divide, got inputs=\[224, 230, 3\], patch=16"),
         ({"patch": 0}, "patches divide, got .* patch=0"),
         ({"inputs": 224}, r"vit needs inputs \(height, width, channels\)"),

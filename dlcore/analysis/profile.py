@@ -1,0 +1,274 @@
+"""Where the time of a forward and a backward pass goes, by layer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.stages import Lowered
+
+from dlcore import flops
+from dlcore.keys import Key
+from dlcore.nn import serial
+from dlcore.nn.layer import (
+    Call,
+    Layer,
+    Params,
+    State,
+    as_layer,
+    calls,
+    check_sizes,
+    describe,
+    gather,
+)
+from dlcore.nn.summary import applications, label, leaves, text_table, uses
+
+TURN = 0.01  # seconds that a program's turn in a round fills, with as many calls as it takes,
+CALLS = 200  # but no more than these
+
+_NETWORK = ""  # the path of the network itself
+
+
+class Cost(NamedTuple):
+    """FLOPs of the forward pass, and seconds."""
+
+    flops: int
+    forward: float
+    backward: float
+
+
+class Row(NamedTuple):
+    """One layer: its path, the call that makes it, what it gives, and what it costs.
+
+    flops: of the forward pass. forward, backward: seconds. share: of the seconds of all layers.
+    """
+
+    path: str
+    layer: str
+    output: str
+    flops: int
+    forward: float
+    backward: float
+    share: float
+
+    @property
+    def seconds(self) -> float:
+        """Forward and backward."""
+        return self.forward + self.backward
+
+
+class Profile(NamedTuple):
+    """What each layer of a network takes, and what the whole takes; it prints as a table.
+
+    `rows` are the layers in the order of the description; `by_kind` has a row for each kind of
+    them (conv, batch_norm, …), the dearest first. `layers` is all of them together, `network` the
+    network as one program, and `left` what that takes beyond the layers: joining what they give
+    costs time, what XLA fuses into one pass over memory saves it, so that it may be negative.
+    """
+
+    rows: tuple[Row, ...]
+    by_kind: tuple[Row, ...]
+    layers: Row
+    network: Row
+    left: Row
+    input: str
+
+    def __repr__(self) -> str:
+        head = ("path", "layer", "output", "forward ms", "backward ms", "share", "GFLOP/s")
+        blocks = (self.rows, self.by_kind, (self.layers, self.network, self.left))
+        return f"input {self.input}\n" + text_table(head, *(map(_cells, block) for block in blocks))
+
+
+def profile(
+    layer: Any,
+    params: Params,
+    state: State,
+    x: Any,
+    *,
+    key: Key | None = None,
+    train: bool = True,
+    rounds: int = 10,
+) -> Profile:
+    """Where the time of a forward and a backward pass of `layer` goes.
+
+    Each layer that has no layers inside is compiled by itself and timed on the input that it gets
+    in the network for `x`; it is a row, as in `nn.summary`. `forward` is what `apply` takes,
+    `backward` what the gradients of its floating-point parameters and input take beyond that, for
+    a cotangent of ones. The network as a whole is timed the same way; what combinators and `wire`
+    compute between their layers is only in that. The gradient of the network's input, which
+    training leaves out, is in both.
+
+    Layers that are the same program are timed once and count as often as they occur; a part that
+    `wire` calls several times is one row, with the sum of its calls. Of the activations only the
+    inputs of what is timed are kept, and ones in the shape of their outputs. All layers get the
+    same `key`.
+
+    Seconds are medians over `rounds`, in each of which all programs take a turn of one call, or of
+    as many as fill 10 ms (at most 200), with one wait at the end. A call's own cost is not taken
+    off: 5 to 30 µs on a CPU, and a layer that takes no more may be free.
+
+        print(analysis.profile(network, params, state, batch["x"], key=jax.random.key(0)))
+    """
+    check_sizes("profile", rounds=rounds)
+    layer, x = as_layer(layer), jax.tree.map(jnp.asarray, x)
+    if not layer.info.children:
+        layer = serial(layer)
+        ((name, _),) = layer.info.children
+        params, state = gather({name: params}), gather({name: state})
+    seen = applications(layer, params, state, x, key=key, train=train)
+    programs = {_NETWORK: _trace(layer, params, state, x, key, train)}
+    timed: dict[str, str] = {}  # where a program was met first
+    like: dict[str, str] = {}  # each application of a layer -> that which is timed for it
+    for path, call in seen.items():
+        if not call.layer.info.children:
+            program = _trace(*call[:4], key, train)
+            like[path] = timed.setdefault(program.gradient.as_text(), path)
+            programs.setdefault(like[path], program)
+    inputs = _inputs(layer, params, state, x, key, train, list(timed.values()))
+    costs = _measure(programs, {_NETWORK: (params, state, x), **inputs}, key, rounds)
+    return _table(layer, x, seen, costs[_NETWORK], {path: costs[one] for path, one in like.items()})
+
+
+def _table(
+    layer: Layer, x: Any, seen: dict[str, Call], network: Cost, costs: dict[str, Cost]
+) -> Profile:
+    """The Profile of `layer`, given what it and the application at each path cost."""
+    layers = _sum(costs.values())
+    seconds = layers.forward + layers.backward
+
+    def row(path: str, layer: str, output: str, cost: Cost) -> Row:
+        share = (cost.forward + cost.backward) / seconds if seconds else 0.0
+        return Row(path, layer, output, *cost, share)
+
+    rows, kinds = [], {}
+    for path, leaf in leaves(layer):
+        own = uses(path, seen)
+        cost = _sum(costs[use] for use in own)
+        rows.append(row(path, *label(leaf, own), cost))
+        kinds.setdefault(leaf.info.kind, []).append(cost)
+    by_kind = [row(kind, f"× {len(alike)}", "", _sum(alike)) for kind, alike in kinds.items()]
+    left = Cost(*(a - b for a, b in zip(network, layers, strict=True)))
+    return Profile(
+        rows=tuple(rows),
+        by_kind=tuple(sorted(by_kind, key=lambda one: one.seconds, reverse=True)),
+        layers=row("layers", "one by one", "", layers),
+        network=row("network", "as one program", "", network),
+        left=row("left", "network − layers", "", left),
+        input=describe(x),
+    )
+
+
+def _sum(costs: Iterable[Cost]) -> Cost:
+    return Cost(*map(sum, zip(Cost(0, 0.0, 0.0), *costs, strict=True)))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    rate = f"{row.flops / row.forward / 1e9:,.1f}" if row.forward > 0 else ""
+    milliseconds = (f"{1e3 * one:,.3f}" for one in (row.forward, row.backward))
+    return (*row[:3], *milliseconds, f"{row.share:.1%}", rate)
+
+
+# ------------------------------------------------------------------------------------ the programs
+
+
+class _Program(NamedTuple):
+    """A layer's forward pass, and that with the gradient, both still to be compiled."""
+
+    flops: int
+    forward: Lowered
+    gradient: Lowered
+    cotangents: list[jax.ShapeDtypeStruct]
+
+
+def _trace(
+    layer: Layer, params: Params, state: State, x: Any, key: Key | None, train: bool
+) -> _Program:
+    """The programs of one layer; shapes serve as well as arrays."""
+
+    def forward(params: Params, state: State, x: Any, key: Key | None) -> tuple[Any, State]:
+        return layer.apply(params, state, x, key=key, train=train)
+
+    def gradient(params: Params, state: State, x: Any, key: Key | None, cotangents: Any) -> Any:
+        def outputs(params: Params, x: Any) -> tuple[Any, Any]:
+            y, new = forward(params, state, x, key)
+            return _floats(y), (y, new)
+
+        _, back, given = jax.vjp(outputs, params, x, has_aux=True)
+        return given, _floats(back(cotangents))
+
+    traced = jax.jit(forward).trace(params, state, x, key)
+    cotangents = _floats(traced.out_info[0])
+    return _Program(
+        flops.count_jaxpr(traced.jaxpr),
+        traced.lower(),
+        jax.jit(gradient).lower(params, state, x, key, cotangents),
+        cotangents,
+    )
+
+
+def _floats(tree: Any) -> list[Any]:
+    """The leaves that have a gradient: integers have none."""
+    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+
+
+def _inputs(
+    layer: Layer,
+    params: Params,
+    state: State,
+    x: Any,
+    key: Key | None,
+    train: bool,
+    paths: Sequence[str],
+) -> dict[str, Any]:
+    """(params, state, x) of the applications at these paths, and of no others."""
+
+    @jax.jit
+    def run(params: Params, state: State, x: Any, key: Key | None) -> dict[str, Any]:
+        _, _, seen = calls(layer, params, state, x, key=key, train=train)
+        return {path: seen[path][1:4] for path in paths}
+
+    return run(params, state, x, key)
+
+
+# --------------------------------------------------------------------------------------- the clock
+
+
+def _measure(
+    programs: dict[str, _Program], inputs: dict[str, Any], key: Key | None, rounds: int
+) -> dict[str, Cost]:
+    """What each program costs on its inputs (params, state, x)."""
+    runs = []
+    for path, (_, forward, gradient, cotangents) in programs.items():
+        given = (*inputs[path], key)
+        ones = [jnp.ones(one.shape, one.dtype) for one in cotangents]
+        runs += [partial(forward.compile(), *given), partial(gradient.compile(), *given, ones)]
+    seconds = iter(_medians(runs, rounds))
+    return {
+        path: Cost(program.flops, forward, max(0.0, both - forward))
+        for (path, program), forward, both in zip(programs.items(), seconds, seconds, strict=True)
+    }
+
+
+def _medians(runs: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+    """Seconds of each, the median of its turns."""
+    many = []
+    for run in runs:
+        jax.block_until_ready(run())  # the first time is not like the others
+        many.append(max(1, min(CALLS, math.ceil(TURN / _turn(run, 1)))))
+    turns = [[_turn(*one) for one in zip(runs, many, strict=True)] for _ in range(rounds)]
+    return np.median(turns, axis=0).tolist()
+
+
+def _turn(run: Callable[[], Any], calls: int) -> float:
+    """Seconds of a call, one of so many in a row."""
+    began = time.perf_counter()
+    for _ in range(calls):
+        y = run()
+    jax.block_until_ready(y)
+    return (time.perf_counter() - began) / calls
