@@ -130,13 +130,10 @@ def test_value_an_example_is_the_equations(case, x64):
 
 @every
 def test_reductions_jit_vmap_and_eager_agree(case):
-    # As arrays: under jit and vmap JAX takes no NumPy constant into a custom derivative.
-    shape = case.labels.shape[1:]
-    pairs = [jnp.reshape(case.outputs, (2, 3, C)), jnp.reshape(case.labels, (2, 3, *shape))]
-
     @jax.jit
     def traced(outputs, labels):
         reductions = [case.loss(outputs, labels, reduction=name) for name in ("sum", "mean")]
+        pairs = outputs.reshape(2, 3, C), labels.reshape(2, 3, *labels.shape[1:])
         return none(case)(outputs, labels), jax.vmap(none(case))(*pairs).ravel(), *reductions
 
     each, mapped, total, mean = traced(case.outputs, case.labels)
