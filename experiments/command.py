@@ -1,7 +1,8 @@
 """The command line: a list of the experiments, or one of them run.
 
 Exit status: 0 the claim holds (or there is none), 1 it does not, 2 bad input, told in one line,
-130 interrupted. With DLCORE_TRACEBACK=1 an error is shown with its traceback instead.
+130 interrupted, 141 nobody reads the output any more (see `__main__`). With DLCORE_TRACEBACK=1 an
+error is shown with its traceback instead.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
         return _run(catalogue.find(argv[0]), list(argv[1:]))
     except KeyboardInterrupt as interrupt:
         return _fail(one_line(interrupt) or "interrupted", 130)
+    except BrokenPipeError:
+        raise
     except BAD_INPUT as error:
         if os.environ.get("DLCORE_TRACEBACK"):
             raise
@@ -124,7 +127,11 @@ def _show(result: Any) -> int:
 
     from experiments import claim
 
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # the error itself; rich would exit with 1, as if a claim did not hold
+
+    console = Output(width=None if sys.stdout.isatty() else WIDTH)
     console.print(result)
     claims = getattr(result, "claims", ())
     if claims:

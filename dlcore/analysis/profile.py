@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Lowered
 
-from dlcore import flops
+from dlcore import flops, tree
 from dlcore.keys import Key
 from dlcore.nn import serial
 from dlcore.nn.layer import (
@@ -32,7 +32,7 @@ from dlcore.nn.summary import applications, label, leaves, text_table, uses
 TURN = 0.01  # seconds that a program's turn in a round fills, with as many calls as it takes,
 CALLS = 200  # but no more than these
 
-_NETWORK = ""  # the path of the network itself
+Inputs = tuple[Params, State, Any]
 
 
 class Cost(NamedTuple):
@@ -80,9 +80,10 @@ class Profile(NamedTuple):
     input: str
 
     def __repr__(self) -> str:
-        head = ("path", "layer", "output", "forward ms", "backward ms", "share", "GFLOP/s")
+        head = ("path", "layer", "output", "forward", "backward", "share", "GFLOP/s")
         blocks = (self.rows, self.by_kind, (self.layers, self.network, self.left))
-        return f"input {self.input}\n" + text_table(head, *(map(_cells, block) for block in blocks))
+        table = text_table(head, *(map(_cells, block) for block in blocks))
+        return f"input {self.input}, times in milliseconds\n{table}"
 
 
 def profile(
@@ -101,8 +102,8 @@ def profile(
     in the network for `x`; it is a row, as in `nn.summary`. `forward` is what `apply` takes,
     `backward` what the gradients of its floating-point parameters and input take beyond that, for
     a cotangent of ones. The network as a whole is timed the same way; what combinators and `wire`
-    compute between their layers is only in that. The gradient of the network's input, which
-    training leaves out, is in both.
+    compute between their layers is only in that. Training wants no gradient of the data: so the
+    network has none of its input, nor has any layer up to the first that learns.
 
     Layers that are the same program are timed once and count as often as they occur; a part that
     `wire` calls several times is one row, with the sum of its calls. Of the activations only the
@@ -110,8 +111,8 @@ def profile(
     same `key`.
 
     Seconds are medians over `rounds`, in each of which all programs take a turn of one call, or of
-    as many as fill 10 ms (at most 200), with one wait at the end. A call's own cost is not taken
-    off: 5 to 30 µs on a CPU, and a layer that takes no more may be free.
+    as many as fill 10 ms (at most 200), with one wait at the end. What a call costs by itself is
+    not taken off: 5 to 30 µs on a CPU, and a copy where a layer only passes on what it is given.
 
         print(analysis.profile(network, params, state, batch["x"], key=jax.random.key(0)))
     """
@@ -121,18 +122,14 @@ def profile(
         layer = serial(layer)
         ((name, _),) = layer.info.children
         params, state = gather({name: params}), gather({name: state})
-    seen = applications(layer, params, state, x, key=key, train=train)
-    programs = {_NETWORK: _trace(layer, params, state, x, key, train)}
-    timed: dict[str, str] = {}  # where a program was met first
-    like: dict[str, str] = {}  # each application of a layer -> that which is timed for it
-    for path, call in seen.items():
-        if not call.layer.info.children:
-            program = _trace(*call[:4], key, train)
-            like[path] = timed.setdefault(program.gradient.as_text(), path)
-            programs.setdefault(like[path], program)
-    inputs = _inputs(layer, params, state, x, key, train, list(timed.values()))
-    costs = _measure(programs, {_NETWORK: (params, state, x), **inputs}, key, rounds)
-    return _table(layer, x, seen, costs[_NETWORK], {path: costs[one] for path, one in like.items()})
+    start = (params, state, x)
+    seen = applications(layer, *start, key=key, train=train)
+    programs, like = _distinct(seen, key, train)
+    inputs = _inputs(layer, start, key, train, list(programs))
+    network = _trace(layer, start, key, train, through=False)
+    own, *costs = _measure([network, *programs.values()], [start, *inputs], key, rounds)
+    known = dict(zip(programs, costs, strict=True))
+    return _table(layer, x, seen, own, {path: known[first] for path, first in like.items()})
 
 
 def _table(
@@ -146,14 +143,19 @@ def _table(
         share = (cost.forward + cost.backward) / seconds if seconds else 0.0
         return Row(path, layer, output, *cost, share)
 
-    rows, kinds = [], {}
+    rows: list[Row] = []
+    kinds: dict[str, list[Cost]] = {}
     for path, leaf in leaves(layer):
         own = uses(path, seen)
         cost = _sum(costs[use] for use in own)
         rows.append(row(path, *label(leaf, own), cost))
         kinds.setdefault(leaf.info.kind, []).append(cost)
     by_kind = [row(kind, f"× {len(alike)}", "", _sum(alike)) for kind, alike in kinds.items()]
-    left = Cost(*(a - b for a, b in zip(network, layers, strict=True)))
+    left = Cost(
+        network.flops - layers.flops,
+        network.forward - layers.forward,
+        network.backward - layers.backward,
+    )
     return Profile(
         rows=tuple(rows),
         by_kind=tuple(sorted(by_kind, key=lambda one: one.seconds, reverse=True)),
@@ -186,10 +188,27 @@ class _Program(NamedTuple):
     cotangents: list[jax.ShapeDtypeStruct]
 
 
+def _distinct(
+    seen: dict[str, Call], key: Key | None, train: bool
+) -> tuple[dict[str, _Program], dict[str, str]]:
+    """The programs by the path where each is met first; and for each path, which that is."""
+    programs: dict[str, _Program] = {}
+    like: dict[str, str] = {}
+    first: dict[str, str] = {}  # by the program's text
+    learns = False
+    for path, call in seen.items():
+        if not call.layer.info.children:
+            program = _trace(call.layer, call[1:4], key, train, through=learns)
+            like[path] = first.setdefault(program.gradient.as_text(), path)
+            programs.setdefault(like[path], program)
+            learns = learns or _learns(call)
+    return programs, like
+
+
 def _trace(
-    layer: Layer, params: Params, state: State, x: Any, key: Key | None, train: bool
+    layer: Layer, inputs: Inputs, key: Key | None, train: bool, *, through: bool
 ) -> _Program:
-    """The programs of one layer; shapes serve as well as arrays."""
+    """The programs of one layer, of arrays or shapes; `through`: with the gradient of its input."""
 
     def forward(params: Params, state: State, x: Any, key: Key | None) -> tuple[Any, State]:
         return layer.apply(params, state, x, key=key, train=train)
@@ -200,59 +219,59 @@ def _trace(
             return _floats(y), (y, new)
 
         _, back, given = jax.vjp(outputs, params, x, has_aux=True)
-        return given, _floats(back(cotangents))
+        return given, _floats(back(cotangents)[: 1 + through])
 
-    traced = jax.jit(forward).trace(params, state, x, key)
+    traced = jax.jit(forward).trace(*inputs, key)
     cotangents = _floats(traced.out_info[0])
     return _Program(
         flops.count_jaxpr(traced.jaxpr),
         traced.lower(),
-        jax.jit(gradient).lower(params, state, x, key, cotangents),
+        jax.jit(gradient).lower(*inputs, key, cotangents),
         cotangents,
     )
 
 
-def _floats(tree: Any) -> list[Any]:
+def _learns(call: Call) -> bool:
+    """Whether a layer has parameters that are not frozen."""
+    paths = {path for path, _ in tree.leaves_with_paths(call.params)}
+    return not paths <= call.layer.info.frozen
+
+
+def _floats(values: Any) -> list[Any]:
     """The leaves that have a gradient: integers have none."""
-    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return [leaf for leaf in jax.tree.leaves(values) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
 
 def _inputs(
-    layer: Layer,
-    params: Params,
-    state: State,
-    x: Any,
-    key: Key | None,
-    train: bool,
-    paths: Sequence[str],
-) -> dict[str, Any]:
-    """(params, state, x) of the applications at these paths, and of no others."""
+    layer: Layer, start: Inputs, key: Key | None, train: bool, paths: Sequence[str]
+) -> list[Inputs]:
+    """What the applications at these paths are given, of all that is computed from `start`."""
 
     @jax.jit
-    def run(params: Params, state: State, x: Any, key: Key | None) -> dict[str, Any]:
+    def run(params: Params, state: State, x: Any, key: Key | None) -> list[Inputs]:
         _, _, seen = calls(layer, params, state, x, key=key, train=train)
-        return {path: seen[path][1:4] for path in paths}
+        return [seen[path][1:4] for path in paths]
 
-    return run(params, state, x, key)
+    return run(*start, key)
 
 
 # --------------------------------------------------------------------------------------- the clock
 
 
 def _measure(
-    programs: dict[str, _Program], inputs: dict[str, Any], key: Key | None, rounds: int
-) -> dict[str, Cost]:
-    """What each program costs on its inputs (params, state, x)."""
+    programs: Sequence[_Program], inputs: Sequence[Inputs], key: Key | None, rounds: int
+) -> list[Cost]:
+    """What each program costs on its inputs."""
     runs = []
-    for path, (_, forward, gradient, cotangents) in programs.items():
-        given = (*inputs[path], key)
-        ones = [jnp.ones(one.shape, one.dtype) for one in cotangents]
-        runs += [partial(forward.compile(), *given), partial(gradient.compile(), *given, ones)]
+    for program, own in zip(programs, inputs, strict=True):
+        ones = [jnp.ones(one.shape, one.dtype) for one in program.cotangents]
+        runs.append(partial(program.forward.compile(), *own, key))
+        runs.append(partial(program.gradient.compile(), *own, key, ones))
     seconds = iter(_medians(runs, rounds))
-    return {
-        path: Cost(program.flops, forward, max(0.0, both - forward))
-        for (path, program), forward, both in zip(programs.items(), seconds, seconds, strict=True)
-    }
+    return [
+        Cost(program.flops, forward, max(0.0, both - forward))
+        for program, forward, both in zip(programs, seconds, seconds, strict=True)
+    ]
 
 
 def _medians(runs: Sequence[Callable[[], Any]], rounds: int) -> list[float]:

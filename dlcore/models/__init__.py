@@ -68,6 +68,8 @@ MODELS: dict[str, Callable[..., Layer]] = {
     )
 }
 
+ARGUMENTS_LIMIT = 4000  # characters, as JSON in a file
+
 
 def build(name: str, **arguments: Any) -> Layer:
     """The model called `name`, with arguments as a file holds them: `build("mlp", hidden=[64])`."""
@@ -94,11 +96,11 @@ def save(
     where they are the default.
 
     Refused are a layer that no factory in `MODELS` makes (such as a model with a part replaced),
-    functions that are no default (both ValueErrors), and weights of another form (WeightsError).
+    functions that are no default, arguments of more than `ARGUMENTS_LIMIT` characters (ValueErrors)
+    and weights of another form (WeightsError).
     """
     kind, arguments = layer.info.kind, _arguments(layer)
-    model = build(kind, **arguments)
-    wanted = jax.eval_shape(model.init, jax.random.key(0))
+    _, wanted = _described(kind, arguments)
     weights.check_fit(f"leaves do not fit this {kind}", _forms(wanted), _forms((params, state)))
     description = {**(metadata or {}), "architecture": kind, "arguments": arguments}
     weights.save(path, {"params": params, "state": state}, description)
@@ -108,8 +110,7 @@ def load(path: str | Path) -> tuple[Layer, Params, State]:
     """(layer, params, state) from a file that `save` wrote; raises WeightsError."""
     _, description = weights.load(path)
     try:
-        layer = build(description["architecture"], **description["arguments"])
-        params, state = jax.eval_shape(layer.init, jax.random.key(0))
+        layer, (params, state) = _described(description["architecture"], description["arguments"])
     except Exception as error:  # a file may say anything, and a factory raise anything for it
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise weights.WeightsError(
@@ -117,6 +118,21 @@ def load(path: str | Path) -> tuple[Layer, Params, State]:
         ) from error
     trees, _ = weights.load(path, {"params": params, "state": state})
     return layer, trees["params"], trees["state"]
+
+
+def _described(kind: str, arguments: dict[str, Any]) -> tuple[Layer, tuple[Params, State]]:
+    """The model that a file describes, and the form of its weights.
+
+    Arguments that are too long for a model's, such as a hundred thousand hidden layers, are refused
+    before they cost time and memory.
+    """
+    length = len(json.dumps(arguments))
+    if length > ARGUMENTS_LIMIT:
+        raise ValueError(
+            f"{kind}: arguments of {length} characters, but at most {ARGUMENTS_LIMIT} are wanted"
+        )
+    layer = build(kind, **arguments)
+    return layer, jax.eval_shape(layer.init, jax.random.key(0))
 
 
 def _arguments(layer: Layer) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def resnet(
     inputs: Sequence[int] = (224, 224, 3),
     classes: int = 1000,
     *,
-    scan: bool = False,
+    scan: bool | None = None,
 ) -> nn.Layer:
     """A stem, four stages of residual blocks and a linear layer, for images [B, *inputs].
 
@@ -48,8 +48,8 @@ def resnet(
     in He et al. 2015, equation 14. Departure: where a bottleneck halves the map, its 3×3
     convolution has the stride, as in torchvision ("v1.5"), and in the paper its first 1×1.
 
-    With `scan` the blocks of a stage after its first run as one compiled loop: quicker to compile,
-    with the same parameters.
+    How the blocks of a stage after its first run, `scan` says as in `nn.repeat`; the parameters are
+    the same.
     """
     _, _, channels = image("resnet", inputs, 1)
     counts = one_of("resnet", "depth", depth, BLOCKS)

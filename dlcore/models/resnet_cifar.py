@@ -21,7 +21,7 @@ def resnet_cifar(
     classes: int = 10,
     *,
     option: str | None = "A",
-    scan: bool = False,
+    scan: bool | None = None,
 ) -> nn.Layer:
     """Three stages of n blocks of two 3×3 convolutions, depth = 6n + 2, for images [B, *inputs].
 
@@ -34,7 +34,8 @@ def resnet_cifar(
     | head   | 10       | mean over the map, linear          |
 
     269,722 parameters of 20 layers, 464,154 of 32, 658,586 of 44, 853,018 of 56, 1,727,962 of 110.
-    He et al. 2016, section 4.2; kernels start as in `resnet`, which also says what `scan` does.
+    He et al. 2016, section 4.2, whose deepest has 1202 layers; kernels start as in `resnet`, which
+    also says what `scan` does.
 
     `option` is the shortcut where the shape changes. "A" is the identity, strided, with zeros for
     the new channels: half of them before the old ones and half after, of which the paper says
@@ -42,8 +43,10 @@ def resnet_cifar(
     out every shortcut, which is the paper's plain network; its blocks have the same paths.
     """
     _, _, channels = image("resnet_cifar", inputs, 1)
-    if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"resnet_cifar has depths 6n + 2 (20, 32, 44, …), got depth={depth!r}")
+    if not isinstance(depth, int) or depth not in range(8, 1203, 6):
+        raise ValueError(
+            f"resnet_cifar has depths 6n + 2 (8, 14, 20, …, 1202), got depth={depth!r}"
+        )
     if option not in ("A", "B", None):
         raise ValueError(f'resnet_cifar: option is {option!r}, but "A", "B" or None is wanted')
     n = (depth - 2) // 6

@@ -29,7 +29,7 @@ def vit(
     classes: int = 1000,
     *,
     patch: int = 16,
-    scan: bool = False,
+    scan: bool | None = None,
 ) -> nn.Layer:
     """Twelve transformer blocks on patches, for images [B, *inputs].
 
@@ -48,7 +48,7 @@ def vit(
     starts as 0, the class token too, positions as N(0, 0.02²), attention and mlp as Xavier's
     uniform. Departure: no dropout, as in torchvision.
 
-    `scan` runs the blocks as one compiled loop: quicker to compile, with the same parameters.
+    How the blocks run, `scan` says as in `nn.repeat`; the parameters are the same.
     """
     height, width, channels = image("vit", inputs, 1)
     features, heads = one_of("vit", "size", size, SIZES)

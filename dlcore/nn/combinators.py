@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterator
@@ -115,16 +116,16 @@ def _parallel(kind: str, merge: Callable[..., Any], children: Children, /, **con
 
 
 def repeat(
-    layer: Any, n: int, *, first: Any = None, scan: bool = False, remat: bool = False
+    layer: Any, n: int, *, first: Any = None, scan: bool | None = None, remat: bool = False
 ) -> Layer:
     """`n` blocks of the same form, each with its own parameters, one after another.
 
     Parameters and paths are per block ("0/kernel", "1/kernel", …) however the blocks run. `first`
     is another form of block 0, such as one that halves the image at the beginning of a stage.
-    `scan` compiles the block once for all that are alike, as a loop or a function (see
-    `dlcore.device`): depth costs hardly any compile time, and each must return the shape it is
-    given. `remat` recomputes a block in the backward pass instead of
-    keeping its activations.
+    With `scan` the blocks that are alike run as one compiled loop, and each must return the shape
+    it is given; with scan=False every block is compiled for itself. By default the device decides
+    (see `dlcore.device.repeats_by_calls`). `remat` recomputes a block in the backward pass instead
+    of keeping its activations.
     """
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"repeat needs at least one block, got n={n!r}")
@@ -134,14 +135,13 @@ def repeat(
     return _repeat(tuple((str(i), one) for i, one in enumerate(blocks)), scan, remat)
 
 
-def _repeat(children: Children, scan: bool, remat: bool) -> Layer:
+def _repeat(children: Children, scan: bool | None, remat: bool) -> Layer:
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
         states = {}
         for block, names in _runs(children):
-            scanned = scan and len(names) > 1 and not is_observed()
-            several = _scanned if scanned else _unrolled
+            several = _unrolled if len(names) == 1 or is_observed() else _way(scan)
             x, new = several(block, names, remat, params, state, x, key=key, train=train)
             states.update(new)
         return x, gather(states)
@@ -156,6 +156,13 @@ def _repeat(children: Children, scan: bool, remat: bool) -> Layer:
         scan=scan,
         remat=remat,
     )
+
+
+def _way(scan: bool | None) -> Callable[..., Any]:
+    """How several blocks that are alike run."""
+    if scan is None:
+        return _by_calls if device.repeats_by_calls() else _unrolled
+    return _by_loop if scan else _unrolled
 
 
 def _runs(children: Children) -> Iterator[tuple[Layer, list[str]]]:
@@ -187,7 +194,7 @@ def _unrolled(
     return x, states
 
 
-def _scanned(
+def _by_calls(
     block: Layer,
     names: list[str],
     remat: bool,
@@ -198,43 +205,75 @@ def _scanned(
     key: Key | None,
     train: bool,
 ) -> tuple[Any, dict[str, State]]:
-    def one(x: Any, part: tuple[Params, State, jax.Array]) -> tuple[Any, State]:
+    states, span = {}, f"{names[0]}…{names[-1]}"
+    for name in names:
+        own = None if key is None else keys.child(key, name)
+        with set_xla_metadata(inlineable="false"):  # XLA would write the calls out
+            x, states[name] = _called(
+                select(params, name),
+                select(state, name),
+                x,
+                own,
+                block=block,
+                span=span,
+                remat=remat,
+                train=train,
+            )
+    return x, states
+
+
+@functools.partial(jax.jit, static_argnames=("block", "span", "remat", "train"))
+def _called(
+    params: Params, state: State, x: Any, key: Key | None, *, block: Layer, span: str, **how: bool
+) -> tuple[Any, State]:
+    with set_xla_metadata(inlineable="true"):  # what the block itself calls
+        return _one(block, span, **how)(params, state, x, key)
+
+
+def _by_loop(
+    block: Layer,
+    names: list[str],
+    remat: bool,
+    params: Params,
+    state: State,
+    x: Any,
+    *,
+    key: Key | None,
+    train: bool,
+) -> tuple[Any, dict[str, State]]:
+    one = _one(block, f"{names[0]}…{names[-1]}", remat, train, keeps_shape=True)
+
+    def turn(x: Any, part: tuple[Params, State, jax.Array]) -> tuple[Any, State]:
         params, state, tag = part
         own = None if key is None else jax.random.fold_in(keys.check(key), tag)
-        with noted(f"{names[0]}…{names[-1]}", block, params, x):
-            y, state = block.apply(params, state, x, key=own, train=train)
-            if shapes(y) != shapes(x):
+        return one(params, state, x, own)
+
+    parts = [
+        (select(params, name), select(state, name), jnp.uint32(keys.tag(name))) for name in names
+    ]
+    x, stack = jax.lax.scan(turn, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
+    return x, {
+        name: jax.tree.map(operator.itemgetter(i), stack) if train else select(state, name)
+        for i, name in enumerate(names)
+    }
+
+
+def _one(
+    block: Layer, span: str, remat: bool, train: bool, keeps_shape: bool = False
+) -> Callable[..., Any]:
+    """(params, state, x, key) -> (y, state) of any of the blocks `span`."""
+
+    def one(params: Params, state: State, x: Any, key: Key | None) -> tuple[Any, State]:
+        with noted(span, block, params, x):
+            y, state = block.apply(params, state, x, key=key, train=train)
+            if keeps_shape and shapes(y) != shapes(x):
                 raise ValueError(
                     f"scan=True needs blocks that keep the shape, but {shapes(x)} became "
                     f"{shapes(y)}: give repeat scan=False"
                 )
         return y, state
 
-    one = jax.checkpoint(one) if remat else one
-    parts = [
-        (select(params, name), select(state, name), jnp.uint32(keys.tag(name))) for name in names
-    ]
-    several = _by_calls if device.repeats_by_calls() else _by_loop
-    x, states = several(one, x, parts)
-    if not train:
-        return x, {name: select(state, name) for name in names}
-    return x, dict(zip(names, states, strict=True))
-
-
-def _by_loop(one: Callable[..., Any], x: Any, parts: list[Any]) -> tuple[Any, list[State]]:
-    """`one` after the other, in a compiled loop over the stack of their parts."""
-    x, states = jax.lax.scan(one, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
-    return x, [jax.tree.map(operator.itemgetter(i), states) for i in range(len(parts))]
-
-
-def _by_calls(one: Callable[..., Any], x: Any, parts: list[Any]) -> tuple[Any, list[State]]:
-    """`one` after the other, as calls of one compiled function, which XLA would write out."""
-    one, states = jax.jit(one), []
-    with set_xla_metadata(inlineable="false"):
-        for part in parts:
-            x, state = one(x, part)
-            states.append(state)
-    return x, states
+    return jax.checkpoint(one) if remat else one
 
 
 def wire(forward: Callable[..., Any], /, **parts: Any) -> Layer:

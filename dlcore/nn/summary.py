@@ -139,8 +139,8 @@ def summary(layer: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> Summa
 def applications(
     layer: Layer, params: Any, state: Any, x: Any, *, key: Any = None, train: bool = False
 ) -> dict[str, Call]:
-    """Every application inside `layer` by path, with shapes in the place of arrays."""
-    layers = {}
+    """What `calls` sees, with shapes in the place of arrays."""
+    layers = {}  # in order, which dicts lose on their way through jax
 
     def look(params: Any, state: Any, x: Any, key: Any) -> dict[str, Any]:
         _, _, seen = calls(layer, params, state, x, key=key, train=train)
@@ -148,7 +148,7 @@ def applications(
         return {path: call[1:] for path, call in seen.items()}
 
     shapes = jax.eval_shape(look, params, state, x, key)
-    return {path: Call(layers[path], *parts) for path, parts in shapes.items()}
+    return {path: Call(one, *shapes[path]) for path, one in layers.items()}
 
 
 def leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,6 +226,35 @@ def test_help_explains_the_flags(fake):
     assert (status, err) == (0, "")
     for text in ("It holds.", "--figure", "What is measured.", "--resume"):
         assert text in out
+
+
+@pytest.mark.parametrize("argv", [[], ["saddle", "--help"]])
+def test_output_that_nobody_reads_is_a_silent_end(argv, tmp_path):
+    """As of `python -m experiments | head -1`, once head has ended."""
+    read, write = os.pipe()
+    os.close(read)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", *argv],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        cwd=tmp_path,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_result_that_nobody_reads_is_no_claim_that_fails(fake, monkeypatch):
+    class Unread(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Unread())
+    with pytest.raises(BrokenPipeError):
+        fake("--figure", 2)
 
 
 def test_an_unknown_name_gets_the_nearest(command):

@@ -276,6 +276,19 @@ def test_rbf_is_scipys_distance():
     np.testing.assert_allclose(batch, distance.reshape(2, 3, 4), 1e-5)
 
 
+def test_rbf_of_bfloat16_is_rounded_once():
+    """Within 2⁻⁸ of the exact one, which in bfloat16 the squares and the exponent are not."""
+    generator = np.random.default_rng(3)
+    x, centers = (jnp.asarray(generator.normal(size=(n, 84)), jnp.bfloat16) for n in (6, 10))
+    distance = cdist(*(np.asarray(array, np.float64) for array in (x, centers)), "sqeuclidean")
+    for y, exact in (
+        (F.rbf_squared_distance(x, centers), distance),
+        (F.rbf_gaussian(x, centers, 0.1), np.exp(-0.1 * distance)),
+    ):
+        assert y.dtype == jnp.bfloat16
+        np.testing.assert_allclose(y.astype(jnp.float32), exact, rtol=2**-8)
+
+
 def test_rbf_derivatives_are_those_of_finite_differences(x64):
     def gaussian(flat):
         x, centers, beta = flat[:2], flat[2:6].reshape(2, 2), flat[6:]

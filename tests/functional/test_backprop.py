@@ -186,15 +186,18 @@ def test_windows_of_every_geometry(size, window, stride, dilation, padding, grou
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.integers(0, 3, (2, *size, 2)), jnp.float32)
     kernel = jnp.asarray(rng.integers(-3, 4, (*window, 2 // groups, 2)), jnp.float32)
+    dilated = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    if not isinstance(padding, str):  # of pooling it is less than the window
+        padding = [[min(p, w - 1) for p in side] for side, w in zip(padding, window, strict=True)]
     settings = {"stride": stride, "padding": padding}
-    dilated = settings | {"dilation": dilation, "groups": groups}
     pools = [
         plain(rule(window, **settings), functools.partial(pool, window=window, **settings), ())
         for rule, pool in ((backprop.max_pool, F.max_pool), (backprop.avg_pool, F.avg_pool))
     ]
     cases = [(conv({}, **dilated), {"kernel": kernel}), *((pool, ()) for pool in pools)]
     try:
-        jax.eval_shape(cases[0][0].function, {"kernel": kernel}, x)
+        for case, params in cases:
+            jax.eval_shape(case.function, params, x)
     except ValueError:
         assume(False)  # the window does not fit
     both = compiled(lambda x: [backwards(case, params, x) for case, params in cases])
@@ -386,7 +389,8 @@ def image_layers(draw, shape, activations):
     """What may come after an image [B, H, W, C]."""
     _, height, width, channels = shape
     pair = st.tuples(st.integers(1, 3), st.integers(1, 2))
-    fits = ["SAME", 1] + ["VALID", ((1, 0), (0, 2))] * (min(height, width) >= 3)
+    window = st.tuples(st.integers(2, 3), st.integers(2, 3))
+    fits = ["SAME", 1] + ["VALID", ((1, 0), (0, 1))] * (min(height, width) >= 3)
     groups = draw(st.sampled_from([n for n in (1, 2, 3) if channels % n == 0]))
     dilation = draw(st.integers(1, 2))
     pool = {"stride": draw(st.integers(1, 2)), "padding": draw(st.sampled_from(fits))}
@@ -401,8 +405,8 @@ def image_layers(draw, shape, activations):
             groups=groups,
             bias=draw(st.booleans()),
         ),
-        "max_pool": nn.max_pool(draw(pair), **pool),
-        "avg_pool": nn.avg_pool(draw(pair), **pool, count_include_pad=draw(st.booleans())),
+        "max_pool": nn.max_pool(draw(window), **pool),
+        "avg_pool": nn.avg_pool(draw(window), **pool, count_include_pad=draw(st.booleans())),
         "batch_norm": nn.batch_norm(channels, scale=draw(st.booleans())),
         "activation": draw(st.sampled_from(activations)),
         "residual": nn.residual(nn.conv(channels, channels, 3, padding=1)),
@@ -702,8 +706,28 @@ def test_finite_differences_tell_right_from_wrong(x64):
             ValueError,
             r"add: first \(2, 3\) and another \(2, 1\) differ in shape",
         ),
+        (
+            lambda: backprop.linear.forward({"kernel": jnp.ones((3, 2))}, jnp.ones((4, 5))),
+            ValueError,
+            r"linear: x \(4, 5\) and kernel \(3, 2\) do not fit",
+        ),
+        (
+            lambda: backprop.linear.forward(
+                {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(1)}, jnp.ones((4, 3))
+            ),
+            ValueError,
+            r"linear: bias has shape \(1,\), but \(2,\) is wanted",
+        ),
+        (
+            lambda: backprop.conv().forward(
+                {"kernel": jnp.ones((2, 2, 1, 3)), "bias": jnp.ones(2)}, jnp.ones((1, 4, 4, 1))
+            ),
+            ValueError,
+            r"conv: bias has shape \(2,\), but \(3,\) is wanted",
+        ),
         (lambda: backprop.conv(stride=0), ValueError, "conv: stride is 0"),
         (lambda: backprop.max_pool(0), ValueError, "max_pool: window is 0"),
+        (lambda: backprop.avg_pool(2, padding=2), ValueError, "avg_pool: padding is 2, but less"),
         (
             lambda: backprop.half_squared_error(jnp.ones((2, 3)), jnp.ones(2)),
             ValueError,

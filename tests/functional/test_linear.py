@@ -60,6 +60,15 @@ def test_what_is_small_and_what_is_not_are_computed_differently():
     assert ["dot_general" in text for text in jaxprs] == [not on_cpu, True]
 
 
+@pytest.mark.parametrize(
+    ("x", "kernel"), [((2, 4), (3, 5)), ((2, 1), (3, 5)), ((), (3, 5)), ((2, 3), (3,))]
+)
+def test_refuses_shapes_that_do_not_fit(x, kernel):
+    """Also those that in line would be broadcast."""
+    with pytest.raises(ValueError, match=r"linear: x .* and kernel .* do not fit: x is"):
+        F.linear(jnp.ones(x), jnp.ones(kernel))
+
+
 def test_second_derivatives_and_vmap_agree_with_the_product():
     x, kernel = jnp.arange(6.0).reshape(2, 3), jnp.arange(12.0).reshape(3, 4) / 7
 

@@ -145,6 +145,28 @@ def test_padding_never_wins():
     assert float(F.max_pool(jnp.full((1, 1, 1, 1), -5.0), 3, 1, 1)[0, 0, 0, 0]) == -5
 
 
+@pytest.mark.parametrize(
+    ("window", "padding"),
+    [((2, 2), ((1, 0), (0, 1))), ((3, 2), ((2, 2), (1, 1))), ((4, 3), ((3, 3), (0, 2)))],
+)
+@pytest.mark.parametrize("stride", [1, 2, 5])
+def test_padding_less_than_the_window_leaves_something_in_each(window, padding, stride):
+    """As loops do it, where what is outside of the image is left out."""
+    x = np.random.default_rng(6).normal(size=(2, 2, 3, 2)).astype(np.float32)
+    around = np.pad(x, [(0, 0), *padding, (0, 0)], constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(around, window, (1, 2))
+    windows = windows[:, ::stride, ::stride]
+    np.testing.assert_array_equal(
+        F.max_pool(x, window, stride, padding), np.nanmax(windows, (-2, -1))
+    )
+    np.testing.assert_allclose(
+        F.avg_pool(x, window, stride, padding, count_include_pad=False),
+        np.nanmean(windows, (-2, -1)),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
 def test_second_derivatives_and_forward_mode(x64):
     x = jnp.asarray(np.random.default_rng(2).normal(size=(1, 3, 3, 1)))
     for pool in (F.max_pool, F.avg_pool):
@@ -175,6 +197,18 @@ def test_bfloat16_stays_and_averages_in_float32(pool):
         ((1, 4, 4, 1), {"window": 0}, ValueError, "window is 0"),
         ((1, 4, 4, 1), {"window": 2, "stride": -1}, ValueError, "stride is -1"),
         ((1, 4, 4, 1), {"window": 5}, ValueError, "a window of 5×5 does not fit"),
+        (
+            (1, 4, 4, 1),
+            {"window": 2, "padding": 2},
+            ValueError,
+            "pool: padding is 2, but less than the window 2×2 is wanted",
+        ),
+        (
+            (1, 4, 4, 1),
+            {"window": (3, 2), "padding": ((2, 2), (0, 2))},
+            ValueError,
+            "less than the window 3×2 is wanted",
+        ),
     ],
 )
 def test_refuses(pool, shape, settings, error, message):

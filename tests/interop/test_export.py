@@ -73,6 +73,21 @@ def test_it_runs_without_dlcore_for_any_batch(tmp_path):
         np.testing.assert_allclose(np.load(path), y, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("option", ["A", "B"])
+def test_a_network_without_a_size_of_its_own_takes_images_of_any(option, tmp_path):
+    """The sizes of body and shortcut are expressions in H and W, and have to be seen as equal."""
+    from jax import export
+
+    layer = models.resnet_cifar(8, (8, 8, 3), 3, option=option)
+    params, state = layer.init(jax.random.key(0))
+    interop.export(layer, params, state, (None, None, None, 3), tmp_path / "n")
+    network = export.deserialize((tmp_path / "n").read_bytes())
+    for shape in ((1, 8, 8, 3), (2, 5, 6, 3)):
+        x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        y, _ = jax.jit(layer.apply)(params, state, x)
+        np.testing.assert_allclose(network.call(x), y, rtol=1e-4, atol=1e-5)
+
+
 def test_its_platforms_and_shapes(tmp_path):
     from jax import export
 

@@ -144,6 +144,11 @@ LAYERS = {
         lambda t: t.ConvTranspose2d(4, 6, (3, 2), stride=2),
         IMAGE,
     ),
+    "conv_transpose in groups": (
+        lambda: nn.conv_transpose(4, 6, 3, dilation=2, groups=2),
+        lambda t: t.ConvTranspose2d(4, 6, 3, dilation=2, groups=2),
+        IMAGE,
+    ),
     "linear": (lambda: nn.linear(4, 3), lambda t: t.Linear(4, 3), (2, 4)),
     "dropconnect": (lambda: nn.dropconnect(4, 3, 0.5), lambda t: t.Linear(4, 3), (2, 4)),
     "batch_norm": (lambda: nn.batch_norm(4), lambda t: t.BatchNorm2d(4), IMAGE),

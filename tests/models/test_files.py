@@ -71,6 +71,7 @@ def test_the_description_is_data(tmp_path):
         (lambda: models.mlp(4, (3,), activation=nn.prelu()), "mlp: activation=prelu"),
         (lambda: nn.serial(nn.linear(4, 2)), "this serial is none of models.MODELS"),
         (lambda: nn.linear(4, 2), "this linear is none of models.MODELS"),
+        (lambda: models.mlp((1,) * 2000, ()), "mlp: arguments of 60.. characters"),
         (
             lambda: nn.replace(models.mlp(4, (3,)), "linear2", nn.linear(3, 5)),
             "this serial is none of models.MODELS",
@@ -96,6 +97,9 @@ def test_weights_of_another_form_are_refused_when_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+NESTED = [[]]
+for _ in range(500):
+    NESTED = [NESTED]
 GOOD = {"architecture": "mlp", "arguments": {"inputs": 4, "hidden": [3], "classes": 2}}
 
 
@@ -112,6 +116,16 @@ GOOD = {"architecture": "mlp", "arguments": {"inputs": 4, "hidden": [3], "classe
         (GOOD | {"arguments": {"inputs": 4, "hidden": [-3]}}, "linear needs out_features ≥ 1"),
         (GOOD | {"arguments": {"inputs": 10**30, "hidden": [3]}}, r"wanted float32\[10{30}, 3\]"),
         (GOOD | {"arguments": {"inputs": 4, "activation": "relu"}}, "TypeError"),
+        (GOOD | {"arguments": {"inputs": 4, "hidden": [1] * 100_000}}, "of 3000.. characters"),
+        (GOOD | {"arguments": {"inputs": [10**4000] * 3}}, "but at most 4000 are wanted"),
+        (GOOD | {"arguments": {"inputs": NESTED}}, "describes no model"),
+        ({"architecture": "resnet", "arguments": {"depth": 10**9}}, "depth is 1000000000, but"),
+        ({"architecture": "resnet", "arguments": {"depth": [50]}}, r"depth is \[50\], but"),
+        ({"architecture": "resnet_cifar", "arguments": {"depth": 6 * 10**9 + 2}}, "got depth=60"),
+        ({"architecture": "resnet_cifar", "arguments": {"depth": -4}}, "got depth=-4"),
+        ({"architecture": "vgg", "arguments": {"width": -64}}, "conv needs out_channels ≥ 1"),
+        ({"architecture": "vit", "arguments": {"size": {"base": 1}}}, "vit: size is {'base': 1}"),
+        ({"architecture": "alexnet", "arguments": {"inputs": [-63, 63, 3]}}, "of 63×63 at least"),
         (
             GOOD | {"arguments": {"inputs": 4, "hidden": [9], "classes": 2}},
             r"params/linear1/bias: wanted float32\[9\], the file has float32\[3\]",

@@ -124,6 +124,13 @@ def test_width_is_a_scale():
     assert params["head"]["kernel"].shape == (256, 1000)
 
 
+@pytest.mark.parametrize("width", [3, 0, 64.0])
+def test_a_width_that_leaves_no_channels_is_refused(width):
+    assert all(leaf.size for leaf in jax.tree.leaves(shapes(models.googlenet(width=4))))
+    with pytest.raises(ValueError, match=f"googlenet needs width ≥ 4, .* got width={width}"):
+        models.googlenet(width=width)
+
+
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_inception_equals_torch(batch_norm):
     torch = pytest.importorskip("torch", reason="torch is not installed")

@@ -187,7 +187,8 @@ def test_1998_equals_torch():
         ({"inputs": [28, 32, 1]}, "images of 28×28 or 32×32"),
         ({"inputs": [20, 20, 1]}, "28×28 at least"),
         ({"classes": 11}, "bitmaps for 10 classes, got classes=11"),
-        ({"classes": 0}, "bitmaps for 10 classes"),
+        ({"classes": 0}, "lenet5_1998 needs classes ≥ 1, got classes=0"),
+        ({"classes": 3.0}, "lenet5_1998 needs classes ≥ 1, an integer, got classes=3.0"),
     ],
 )
 def test_1998_refuses(arguments, message):

@@ -54,7 +54,7 @@ def test_shortcuts_have_weights_where_the_shape_changes_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, 34, 50])
 def test_equals_torch(depth):
     pytest.importorskip("torch", reason="torch is not installed")
     from tests.models import torch_residual
@@ -90,7 +90,8 @@ def test_starts_by_the_fan_of_the_outputs_with_norms_of_one():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"depth": 20}, "resnet has depths 18, 34, 50, 101, 152, got depth=20"),
+        ({"depth": 20}, r"resnet: depth is 20, but must be one of \[18, 34, 50, 101, 152\]"),
+        ({"depth": {}}, "resnet: depth is {}, but must be one of"),
         ({"inputs": [224, 224]}, r"resnet needs inputs \(height, width, channels\)"),
         ({"inputs": [0, 224, 3]}, "resnet needs inputs .* of 1×1 at least"),
         ({"classes": 0}, "linear needs out_features ≥ 1"),

@@ -135,7 +135,9 @@ def test_scanned_computes_the_same(x64):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"depth": 18}, r"resnet_cifar has depths 6n \+ 2 \(20, 32, 44, …\), got depth=18"),
+        ({"depth": 18}, r"has depths 6n \+ 2 \(8, 14, 20, …, 1202\), got depth=18"),
+        ({"depth": 20.0}, "got depth=20.0"),
+        ({"depth": 1208}, "got depth=1208"),
         ({"depth": 2}, "got depth=2"),
         ({"option": "C"}, 'option is \'C\', but "A", "B" or None is wanted'),
         ({"inputs": 32}, r"resnet_cifar needs inputs \(height, width, channels\)"),

@@ -104,7 +104,8 @@ def test_small_vgg_equals_torch():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("vgg", {"depth": 12}, "vgg has depths 11, 13, 16, 19, got depth=12"),
+        ("vgg", {"depth": 12}, r"vgg: depth is 12, but must be one of \[11, 13, 16, 19\]"),
+        ("vgg", {"depth": [16]}, r"vgg: depth is \[16\], but must be one of"),
         ("vgg", {"inputs": [31, 32, 3]}, "vgg needs inputs .* of 32×32 at least"),
         ("vgg", {"width": 0}, "conv needs out_channels ≥ 1"),
         ("small_vgg", {"inputs": [7, 8, 3]}, "small_vgg needs inputs .* of 8×8 at least"),

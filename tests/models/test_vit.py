@@ -35,14 +35,17 @@ def test_parameters_are_the_published_ones(size, parameters):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scan", [False, True])
-def test_equals_torch(scan):
+@pytest.mark.parametrize(
+    ("size", "width", "heads", "scan"),
+    [("tiny", 192, 3, False), ("tiny", 192, 3, True), ("small", 384, 6, True)],
+)
+def test_equals_torch(size, width, heads, scan):
     pytest.importorskip("torch", reason="torch is not installed")
     from tests.models import torch_residual
     from tests.models.parity import assert_equal_to_torch
 
-    network = torch_residual.moved(torch_residual.ViT(192, 3, 8, 6, 5))
-    layer = models.vit("tiny", (24, 16, 3), 5, patch=8, scan=scan)
+    network = torch_residual.moved(torch_residual.ViT(width, heads, 8, 6, 5))
+    layer = models.vit(size, (24, 16, 3), 5, patch=8, scan=scan)
     assert_equal_to_torch(layer, network, images(3, 24, 16, 3), train=True)
 
 
@@ -92,6 +95,7 @@ def test_an_image_of_another_size_is_refused():
     ("arguments", "message"),
     [
         ({"size": "huge"}, r"vit: size is 'huge', but must be one of \['tiny', 'small', 'base'\]"),
+        ({"size": ["base"]}, r"vit: size is \['base'\], but must be one of"),
         ({"inputs": [224, 230, 3]}, r"patches divide, got inputs=\[224, 230, 3\], patch=16"),
         ({"patch": 0}, "patches divide, got .* patch=0"),
         ({"inputs": 224}, r"vit needs inputs \(height, width, channels\)"),

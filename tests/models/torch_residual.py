@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """torchvision's resnet18, with basic blocks, and resnet50."""
+    """torchvision's resnet18 and resnet34, with basic blocks, and resnet50."""
 
     def __init__(self, block, expansion, counts, classes):
         super().__init__()
@@ -82,7 +82,8 @@ class ResNet(nn.Module):
 def resnet(depth, classes):
     if depth == 18:
         return ResNet(BasicBlock, 1, (2, 2, 2, 2), classes)
-    return ResNet(Bottleneck, 4, {50: (3, 4, 6, 3)}[depth], classes)
+    block, expansion = {34: (BasicBlock, 1), 50: (Bottleneck, 4)}[depth]
+    return ResNet(block, expansion, (3, 4, 6, 3), classes)
 
 
 class PaddedIdentity(nn.Module):

@@ -134,11 +134,18 @@ def block():
     return nn.serial(nn.linear(4, 4), nn.batch_norm(4), F.tanh, nn.dropout(0.3))
 
 
+@pytest.fixture(params=["calls", "unrolled"])
+def default(request, monkeypatch):
+    """How blocks run where nobody says."""
+    monkeypatch.setattr(device, "repeats_by_calls", lambda: request.param == "calls")
+
+
 @pytest.mark.parametrize("remat", [False, True])
-def test_scan_is_unrolled(remat):
+@pytest.mark.parametrize("scan", [True, None])
+def test_every_way_of_running_blocks_is_unrolled(scan, remat, default):
     """Equal parameters, outputs, states and gradients, with batch norm and dropout."""
-    plain = nn.repeat(block(), 3)
-    other = nn.repeat(block(), 3, scan=True, remat=remat)
+    plain = nn.repeat(block(), 3, scan=False)
+    other = nn.repeat(block(), 3, scan=scan, remat=remat)
     params, state = plain.init(jax.random.key(0))
     chex.assert_trees_all_equal(other.init(jax.random.key(0)), (params, state))
     assert params["2"]["linear1"]["kernel"].shape == (4, 4)
@@ -175,8 +182,7 @@ def operations(n, *, scan):
     return traced, compiled
 
 
-def test_what_a_loop_compiles_does_not_grow_with_n(monkeypatch):
-    monkeypatch.setattr(device, "repeats_by_calls", lambda: False)
+def test_what_a_loop_compiles_does_not_grow_with_n():
     assert operations(2, scan=True) == operations(16, scan=True)
     few, many = operations(2, scan=False), operations(16, scan=False)
     assert many[0] > 4 * few[0]
@@ -185,8 +191,29 @@ def test_what_a_loop_compiles_does_not_grow_with_n(monkeypatch):
 
 def test_what_is_traced_for_calls_does_not_grow_with_n(monkeypatch):
     monkeypatch.setattr(device, "repeats_by_calls", lambda: True)
-    few, many = operations(3, scan=True), operations(16, scan=True)
+    few, many = operations(3, scan=None), operations(16, scan=None)
     assert few[0] == many[0]
+
+
+def test_a_block_that_is_called_is_compiled_once_for_all_and_for_ever(monkeypatch):
+    """Also outside of jit, where each application would else compile it anew."""
+    monkeypatch.setattr(device, "repeats_by_calls", lambda: True)
+    traces = []
+
+    def once(x):
+        traces.append(x.shape)
+        return 2 * x
+
+    layer = nn.repeat(once, 4)
+    for _ in range(3):
+        y, _ = layer.apply((), (), X)
+        np.testing.assert_allclose(y, 16 * X)
+    assert traces == [X.shape]
+
+
+def test_blocks_that_change_the_shape_repeat_too(default):
+    y, _ = nn.repeat(lambda x: jnp.concatenate([x, x]), 3).apply((), (), X)
+    np.testing.assert_array_equal(y, np.concatenate([X] * 8))
 
 
 def test_repeated_blocks_start_apart():

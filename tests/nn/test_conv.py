@@ -80,23 +80,68 @@ def test_depthwise_convolves_each_channel_alone(mode):
         np.testing.assert_allclose(y[..., own], part + params["bias"][own], rtol=1e-4, atol=1e-5)
 
 
-def test_conv_transpose_equals_torch_by_the_axes_of_its_conv():
+@pytest.mark.parametrize(
+    ("settings", "output_padding", "size"),
+    [
+        ({"kernel_size": 4, "stride": 2, "padding": 1}, (0, 0), (14, 16)),
+        ({"kernel_size": (3, 2), "stride": (3, 1), "groups": 2}, (0, 0), (21, 9)),
+        ({"kernel_size": 3, "stride": 2, "padding": (1, 2), "dilation": 2}, (1, 0), (16, 15)),
+        ({"kernel_size": 2, "dilation": (3, 1), "groups": 4, "bias": False}, (0, 0), (10, 9)),
+        ({"kernel_size": 3, "stride": 3, "padding": 2, "groups": 2}, (1, 2), (18, 22)),
+    ],
+)
+def test_conv_transpose_equals_torch_by_the_axes_of_its_conv(settings, output_padding, size):
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    layer = nn.conv_transpose(4, 3, 4, stride=2, padding=1, bias_init=nn.init.normal(1.0))
+    module = torch.nn.ConvTranspose2d(4, 8, output_padding=output_padding, **settings)
+    pads = np.broadcast_to(settings.get("padding", 0), 2).tolist()
+    sides = [(p, p - o) for p, o in zip(pads, output_padding, strict=True)]
+    start = nn.init.normal(1.0)
+    layer = nn.conv_transpose(4, 8, bias_init=start, **{**settings, "padding": sides})
     params, state = layer.init(jax.random.key(6))
-    reference = torch.nn.ConvTranspose2d(4, 3, 4, stride=2, padding=1)
-    reference.weight.data = torch.tensor(np.transpose(params["kernel"], (3, 2, 0, 1)))
-    reference.bias.data = torch.tensor(np.array(params["bias"]))
-    expected = reference(torch.tensor(np.transpose(X, (0, 3, 1, 2)))).detach().numpy()
-    y, _ = layer.apply(params, state, X)
-    assert y.shape == (2, 14, 16, 3)
-    np.testing.assert_allclose(y, np.transpose(expected, (0, 2, 3, 1)), rtol=1e-4, atol=1e-5)
+    module.weight.data = torch.tensor(np.transpose(params["kernel"], (3, 2, 0, 1)))
+    if "bias" in params:
+        module.bias.data = torch.tensor(np.array(params["bias"]))
+    images = torch.tensor(np.transpose(X, (0, 3, 1, 2)), requires_grad=True)
+    expected = module(images)
+    (expected**2).sum().backward()
+
+    @jax.jit
+    def gradients_and_value(params, x):
+        def loss(params, x):
+            y, _ = layer.apply(params, state, x)
+            return jnp.sum(y**2), y
+
+        return jax.grad(loss, (0, 1), has_aux=True)(params, x)
+
+    (by_params, by_x), y = gradients_and_value(params, X)
+    assert y.shape == (2, *size, 8)
+    theirs = {"kernel": module.weight.grad.permute(2, 3, 1, 0)}
+    if "bias" in params:
+        theirs["bias"] = module.bias.grad
+    assert by_params.keys() == theirs.keys()
+    pairs = [(by_params[name], theirs[name]) for name in theirs]
+    pairs += [(y, expected.permute(0, 2, 3, 1)), (by_x, images.grad.permute(0, 2, 3, 1))]
+    for ours, wanted in pairs:
+        np.testing.assert_allclose(ours, wanted.detach().numpy(), rtol=1e-4, atol=1e-3)
 
 
-def test_conv_transpose_is_drawn_by_the_fans_of_its_own_direction():
-    params, _ = nn.conv_transpose(400, 20, 2).init(jax.random.key(7))
-    assert params["kernel"].shape == (2, 2, 20, 400)
-    np.testing.assert_allclose(np.std(params["kernel"]), (2 * 2 * 400) ** -0.5, rtol=0.02)
+@pytest.mark.parametrize("groups", [1, 4])
+def test_conv_transpose_is_drawn_by_the_fans_of_its_own_direction(groups):
+    params, _ = nn.conv_transpose(400, 20, 2, groups=groups).init(jax.random.key(7))
+    assert params["kernel"].shape == (2, 2, 20 // groups, 400)
+    fan = 2 * 2 * 400 / groups
+    np.testing.assert_allclose(np.std(params["kernel"]), fan**-0.5, rtol=0.03)
+
+
+def test_conv_transpose_in_groups_is_drawn_as_a_convolution_in_groups():
+    """Group by group the kernel of a convolution from x to y, with its last axes exchanged."""
+    conv, transposed = (
+        make(6, 4, (3, 2), groups=2).init(jax.random.key(10))[0]["kernel"]
+        for make in (nn.conv, nn.conv_transpose)
+    )
+    for g in range(2):
+        own = conv[..., 2 * g : 2 * g + 2]
+        np.testing.assert_array_equal(transposed[..., 3 * g : 3 * g + 3], np.swapaxes(own, 2, 3))
 
 
 def test_locally_connected_has_a_kernel_and_a_bias_for_each_place():
@@ -132,6 +177,10 @@ def test_locally_connected_draws_each_place_as_a_convolution():
         ((3, 4, 3), {"groups": 2}, "channels that groups divides, got in_channels=3"),
         ((4, 3, 3), {"groups": 2}, "channels that groups divides"),
         ((3, 3, 3), {"padding_mode": "mirror"}, "conv: padding_mode is 'mirror', but must be one"),
+        ((3, 3, 3), {"padding": "same"}, 'conv: padding is \'same\', but "VALID", "SAME"'),
+        ((3, 3, 3), {"padding": -1}, "conv: padding is -1"),
+        ((3, 3, 3), {"stride": 0}, "conv: stride is 0"),
+        ((3, 3, 3), {"dilation": 1.5}, "conv: dilation is 1.5"),
     ],
 )
 def test_refuses_sizes(arguments, settings, message):
@@ -146,6 +195,9 @@ def test_refuses_sizes(arguments, settings, message):
         (functools.partial(nn.depthwise, 2, 3, multiplier=0), "depthwise needs multiplier ≥ 1"),
         (functools.partial(nn.conv_transpose, 0, 3, 3), "conv_transpose needs in_channels ≥ 1"),
         (functools.partial(nn.conv_transpose, 3, 3, 0), "conv_transpose: kernel_size is 0"),
+        (functools.partial(nn.conv_transpose, 4, 3, 2, groups=2), "channels that groups divides"),
+        (functools.partial(nn.conv_transpose, 3, 3, 2, padding=-1), "conv_transpose: padding is"),
+        (functools.partial(nn.conv_transpose, 3, 3, 2, dilation=0), "conv_transpose: dilation is"),
         (functools.partial(nn.locally_connected, 1, 2, 3, size=0), "locally_connected: size is 0"),
         (functools.partial(nn.locally_connected, 1, 2, 3, size=2), "a window of 3×3 does not fit"),
     ],

@@ -35,6 +35,10 @@ LAYERS = {
     "conv reflecting": (lambda: nn.conv(4, 2, 3, padding=(2, 1), padding_mode="reflect"), IMAGE),
     "depthwise": (lambda: nn.depthwise(4, 3, multiplier=2, padding="SAME"), IMAGE),
     "conv_transpose": (lambda: nn.conv_transpose(4, 3, 3, stride=2, padding="SAME"), IMAGE),
+    "conv_transpose in groups": (
+        lambda: nn.conv_transpose(4, 6, 2, stride=(1, 3), padding=(1, 0), dilation=2, groups=2),
+        IMAGE,
+    ),
     "locally_connected": (
         lambda: nn.locally_connected(4, 3, (3, 2), size=IMAGE[1:3], stride=2, padding=(1, 0)),
         IMAGE,
@@ -205,6 +209,7 @@ MANY = (16, 32, 32, 4)
         nn.layer_scale(4, 1.0),
         nn.prelu(4),
         nn.prelu(),
+        nn.rbf(4, 2),
         nn.batch_norm(4),
         nn.group_norm(4, 2),
     ],

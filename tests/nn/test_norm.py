@@ -212,6 +212,16 @@ def test_a_named_axis_of_vmap_joins_the_batches_and_without_a_name_each_is_its_o
         np.testing.assert_allclose(states["var"][i], new["var"], rtol=1e-3)
 
 
+def test_a_named_axis_that_is_not_around_is_refused():
+    layer = nn.batch_norm(3, axis_name="device")
+    params, state = layer.init(jax.random.key(0))
+    layer.apply(params, state, data(3))  # in evaluation there is nothing to join
+    training = functools.partial(layer.apply, train=True)
+    for apply in (training, jax.jit(training), jax.vmap(training, (None, None, 0))):
+        with pytest.raises(ValueError, match="axis_name is 'device', but no axis of that name is"):
+            apply(params, state, data(3))
+
+
 def test_two_devices_normalise_as_one():
     """Values, the state and the gradients under shard_map, values under pmap."""
     code = """

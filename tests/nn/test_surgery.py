@@ -74,8 +74,9 @@ def test_replace_reaches_into_every_combinator():
         )
         assert before - after == {f"{path}/bias"}
         assert after < before
-        params, state = changed.init(jax.random.key(0))
-        assert jnp.all(jnp.isfinite(changed.apply(params, state, X)[0]))
+        # Kernels are drawn by path, and biases start at 0: both compute the same.
+        old, new = (one.apply(*one.init(jax.random.key(0)), X)[0] for one in (container, changed))
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-6)
 
 
 def test_graft_draws_the_new_part_and_keeps_the_rest(network):
@@ -191,7 +192,7 @@ def test_a_layer_of_ones_own_that_cannot_be_rebuilt_says_so():
         (lambda net: nn.replace(net, "heat", F.relu), "has no child 'heat', did you mean 'head'"),
         (lambda net: nn.replace(net, "stem/linear1/x", F.relu), "a linear has no child 'x'"),
         (lambda net: nn.split(net, "nose"), "has no child 'nose'"),
-        (lambda net: nn.split(nn.residual(F.relu), "skip"), "cannot|split needs a serial"),
+        (lambda net: nn.split(nn.residual(F.relu), "skip"), "split needs a serial, got a residual"),
     ],
 )
 def test_refuses(network, function, message):
