@@ -95,7 +95,19 @@ def normalize(
     factor = lax.rsqrt(var.astype(wide) + epsilon)
     if scale is not None:
         factor = factor * scale.astype(wide)
-    y = (x.astype(wide) - mean.astype(wide)) * factor
+    y = _scaled(x.astype(wide), mean.astype(wide), factor)
     if offset is not None:
         y = y + offset.astype(wide)
     return y.astype(x.dtype)
+
+
+@jax.custom_jvp
+def _scaled(x: jax.Array, mean: jax.Array, factor: jax.Array) -> jax.Array:
+    return (x - mean) * factor
+
+
+@_scaled.defjvp
+def _scaled_jvp(primals: Any, tangents: Any) -> Any:
+    """The product rule with dmean·factor apart: backwards Σ g·factor is factor·Σ g."""
+    (x, mean, factor), (dx, dmean, dfactor) = primals, tangents
+    return _scaled(x, mean, factor), dx * factor - dmean * factor + (x - mean) * dfactor

@@ -139,7 +139,7 @@ def _repeat(children: Children, scan: bool | None, remat: bool) -> Layer:
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
-        states = {}
+        states: dict[str, State] = {}
         for block, names in _runs(children):
             several = _unrolled if len(names) == 1 or is_observed() else _way(scan)
             x, new = several(block, names, remat, params, state, x, key=key, train=train)

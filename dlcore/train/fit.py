@@ -194,7 +194,8 @@ class _Run:
         self.epochs = max(1, _INDICES // self.n)  # of a table of batches
         self.reached = position(state)
         self.expected = int(self.reached)
-        self._first, self._table = -1, np.empty(0)
+        self._first = -1
+        self._table: Any = None
         self.nothing = empty_totals(step, state, data, batch_size)
         self.totals = self.nothing if totals is None else totals
         if isinstance(data, HostData):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,6 +67,30 @@ def test_batch_moments_far_from_the_first_example_stay_finite():
     assert np.isfinite(y).all()
     constant = np.full((64, 2), 0.1, np.float32)
     np.testing.assert_allclose(F.batch_moments(constant)[1], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 1, 1), (5, 4, 3)])  # of mean and variance
+def test_the_derivatives_of_normalize_are_those_of_its_equation(shape):
+    """Both ways and twice, with respect to every argument; of the plain form they are JAX's own."""
+    rng = np.random.default_rng(0)
+
+    def plain(x, mean, var, scale, offset):
+        return (x - mean) / jnp.sqrt(var + 1e-5) * scale + offset
+
+    x, mean, var = rng.normal(size=(5, 4, 3)), rng.normal(size=shape), rng.random(shape)
+    arguments = x, mean, var, rng.normal(size=3), rng.normal(size=3)
+    along = tuple(map(np.cos, arguments))
+    with jax.enable_x64(True):
+
+        def derivatives(f):
+            def loss(*arguments):
+                return jnp.sum(jnp.sin(f(*arguments)))
+
+            gradient = jax.grad(loss, range(5))
+            return gradient(*arguments), jax.jvp(gradient, arguments, along)
+
+        ours, theirs = derivatives(F.normalize), derivatives(plain)
+        chex.assert_trees_all_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 def test_normalisation_survives_a_large_mean():

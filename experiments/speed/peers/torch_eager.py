@@ -158,7 +158,8 @@ def make_optimizer(network: Network, model: nn.Module) -> torch.optim.Optimizer:
 def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
     """The model and its optimizer on the device."""
     network = NETWORKS[name]
-    model, loss_function = MODELS[name](), LOSSES[network.loss]
+    model: Any = MODELS[name]()  # in the types of its `to` the memory format is amiss
+    loss_function = LOSSES[network.loss]
     with torch.no_grad():
         for parameter, array in zip(model.parameters(), channels_first(places), strict=True):
             parameter.copy_(torch.tensor(array))
