@@ -15,11 +15,13 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from dlcore.functional.checks import wide_dtype
 from dlcore.functional.window import Pair
 
 Axes = Sequence[int]
 
 _FEW = 16  # channels of y: a vector of a processor with AVX-512
+_BLOCK = 64  # examples that are summed at once in a kernel's gradient
 
 # Where x has (batch, channels, height, width), the kernel (out, in, height, width) and y (batch,
 # channels, height, width): [B, H, W, C], [h, w, in, out] and [B, H, W, C].
@@ -71,7 +73,39 @@ def _on_cpu(x: jax.Array, kernel: jax.Array, **how: Any) -> jax.Array:
     if how["dimension_numbers"].lhs_spec == _ORDER.lhs_spec:
         return _ordered(x, kernel, **how)
     with set_xla_metadata(inlineable="false"):
+        return _by_blocks(x, kernel, **how)
+
+
+def _by_blocks(x: jax.Array, kernel: jax.Array, **how: Any) -> jax.Array:
+    """As `_plain`, summed over blocks of x's channels: of a kernel's gradient those are the batch.
+
+    A block stays in cache. Microseconds an example of the gradient for 3×3 kernels at once and in
+    blocks of 64 (two cores, jax 0.12; 0.10), 16 to 16 channels at 32×32: batch 128 56 and 50; 86
+    and 87; 1024 179 and 52; 328 and 83. 64 to 64 at 8×8: 38 and 33, 81 and 58; 56 and 33, 211 and
+    57.
+    """
+    axes = [how["dimension_numbers"][role][1] for role in (0, 1)]
+    size = x.shape[axes[0]]
+    block = _block(size) if isinstance(size, int) else size
+    if block == size:
         return _ordered(x, kernel, **how)
+
+    def add(i: jax.Array, total: jax.Array) -> jax.Array:
+        parts = (
+            lax.dynamic_slice_in_dim(one, i * block, block, axis)
+            for one, axis in zip((x, kernel), axes, strict=True)
+        )
+        return total + _ordered(*parts, **how).astype(total.dtype)
+
+    y = _shape(x, kernel, **how)
+    total = jnp.zeros(y.shape, wide_dtype(y.dtype))
+    return lax.fori_loop(0, size // block, add, total).astype(y.dtype)
+
+
+def _block(size: int) -> int:
+    """The largest divisor of size up to `_BLOCK`; size itself where that is less than half of it."""
+    block = next(block for block in range(min(size, _BLOCK), 0, -1) if size % block == 0)
+    return block if 2 * block >= _BLOCK else size
 
 
 _HOW = ("window_strides", "padding", "lhs_dilation", "rhs_dilation", "dimension_numbers")

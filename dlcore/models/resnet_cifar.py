@@ -82,7 +82,7 @@ def padded_identity(channels: int, features: int, stride: int) -> nn.Layer:
     after = features - channels - before
 
     def pad(x: jax.Array) -> jax.Array:
-        pixels = F.max_pool(x, 1, stride)
+        pixels = F.max_pool(x, 1, stride)  # x[:, ::stride, ::stride], also exported for any size
         return jnp.pad(pixels, ((0, 0), (0, 0), (0, 0), (before, after)))
 
     return nn.from_function(

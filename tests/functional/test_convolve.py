@@ -136,6 +136,30 @@ def test_few_channels_are_computed_several_columns_at_once(
     jax.tree.map(close, *both)
 
 
+@pytest.mark.parametrize(
+    ("batch", "block"), [(64, 64), (128, 64), (100, 50), (65, 65), (127, 127), (192, 64), (96, 48)]
+)
+def test_the_gradient_of_a_kernel_is_summed_over_blocks_of_the_batch(batch, block, x64):
+    """Blocks of 32 to 64 where they divide the batch; else all at once."""
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(batch, 5, 6, 2)), rng.normal(size=(3, 3, 2, 3))
+    geometry = {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "dilation": (1, 1)}
+
+    def gradient(conv):
+        return jax.jit(jax.grad(lambda k: jnp.sum(jnp.sin(conv(x, k, **geometry)))))
+
+    assert f"<2x5x6x{block}xf64>" in gradient(ours).lower(kernel).as_text()
+    both = [derivatives(conv, x, kernel, geometry) for conv in (ours, reference)]
+    jax.tree.map(close, *both)
+
+
+def test_blocks_are_summed_in_float32_for_bfloat16():
+    x, g = jnp.ones((512, 4, 4, 1), jnp.bfloat16), jnp.ones((512, 4, 4, 16), jnp.bfloat16)
+    kernel = jnp.zeros((1, 1, 1, 16), jnp.bfloat16)
+    _, back = jax.vjp(lambda k: F.conv(x, k), kernel)
+    np.testing.assert_array_equal(jax.jit(back)(g)[0].astype(float), 512 * 16)
+
+
 def test_under_shard_map_jax_own_is_used():
     mesh = jax.make_mesh((1,), ("device",), axis_types=(AxisType.Auto,))
     x, kernel = jnp.ones((2, 7, 8, 2)), jnp.ones((3, 3, 2, 3))

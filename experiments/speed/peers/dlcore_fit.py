@@ -95,10 +95,12 @@ def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
     network = NETWORKS[name]
     fit = functools.partial(train.fit, step, data=data, epochs=10**9, batch_size=network.batch)
 
-    def losses() -> Iterator[list[Any]]:
+    def losses(state: Any) -> Iterator[list[Any]]:
         first = next(fit(state=state, every=1))
         yield [first.metrics["loss"]]
-        for record in fit(state=first.state, every=network.steps):
+        state = first.state
+        del first  # and the weights it holds
+        for record in fit(state=state, every=network.steps):
             yield [record.metrics["loss"]]
 
-    return sum(leaf.size for leaf in jax.tree.leaves(state.params)), losses()
+    return sum(leaf.size for leaf in jax.tree.leaves(state.params)), losses(state)
