@@ -39,8 +39,8 @@ def steps_in_one_call(step: Any, *arguments: Any) -> int:
 def repeats_by_calls() -> bool:
     """Whether blocks that are alike run as calls of one compiled function, or each for itself.
 
-    On the CPU as calls. A training step of ResNet-152 at 64×64, batch 4 (two cores, jax 0.12): 8.3 s
-    to compile, 0.51 s to run and 144 MB of temporaries; each block for itself 16.3 s, 0.65 s and
-    331 MB.
+    On the CPU as calls. A training step of ResNet-152 at 64×64, batch 4 (two cores, jax 0.12):
+    8.3 s to compile, 0.51 s to run and 144 MB of temporaries; each block for itself 16.3 s, 0.65 s
+    and 331 MB.
     """
     return jax.default_backend() == "cpu"

@@ -103,7 +103,7 @@ def _by_blocks(x: jax.Array, kernel: jax.Array, **how: Any) -> jax.Array:
 
 
 def _block(size: int) -> int:
-    """The largest divisor of size up to `_BLOCK`; size itself where that is less than half of it."""
+    """The largest divisor of size up to `_BLOCK`, or size where that is less than half of it."""
     block = next(block for block in range(min(size, _BLOCK), 0, -1) if size % block == 0)
     return block if 2 * block >= _BLOCK else size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,10 @@ from dlcore.interop import weights
 from experiments.speed._networks import DATA, NETWORKS, WEIGHTS
 from experiments.speed._worker import Worker
 from experiments.speed.peers import DLCORE, PEERS, dlcore_fit, matrix_product
+
+# Seconds before a turn: after their last work OpenMP's and OpenBLAS's threads go on spinning for a
+# while (PyTorch, scikit-learn), which is not to slow down whoever comes next.
+PAUSE = 0.3
 
 
 class Side(NamedTuple):
@@ -83,6 +88,7 @@ def compare(name: str, labels: Sequence[str], rounds: int) -> Row:
         peaks = []
         for number in range(rounds):
             for label in turned(list(workers), number):
+                time.sleep(PAUSE)
                 turn = workers[label].turn()
                 sides[label].speeds.append(NETWORKS[name].steps / turn.seconds)
                 sides[label] = sides[label]._replace(memory=turn.memory)

@@ -14,9 +14,10 @@ A slope below 1 is the cost of a step that does nothing, which small networks pa
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STEPS = 8  # of an epoch, which is timed as a whole
+TURNS = 5  # of a point among the others of its series
 ROUNDS, LONGER = 3, 10  # of the bench: in the first ones memory settles, then it is watched
 
 
@@ -153,15 +155,17 @@ class Result:
 
 def run(config: Config) -> Result:
     """Measures point by point."""
-    steps = [
-        series(name, [measure(*point, config.seconds) for point in GROWING[name](config)])
-        for name in config.growing
-    ]
+    steps = []
+    for name in config.growing:
+        points = GROWING[name](config)
+        sizes = [operations(*point) for point in points]
+        whole = epochs([(*one, STEPS * one[1]) for one in points], config.seconds)
+        steps.append(Series(name, sizes, [seconds / STEPS for seconds in whole]))
     counts = [1024 * f for f in config.factors]
-    times = [epoch(perceptron(64), digits(n), 128, config.seconds) for n in counts]
-    epochs = Series("examples", counts, times)
+    by_data = epochs([(perceptron(64), 128, n) for n in counts], config.seconds)
+    examples = Series("examples", counts, by_data)
     memory = [watch(name) for name in config.held]
-    return Result(steps, epochs, memory, claims(steps, epochs, memory))
+    return Result(steps, examples, memory, claims(steps, examples, memory))
 
 
 def plot(result: Result) -> Figure:
@@ -191,16 +195,6 @@ def plot(result: Result) -> Figure:
     )
 
 
-def series(name: str, points: list[tuple[float, float]]) -> Series:
-    """The Series of points (size, seconds)."""
-    return Series(name, *zip(*points, strict=True))
-
-
-def measure(layer: nn.Layer, batch: int, seconds: float) -> tuple[int, float]:
-    """(FLOPs, seconds) of a step."""
-    return operations(layer, batch), epoch(layer, digits(STEPS * batch), batch, seconds) / STEPS
-
-
 def operations(layer: nn.Layer, batch: int) -> int:
     """Floating-point operations of a step's gradient."""
     step = make_step(layer)
@@ -208,18 +202,32 @@ def operations(layer: nn.Layer, batch: int) -> int:
     return flops.count(step.gradients, state, digits(batch))
 
 
-def epoch(layer: nn.Layer, examples: dict[str, np.ndarray], batch: int, seconds: float) -> float:
-    """Seconds an epoch of `fit` takes: the median of 3 or more, after one that compiles."""
+def epochs(points: list[tuple[nn.Layer, int, int]], seconds: float) -> list[float]:
+    """Seconds that an epoch of `fit` takes for each (layer, batch, examples).
+
+    They take turns, once they are compiled, each as many epochs as fill a share of `seconds`: the
+    median of the turns.
+    """
+    runs = [start(*point) for point in points]
+    shortest = [next(run) for run in runs]
+    many = [max(1, round(seconds / TURNS / one)) for one in shortest]
+    turns = [
+        [np.mean(list(itertools.islice(run, n))) for run, n in zip(runs, many, strict=True)]
+        for _ in range(TURNS)
+    ]
+    return np.median(turns, axis=0).tolist()
+
+
+def start(layer: nn.Layer, batch: int, count: int) -> Iterator[float]:
+    """The seconds of one epoch after the other; the first, which compiles, is left out."""
     step = make_step(layer)
     state = train.train_state(layer, step.optimizer)
-    records = train.fit(step, state, examples, epochs=10**6, batch_size=batch)
+    records = train.fit(step, state, digits(count), epochs=10**6, batch_size=batch)
     float(next(records).metrics["loss"])
-    taken: list[float] = []
-    while len(taken) < 3 or sum(taken) < seconds:
+    while True:
         began = time.perf_counter()
         float(next(records).metrics["loss"])  # there only when the epoch is done
-        taken.append(time.perf_counter() - began)
-    return float(np.median(taken))
+        yield time.perf_counter() - began
 
 
 def make_step(layer: nn.Layer) -> train.Step:

@@ -86,7 +86,7 @@ def begin(name: str) -> tuple[nn.Layer, train.Step, train.TrainState]:
 
 def ready(folder: Path) -> dict[str, jax.Array]:
     """The examples on the device."""
-    return {name: jnp.array(array) for name, array in examples(folder).items()}
+    return {name: jnp.asarray(array) for name, array in examples(folder).items()}
 
 
 def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
