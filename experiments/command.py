@@ -65,13 +65,10 @@ def _run(entry: catalogue.Entry, argv: list[str]) -> int:
     resume = getattr(config, "resume", False)
     aside = output.prepare(out, entry.name, resume=resume)
     try:
-        result = experiment.run(config)
+        result = _result(experiment, config, aside)
+        output.write_result(out, entry.name, config, result)  # before showing it can fail
         status = _show(result)
         _write_figures(experiment, entry, out, result)
-        output.write_result(out, entry.name, config, result)
-    except BAD_INPUT:
-        output.withdraw(out, aside)
-        raise
     except KeyboardInterrupt as interrupt:
         _tell(out, aside)
         if not (hasattr(config, "resume") and output.is_resumable(out)):
@@ -84,6 +81,17 @@ def _run(entry: catalogue.Entry, argv: list[str]) -> int:
     _tell(out, aside)
     print(f"Everything is in {out}: {', '.join(sorted(one.name for one in out.glob('[!.]*')))}")
     return status
+
+
+def _result(experiment: Any, config: Any, aside: Path | None) -> Any:
+    """What the experiment gives; the folder is as before where its input is bad."""
+    from experiments import output
+
+    try:
+        return experiment.run(config)
+    except BAD_INPUT:
+        output.withdraw(config.out, aside)
+        raise
 
 
 def _tell(out: Path, aside: Path | None) -> None:

@@ -13,8 +13,8 @@ HEAVY = (
     "pandas", "IPython",
 )  # fmt: skip
 PARTS = (
-    "data", "flops", "functional", "interop", "keys", "models", "nn", "optim", "plot", "train",
-    "tree",
+    "analysis", "data", "flops", "functional", "interop", "keys", "models", "nn", "optim", "plot",
+    "train", "tree",
 )  # fmt: skip
 
 

@@ -209,7 +209,7 @@ def _by_calls(
     for name in names:
         own = None if key is None else keys.child(key, name)
         with set_xla_metadata(inlineable="false"):  # XLA would write the calls out
-            x, states[name] = _called(
+            x, new = _called(
                 select(params, name),
                 select(state, name),
                 x,
@@ -219,6 +219,7 @@ def _by_calls(
                 remat=remat,
                 train=train,
             )
+        states[name] = new if train else select(state, name)
     return x, states
 
 

@@ -114,11 +114,14 @@ def run(config: Config) -> Result:
     digits = data.load("mnist", config.root)
     parts = [first(part, config.images) for part in (digits.train, digits.validation, digits.test)]
     layer = models.mlp(parts[0]["x"].shape[1:], (config.width,), dropout=0.0)
+    objective = train.classification(layer)
     sizes = {size: RATES[size] for size in config.sizes if size < len(parts[0]["y"])}
     sizes[len(parts[0]["y"])] = LARGE
-    scores = {size: measure(layer, size, rate, parts, config) for size, rate in sizes.items()}
-    growth = memory(layer, parts[0], 10_000) / memory(layer, parts[0], 1000)
-    ratios = copied(layer, parts[0], config)
+    scores = {
+        size: measure(layer, objective, size, rate, parts, config) for size, rate in sizes.items()
+    }
+    growth = memory(layer, objective, parts[0], 10_000) / memory(layer, objective, parts[0], 1000)
+    ratios = copied(layer, objective, parts[0], config)
     return Result(
         scores=scores,
         copies=ratios,
@@ -156,11 +159,15 @@ def plot(result: Result) -> dict[str, Figure]:
 
 
 def measure(
-    layer: Any, size: int, rate: float, parts: list[dict[str, np.ndarray]], config: Config
+    layer: Any,
+    objective: train.Objective,
+    size: int,
+    rate: float,
+    parts: list[dict[str, np.ndarray]],
+    config: Config,
 ) -> Score:
     """One batch size: three rates on validation, then the curve and the seconds of the best."""
     examples, validation, test = parts
-    objective = train.classification(layer)
     arms = train.space.grid(learning_rate=[rate / 3, rate, 3 * rate])
     found = train.sweep(
         lambda arm: (layer, objective, optim.sgd(arm["learning_rate"])),
@@ -184,14 +191,16 @@ def measure(
         losses=losses.tolist(),
         accuracy=float(scored["accuracy"]),
         seconds=(times[-1] - times[0]) / (len(times) - 1),
-        memory=memory(layer, examples, size),
+        memory=memory(layer, objective, examples, size),
     )
 
 
-def memory(layer: Any, examples: dict[str, np.ndarray], size: int) -> int:
+def memory(
+    layer: Any, objective: train.Objective, examples: dict[str, np.ndarray], size: int
+) -> int:
     """Bytes that XLA reserves for an update beside its arguments and results. Nothing is run."""
     optimizer = optim.sgd(0.1)
-    step = train.make_step(train.classification(layer), optimizer)
+    step = train.make_step(objective, optimizer)
     batch = {
         name: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype)
         for name, leaf in examples.items()
@@ -201,7 +210,9 @@ def memory(layer: Any, examples: dict[str, np.ndarray], size: int) -> int:
     return int(analysis.temp_size_in_bytes)
 
 
-def copied(layer: Any, examples: dict[str, np.ndarray], config: Config) -> dict[int, float]:
+def copied(
+    layer: Any, objective: train.Objective, examples: dict[str, np.ndarray], config: Config
+) -> dict[int, float]:
     """Examples looked at until the goal, with ten copies over those with one, by batch size."""
     one = first(examples, len(examples["y"]) // COPIES)
     ten = {name: np.concatenate([leaf] * COPIES) for name, leaf in one.items()}
@@ -209,7 +220,7 @@ def copied(layer: Any, examples: dict[str, np.ndarray], config: Config) -> dict[
 
     def until(goal: float, examples: dict[str, np.ndarray], size: int) -> tuple[int, float]:
         rate = RATES[10] if size == 10 else LARGE
-        return looked_at(layer, examples, one, size, rate, goal, config)
+        return looked_at(layer, objective, examples, one, size, rate, goal, config)
 
     all_of_one, goal = until(-np.inf, one, whole)
     all_of_ten, _ = until(goal, ten, COPIES * whole)
@@ -221,6 +232,7 @@ def copied(layer: Any, examples: dict[str, np.ndarray], config: Config) -> dict[
 
 def looked_at(
     layer: Any,
+    objective: train.Objective,
     examples: dict[str, np.ndarray],
     distinct: dict[str, np.ndarray],
     size: int,
@@ -229,7 +241,7 @@ def looked_at(
     config: Config,
 ) -> tuple[int, float]:
     """Examples until the loss over the distinct ones is at the goal, or all; and that loss."""
-    objective, optimizer = train.classification(layer), optim.sgd(rate)
+    optimizer = optim.sgd(rate)
     records = train.fit(
         train.make_step(objective, optimizer),
         train.train_state(layer, optimizer),
