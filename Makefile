@@ -31,7 +31,7 @@ format: $(installed)-dev ## mend what can be mended by machine
 	$(python) -m ruff check --fix .
 	$(python) -m ruff format .
 
-bench: $(installed)-experiments ## steps per second against a bare jitted step
+bench: $(installed)-experiments ## steps per second beside the libraries that are installed
 	$(python) -m experiments bench $(ARGS)
 
 clean: ## remove the environments and all caches
