@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import sys
 
+import pooch
 import pytest
 
 from dlcore import data
@@ -11,7 +12,10 @@ from dlcore.data import DataError, files, mnist
 
 @pytest.fixture
 def mirrored(server, small_mnist, monkeypatch):
-    """`mnist`, small, on a server; and no noise of pooch's."""
+    """`mnist`, small, on a server; and no log of pooch's, which goes to the stderr there was when
+    pooch was imported: that of another test, closed by now.
+    """
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [])
     server.files = dict(small_mnist.gz)
     monkeypatch.setattr(mnist, "MNIST", small_mnist.source((server.url,)))
     return server
