@@ -6,7 +6,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -142,7 +142,7 @@ def _repeat(children: Children, scan: bool | None, remat: bool) -> Layer:
         states: dict[str, State] = {}
         for block, names in _runs(children):
             several = _unrolled if len(names) == 1 or is_observed() else _way(scan)
-            x, new = several(block, names, remat, params, state, x, key=key, train=train)
+            x, new = several(_Alike(block, names, params, state, key, train, remat), x)
             states.update(new)
         return x, gather(states)
 
@@ -172,17 +172,30 @@ def _runs(children: Children) -> Iterator[tuple[Layer, list[str]]]:
         yield named[0][1], [name for name, _ in named]
 
 
-def _unrolled(
-    block: Layer,
-    names: list[str],
-    remat: bool,
-    params: Params,
-    state: State,
-    x: Any,
-    *,
-    key: Key | None,
-    train: bool,
-) -> tuple[Any, dict[str, State]]:
+class _Alike(NamedTuple):
+    """Children that are one block, with their parent's params, state and key."""
+
+    block: Layer
+    names: list[str]
+    params: Params
+    state: State
+    key: Key | None
+    train: bool
+    remat: bool
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The keyword arguments of `_one`."""
+        span = f"{self.names[0]}…{self.names[-1]}"
+        return {"block": self.block, "span": span, "remat": self.remat, "train": self.train}
+
+    def part(self, name: str) -> tuple[Params, State]:
+        """What is the child's own."""
+        return select(self.params, name), select(self.state, name)
+
+
+def _unrolled(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:
+    block, names, params, state, key, train, remat = alike
     states = {}
     for name in names:
 
@@ -194,68 +207,36 @@ def _unrolled(
     return x, states
 
 
-def _by_calls(
-    block: Layer,
-    names: list[str],
-    remat: bool,
-    params: Params,
-    state: State,
-    x: Any,
-    *,
-    key: Key | None,
-    train: bool,
-) -> tuple[Any, dict[str, State]]:
-    states, span = {}, f"{names[0]}…{names[-1]}"
-    for name in names:
-        own = None if key is None else keys.child(key, name)
+def _by_calls(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:
+    states = {}
+    for name in alike.names:
+        params, state = alike.part(name)
+        own = None if alike.key is None else keys.child(alike.key, name)
         with set_xla_metadata(inlineable="false"):  # XLA would write the calls out
-            x, new = _called(
-                select(params, name),
-                select(state, name),
-                x,
-                own,
-                block=block,
-                span=span,
-                remat=remat,
-                train=train,
-            )
-        states[name] = new if train else select(state, name)
+            x, new = _called(params, state, x, own, **alike.how)
+        states[name] = new if alike.train else state
     return x, states
 
 
 @functools.partial(jax.jit, static_argnames=("block", "span", "remat", "train"))
-def _called(
-    params: Params, state: State, x: Any, key: Key | None, *, block: Layer, span: str, **how: bool
-) -> tuple[Any, State]:
+def _called(params: Params, state: State, x: Any, key: Key | None, **how: Any) -> tuple[Any, State]:
     with set_xla_metadata(inlineable="true"):  # what the block itself calls
-        return _one(block, span, **how)(params, state, x, key)
+        return _one(**how)(params, state, x, key)
 
 
-def _by_loop(
-    block: Layer,
-    names: list[str],
-    remat: bool,
-    params: Params,
-    state: State,
-    x: Any,
-    *,
-    key: Key | None,
-    train: bool,
-) -> tuple[Any, dict[str, State]]:
-    one = _one(block, f"{names[0]}…{names[-1]}", remat, train, keeps_shape=True)
+def _by_loop(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:
+    key, one = alike.key, _one(**alike.how, keeps_shape=True)
 
     def turn(x: Any, part: tuple[Params, State, jax.Array]) -> tuple[Any, State]:
         params, state, tag = part
         own = None if key is None else jax.random.fold_in(keys.check(key), tag)
         return one(params, state, x, own)
 
-    parts = [
-        (select(params, name), select(state, name), jnp.uint32(keys.tag(name))) for name in names
-    ]
+    parts = [(*alike.part(name), jnp.uint32(keys.tag(name))) for name in alike.names]
     x, stack = jax.lax.scan(turn, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
     return x, {
-        name: jax.tree.map(operator.itemgetter(i), stack) if train else select(state, name)
-        for i, name in enumerate(names)
+        name: jax.tree.map(operator.itemgetter(i), stack) if alike.train else parts[i][1]
+        for i, name in enumerate(alike.names)
     }
 
 
