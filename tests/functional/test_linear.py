@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcore import functional as F
-from dlcore.functional.linear import IN_LINE
+from dlcore.functional.linear import IN_LINE, NARROW
 
 sizes = st.integers(1, 24)
 
@@ -78,3 +78,45 @@ def test_second_derivatives_and_vmap_agree_with_the_product():
     np.testing.assert_allclose(curve(F.linear), curve(jnp.matmul), rtol=1e-4, atol=1e-5)
     many = jax.vmap(F.linear, in_axes=(None, 0))(x, jnp.stack([kernel, 2 * kernel]))
     np.testing.assert_allclose(many[1], 2 * (x @ kernel), rtol=1e-5)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    lead=st.sampled_from([(300,), (64,), (4, 33), (2, 3, 50)]),
+    inputs=st.integers(48, 130),
+    outputs=st.sampled_from([1, 2, 7, NARROW, NARROW + 1]),
+)
+def test_the_turned_gradient_of_narrow_kernels_is_that_of_the_product(lead, inputs, outputs):
+    """Forwards and backwards, twice, and under vmap."""
+    generator = np.random.default_rng(inputs)
+    x, dx = (jnp.asarray(generator.normal(size=(*lead, inputs)), jnp.float32) for _ in range(2))
+    kernel, dk = (
+        jnp.asarray(generator.normal(size=(inputs, outputs)) / 10, jnp.float32) for _ in range(2)
+    )
+
+    def everything(product):
+        def loss(x, kernel):
+            return jnp.mean(jnp.tanh(product(x, kernel)))
+
+        gradient = jax.grad(loss, (0, 1))
+        return (
+            product(x, kernel),
+            jax.jvp(product, (x, kernel), (dx, dk)),
+            gradient(x, kernel),
+            jax.jvp(gradient, (x, kernel), (dx, dk)),
+            jax.grad(lambda x, k: jnp.vdot(gradient(x, k)[1], dk), (0, 1))(x, kernel),
+            jax.vmap(gradient, (None, 0))(x, jnp.stack([kernel, dk])),
+            jax.vmap(gradient, (0, None))(jnp.stack([x, dx]), kernel),
+        )
+
+    found, wanted = (jax.jit(everything, static_argnums=0)(one) for one in (F.linear, jnp.matmul))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a rule for the CPU")
+@pytest.mark.parametrize(("outputs", "turned"), [(NARROW, True), (NARROW + 1, False)])
+def test_only_narrow_kernels_have_their_gradient_turned(outputs, turned):
+    x, kernel = jnp.ones((200, 64)), jnp.ones((64, outputs))
+    jaxpr = jax.make_jaxpr(jax.grad(lambda kernel: F.linear(x, kernel).sum()))(kernel)
+    assert ("optimization_barrier" in str(jaxpr)) == turned
