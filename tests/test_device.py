@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from dlcore import device, flops, models, nn, optim, train
@@ -33,3 +34,45 @@ def test_a_step_that_is_long_or_slow_in_a_loop_is_a_call_of_its_own(monkeypatch)
     assert steps_in_one_call(models.lenet5(), (4, 28, 28, 1))[0] == 1
     monkeypatch.setattr(jax, "default_backend", lambda: "cuda")
     assert steps_in_one_call(models.lenet5(), (4, 28, 28, 1))[0] > 1e9
+
+
+def three_steps(jit, layer, batch):
+    """The parameters and the loss after three steps in one program."""
+    optimizer = optim.momentum(0.01)
+    step = train.make_step(train.classification(layer), optimizer)
+
+    def three(state):
+        for _ in range(3):
+            state, measured = step(state, batch)
+        return state.params, measured["loss"].value()
+
+    return jit(three)(train.train_state(layer, optimizer))
+
+
+@pytest.mark.parametrize(
+    ("factory", "shape"), [(models.lenet5, (8, 28, 28, 1)), (models.resnet_cifar, (8, 32, 32, 3))]
+)
+def test_what_xla_is_told_changes_rounding_alone(factory, shape):
+    x = np.random.default_rng(0).normal(size=shape)
+    batch = {"x": jnp.asarray(x, jnp.float32), "y": jnp.arange(8)}
+    layer = factory()
+    told, plain = (three_steps(jit, layer, batch) for jit in (device.jit, jax.jit))
+    for one, other in zip(jax.tree.leaves(told), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_an_option_that_xla_does_not_know_is_not_asked_for(monkeypatch):
+    monkeypatch.setattr(device, "ONEDNN", "xla_cpu_of_another_age")
+    assert device.compiler_options.__wrapped__() == {}
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_the_environment_has_the_last_word(monkeypatch, value):
+    monkeypatch.setenv("XLA_FLAGS", f"--{device.ONEDNN}={value}")
+    assert device.compiler_options.__wrapped__() == {}
+
+
+def test_an_accelerator_is_told_nothing(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cuda")
+    assert device.compiler_options.__wrapped__() == {}
+    assert not device.has_onednn.__wrapped__()

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import keys
+from dlcore import device, keys
 from dlcore.data.batching import HostData
 from dlcore.keys import Key
 from dlcore.nn.layer import Layer, Params, State
@@ -100,7 +100,7 @@ def applied(
         yield {name: leaf[inside] for name, leaf in batch.items()}, y[inside]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(device.jit, static_argnums=0)
 def _outputs(apply: Callable[..., Any], params: Params, state: State, x: jax.Array) -> jax.Array:
     return apply(params, state, x)[0]
 
@@ -138,4 +138,4 @@ def _part(
     return measured
 
 
-_measure = jax.jit(_part, static_argnames="objective")
+_measure = device.jit(_part, static_argnames="objective")

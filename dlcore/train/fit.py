@@ -277,7 +277,7 @@ class _Run:
             yield table[index - first]
 
 
-@functools.partial(jax.jit, static_argnames="step", donate_argnames="state")
+@functools.partial(device.jit, static_argnames="step", donate_argnames="state")
 def _loop(
     state: Any,
     totals: Any,
@@ -301,7 +301,7 @@ def _loop(
     return state, totals, position(state)
 
 
-@functools.partial(jax.jit, static_argnames="step", donate_argnames="state")
+@functools.partial(device.jit, static_argnames="step", donate_argnames="state")
 def _call(
     state: Any, totals: Any, data: Batch, table: jax.Array, first: jax.Array, *, step: StepFunction
 ) -> tuple[Any, Any, jax.Array]:
@@ -310,7 +310,7 @@ def _call(
     return state, totals, position(state)
 
 
-@functools.partial(jax.jit, static_argnames="step", donate_argnames="state")
+@functools.partial(device.jit, static_argnames="step", donate_argnames="state")
 def _call_on(
     state: Any, totals: Any, batch: Batch, index: jax.Array, *, step: StepFunction
 ) -> tuple[Any, Any, jax.Array]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore import device
 from dlcore.data import batching
 from dlcore.nn.layer import Layer
 from dlcore.train.evaluate import examples, take
@@ -97,7 +98,7 @@ def find_rate(
     return RateFinder(rates, losses, smoothed, float(rates[np.argmin(smoothed)]) / 10)
 
 
-@functools.partial(jax.jit, static_argnames="step")
+@functools.partial(device.jit, static_argnames="step")
 def _ramped(state: TrainState, data: Batch, batches: jax.Array, *, step: Step) -> jax.Array:
     """The losses [T] of the index batches [T, B]."""
 

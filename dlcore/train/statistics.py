@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore import device, keys, tree
 from dlcore import functional as F
-from dlcore import keys, tree
 from dlcore.data.batching import HostData
 from dlcore.nn.layer import Layer, Params, State, calls
 from dlcore.train.evaluate import examples, take
@@ -62,7 +62,7 @@ def batch_norm_statistics(
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(device.jit, static_argnums=0)
 def _moments(layer: Layer, params: Params, state: State, x: Any, key: Any, index: Any) -> Any:
     """(mean, var) of what each batch norm that moves in training is given, by path."""
     key = jax.random.fold_in(key, index)
