@@ -98,4 +98,4 @@ def has_onednn() -> bool:
     x, kernel = (jax.ShapeDtypeStruct(one, jnp.float32) for one in ((1, 4, 4, 1), (2, 2, 1, 1)))
     with onednn.calls(lambda: False):
         tried = jax.jit(F.conv, compiler_options=compiler_options()).lower(x, kernel)
-    return "__onednn$convolution" in tried.compile().as_text()
+    return "__onednn$convolution" in (tried.compile().as_text() or "")

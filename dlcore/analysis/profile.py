@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Lowered
 
-from dlcore import flops, tree
+from dlcore import device, flops, tree
+from dlcore.functional import onednn
 from dlcore.keys import Key
 from dlcore.nn import serial
 from dlcore.nn.layer import (
@@ -221,14 +222,12 @@ def _trace(
         _, back, given = jax.vjp(outputs, params, x, has_aux=True)
         return given, _floats(back(cotangents)[: 1 + through])
 
-    traced = jax.jit(forward).trace(*inputs, key)
+    jit = partial(jax.jit, compiler_options=device.compiler_options())  # as `train.fit`
+    traced = jit(forward).trace(*inputs, key)
     cotangents = _floats(traced.out_info[0])
-    return _Program(
-        flops.count_jaxpr(traced.jaxpr),
-        traced.lower(),
-        jax.jit(gradient).lower(*inputs, key, cotangents),
-        cotangents,
-    )
+    with onednn.calls(device.has_onednn):
+        lowered = traced.lower(), jit(gradient).lower(*inputs, key, cotangents)
+    return _Program(flops.count_jaxpr(traced.jaxpr), *lowered, cotangents)
 
 
 def _learns(call: Call) -> bool:

@@ -8,17 +8,19 @@ deviations and stretch them to keep σ. The uniforms are U(−√3·σ, √3·σ
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from dlcore.functional.checks import one_of
+from dlcore.functional.checks import is_concrete, one_of
 from dlcore.keys import Key
 
-_SHORTEST = 4096  # numbers drawn at once
+_SHORTEST = 16384  # numbers drawn at once
 
 Shape = Sequence[int]
 Initializer = Callable[..., jax.Array]
@@ -26,19 +28,19 @@ Initializer = Callable[..., jax.Array]
 
 def zeros(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
     """All 0: an initializer itself, used without a call."""
-    return jnp.zeros(shape, dtype)
+    return _full(key, shape, 0, dtype)
 
 
 def ones(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
     """All 1: an initializer itself, used without a call."""
-    return jnp.ones(shape, dtype)
+    return _full(key, shape, 1, dtype)
 
 
 def constant(value: float) -> Initializer:
     """All `value`."""
 
     def init(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
-        return jnp.full(shape, value, dtype)
+        return _full(key, shape, value, dtype)
 
     return init
 
@@ -131,7 +133,7 @@ def _xavier(fan: str) -> Callable[[Shape], float]:
 
 def _normal(std: Callable[[Shape], float]) -> Initializer:
     def init(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
-        return std(shape) * _drawn(jax.random.normal, key, shape, dtype)
+        return _scaled(std(shape), _row(jax.random.normal, key, shape, dtype), tuple(shape))
 
     return init
 
@@ -139,17 +141,29 @@ def _normal(std: Callable[[Shape], float]) -> Initializer:
 def _uniform(std: Callable[[Shape], float]) -> Initializer:
     def init(key: Key, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
         bound = math.sqrt(3) * std(shape)
-        return bound * (2 * _drawn(jax.random.uniform, key, shape, dtype) - 1)
+        row = 2 * _row(jax.random.uniform, key, shape, dtype) - 1
+        return _scaled(bound, row, tuple(shape))
 
     return init
 
 
-def _drawn(draw: Callable[..., jax.Array], key: Key, shape: Shape, dtype: Any) -> jax.Array:
-    """draw(key, shape, dtype), the first numbers of a longer row of them.
+def _row(draw: Callable[..., jax.Array], key: Key, shape: Shape, dtype: Any) -> jax.Array:
+    """draw(key, (n,), dtype) with n as large as the shape, or larger.
 
-    To compile a generator takes 0.7 s on a CPU and is done for each shape anew: for 60 shapes of
-    GoogLeNet half a minute. So it runs for powers of two only.
+    To compile a generator takes up to 0.7 s on a CPU and is done for each size anew: for 60 shapes
+    of GoogLeNet half a minute. So it runs for powers of two only.
     """
     n = math.prod(shape)
-    row = draw(key, (max(_SHORTEST, 1 << (n - 1).bit_length()),), dtype)
-    return jax.lax.slice(row, (0,), (n,)).reshape(shape)
+    return draw(key, (max(_SHORTEST, 1 << (n - 1).bit_length()),), dtype)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _scaled(factor: float, row: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """factor times the first numbers of a row."""
+    return factor * jax.lax.slice(row, (0,), (math.prod(shape),)).reshape(shape)
+
+
+def _full(key: Key, shape: Shape, value: float, dtype: Any) -> jax.Array:
+    """`value` everywhere; by NumPy, for which nothing is compiled, where nothing is traced."""
+    full = np.full if is_concrete(key) else jnp.full
+    return jax.device_put(full(shape, value, dtype))

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dlcore import tree
-from dlcore.functional.checks import wide_dtype
+from dlcore.functional.checks import is_concrete, wide_dtype
 from dlcore.optim._checks import Scalar, check_leaves, check_params, check_scheduled
 
 Combine = Callable[[Any, Any, Scalar], Any]
@@ -57,7 +58,15 @@ def widened(leaf: jax.typing.ArrayLike) -> jax.Array:
 
 def zeros_like(params: Any) -> Any:
     """A tree of zeros."""
-    return jax.tree.map(jnp.zeros_like, params)
+    return jax.tree.map(_zeros_like, params)
+
+
+def _zeros_like(leaf: Any) -> jax.Array:
+    """By NumPy, for which nothing is compiled, where nothing is traced or bound to a device."""
+    is_free = isinstance(leaf, jax.Array) and is_concrete(leaf) and not leaf.committed
+    if is_free and isinstance(leaf.dtype, np.dtype):  # a key has a dtype of JAX's own
+        return jax.device_put(np.zeros(leaf.shape, leaf.dtype))
+    return jnp.zeros_like(leaf)
 
 
 def squares(values: Any) -> Any:

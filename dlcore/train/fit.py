@@ -106,14 +106,17 @@ class Record:
 
     @property
     def state(self) -> Any:
-        """A copy of the TrainState, to be asked for before the next record; the last one stays."""
+        """The TrainState, to be asked for before the next record; the last one's stays.
+
+        A copy where the run goes on, and its own where it has ended or was left.
+        """
         if self._run is None:
             raise RuntimeError(
                 "the state of an earlier record is gone, the steps after it use its memory: read "
                 "record.state inside the loop"
             )
         self._run.check(self._reached, self.step)
-        return copy(self._run.state)
+        return self._run.state if self._run.is_over else copy(self._run.state)
 
     def detach(self) -> None:
         """Lets go of the run, which goes on."""
@@ -172,7 +175,12 @@ def _records(
             seconds=time.perf_counter() - began,
             validation=scores,
         )
-        yield record
+        run.is_over = stop == end
+        try:
+            yield record
+        except GeneratorExit:  # nobody will ask for the next one
+            run.is_over = True
+            raise
         if stop < end:  # the last record keeps its state
             record.detach()
         if ends_epoch:
@@ -194,6 +202,7 @@ class _Run:
         self.epochs = max(1, _INDICES // self.n)  # of a table of batches
         self.reached = position(state)
         self.expected = int(self.reached)
+        self.is_over = False  # whether nobody else will use, and donate, the state
         self._first = -1
         self._table: Any = None
         self.nothing = empty_totals(step, state, data, batch_size)

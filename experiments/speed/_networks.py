@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 
 class Network(NamedTuple):
-    """What all peers agree on. A round is `steps` updates, on other batches each.
+    """What all peers agree on. A round is `steps` updates, 0.1 to 5 s, on other batches each.
 
     loss: "softmax", "sigmoid" or "elbo". momentum: None is Adam. l2: λ of λθ added to the gradient.
     tolerance: of the mean loss of the first round, relative.
@@ -33,10 +33,10 @@ class Network(NamedTuple):
 NETWORKS = {
     # Keras's Adam adds epsilon before it corrects the bias.
     "mlp": Network(batch=128, steps=50, loss="softmax", rate=1e-3, tolerance=5e-3),
-    "playground": Network(batch=32, steps=2000, loss="sigmoid", rate=0.03, momentum=0.0),
-    "lenet5": Network(batch=128, steps=20, loss="softmax", rate=0.01, momentum=0.9),
+    "playground": Network(batch=32, steps=10_000, loss="sigmoid", rate=0.03, momentum=0.0),
+    "lenet5": Network(batch=128, steps=50, loss="softmax", rate=0.01, momentum=0.9),
     # A tenth of the paper's rate, at which rounding grows to 2 % of the third loss.
-    "resnet20": Network(batch=128, steps=3, loss="softmax", rate=0.01, momentum=0.9, l2=1e-4),
+    "resnet20": Network(batch=128, steps=5, loss="softmax", rate=0.01, momentum=0.9, l2=1e-4),
     # The noise is drawn by each library itself.
     "vae": Network(batch=128, steps=50, loss="elbo", rate=1e-3, tolerance=0.02),
 }

@@ -134,6 +134,23 @@ def test_the_state_given_is_left_untouched_and_records_copy(plan, problem, blobs
     )
 
 
+def test_a_run_that_has_ended_or_was_left_hands_over_its_own_state(plan, problem, blobs):
+    """Without a copy, which on the way is needed: the next step takes its memory."""
+    step, state = problem()
+    records = train.fit(step, state, blobs(), epochs=3, batch_size=16)
+    middle = next(records)
+    kept = middle.state
+    assert kept.params is not middle.state.params
+    end = last(records)
+    assert end.state is end.state
+    left = next(train.fit(step, state, blobs(), epochs=3, batch_size=16))
+    assert left.state is left.state
+    assert_same_bits(left.state, kept)
+    for _ in range(2):  # and to go on from it leaves it whole
+        rest = end_state(step, left.state, blobs(), epochs=3, batch_size=16)
+        assert_same_bits(rest, end.state)
+
+
 def test_the_state_of_an_earlier_record_is_refused(problem, blobs):
     step, state = problem()
     records = list(train.fit(step, state, blobs(), epochs=2, batch_size=16))
