@@ -90,7 +90,7 @@ def compare(name: str, labels: Sequence[str], rounds: int) -> Row:
             for label in turned(list(workers), number):
                 time.sleep(PAUSE)
                 turn = workers[label].turn()
-                sides[label].speeds.append(NETWORKS[name].steps / turn.seconds)
+                sides[label].speeds.append(NETWORKS[name].turn_steps / turn.seconds)
                 sides[label] = sides[label]._replace(memory=turn.memory)
             peaks.append(matrix_product.FLOPS / product.turn().seconds)
     return Row(name, operations, float(np.median(peaks)), sides)

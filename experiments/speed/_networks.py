@@ -15,30 +15,39 @@ from safetensors import safe_open
 
 
 class Network(NamedTuple):
-    """What all peers agree on. A round is `steps` updates, 0.1 to 5 s, on other batches each.
+    """What all peers agree on. A round is `steps` updates, on other batches each.
 
+    turn: the rounds that are timed together, so that what it takes to wake up does not tell.
     loss: "softmax", "sigmoid" or "elbo". momentum: None is Adam. l2: λ of λθ added to the gradient.
     tolerance: of the mean loss of the first round, relative.
     """
 
     batch: int
     steps: int
+    turn: int
     loss: str
     rate: float
     momentum: float | None = None
     l2: float = 0.0
     tolerance: float = 1e-3
 
+    @property
+    def turn_steps(self) -> int:
+        """Updates in a turn."""
+        return self.steps * self.turn
+
 
 NETWORKS = {
     # Keras's Adam adds epsilon before it corrects the bias.
-    "mlp": Network(batch=128, steps=50, loss="softmax", rate=1e-3, tolerance=5e-3),
-    "playground": Network(batch=32, steps=10_000, loss="sigmoid", rate=0.03, momentum=0.0),
-    "lenet5": Network(batch=128, steps=50, loss="softmax", rate=0.01, momentum=0.9),
+    "mlp": Network(batch=128, steps=50, turn=5, loss="softmax", rate=1e-3, tolerance=5e-3),
+    "playground": Network(batch=32, steps=2000, turn=5, loss="sigmoid", rate=0.03, momentum=0.0),
+    "lenet5": Network(batch=128, steps=20, turn=5, loss="softmax", rate=0.01, momentum=0.9),
     # A tenth of the paper's rate, at which rounding grows to 2 % of the third loss.
-    "resnet20": Network(batch=128, steps=5, loss="softmax", rate=0.01, momentum=0.9, l2=1e-4),
+    "resnet20": Network(
+        batch=128, steps=3, turn=2, loss="softmax", rate=0.01, momentum=0.9, l2=1e-4
+    ),
     # The noise is drawn by each library itself.
-    "vae": Network(batch=128, steps=50, loss="elbo", rate=1e-3, tolerance=0.02),
+    "vae": Network(batch=128, steps=50, turn=5, loss="elbo", rate=1e-3, tolerance=0.02),
 }
 
 # (channels, width, stride) of the blocks of ResNet-20, by stage.
@@ -90,12 +99,13 @@ def channels_first(places: Places) -> list[np.ndarray]:
     return turned
 
 
-def turns(train: Callable[[int, int], Any], network: Network) -> Iterator[Any]:
-    """What a peer does in turn: its first step, the rest of the first round, then a round each.
+def turns(train: Callable[[int, int, int], Any], network: Network) -> Iterator[Any]:
+    """What a peer does in turn: its first step, the rest of the first round, then some rounds each.
 
-    `train(first, last)` makes these steps of a round and gives their losses, or their mean alone.
+    `train(first, last, rounds)` makes these steps of a round, so many times, and gives their
+    losses, or their mean alone.
     """
-    yield train(0, 1)
-    yield train(1, network.steps)
+    yield train(0, 1, 1)
+    yield train(1, network.steps, 1)
     while True:
-        yield train(0, network.steps)
+        yield train(0, network.steps, network.turn)

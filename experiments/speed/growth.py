@@ -250,7 +250,8 @@ def watch(name: str) -> Memory:
             worker.hello()
             worker.turn()  # a step of the first round, of which the next turn has the rest
             memory = [worker.turn().memory for _ in range(LONGER * ROUNDS)]
-    steps = [NETWORKS[name].steps * (number + 1) for number in range(len(memory))]
+    network = NETWORKS[name]
+    steps = [network.steps + network.turn_steps * number for number in range(len(memory))]
     return Memory(name, steps, memory)
 
 

@@ -119,11 +119,11 @@ def step_seconds(name: str, examples: dict[str, jax.Array], rounds: int) -> floa
     """Seconds a step of `fit` takes: the median of rounds of the bench."""
     _, losses = dlcore_fit.start(name, [], examples)
     taken = []
-    for _ in range(2 + rounds):  # the first step compiles, and after a round memory has settled
+    for _ in range(2 + rounds):  # the first step compiles, and the next turn is short
         began = time.perf_counter()
         float(next(losses)[0])  # there only when the round is done
         taken.append(time.perf_counter() - began)
-    return float(np.median(taken[2:])) / NETWORKS[name].steps
+    return float(np.median(taken[2:])) / NETWORKS[name].turn_steps
 
 
 def claims(name: str, profile: analysis.Profile) -> list[claim.Claim]:

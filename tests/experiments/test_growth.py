@@ -35,7 +35,7 @@ def test_growth_measures_and_draws():
     assert [len(one.seconds) for one in result.steps] == [2]
     assert all(seconds > 0 for one in (*result.steps, result.epochs) for seconds in one.seconds)
     (memory,) = result.memory
-    assert memory.steps[-1] == 10 * memory.steps[growth.ROUNDS - 1]
+    assert memory.steps[-1] > 10 * memory.steps[growth.ROUNDS - 1]
     assert len(result.claims) == 3
     assert len(growth.plot(result).axes) == 3
 

@@ -77,10 +77,10 @@ def split(key: jax.Array | None) -> Any:
 def by_steps(name: str, step: Callable[[Any, Any], Any], state: Any, batches: Any) -> Iterator[Any]:
     """The turns of `step(batch, state) -> (loss, state)`."""
 
-    def train(first: int, last: int) -> list[Any]:
+    def train(first: int, last: int, rounds: int) -> list[Any]:
         nonlocal state
         losses = []
-        for batch in batches[first:last]:
+        for batch in batches[first:last] * rounds:
             loss, state = step(batch, state)
             losses.append(loss)
         return losses

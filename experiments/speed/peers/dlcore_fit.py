@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,10 @@ def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
         yield [first.metrics["loss"]]
         state = first.state
         del first  # and the weights it holds
-        for record in fit(state=state, every=network.steps):
+        records = fit(state=state, every=network.steps)
+        yield [next(records).metrics["loss"]]
+        while True:
+            *_, record = itertools.islice(records, network.turn)
             yield [record.metrics["loss"]]
 
     return sum(leaf.size for leaf in jax.tree.leaves(state.params)), losses(state)

@@ -152,9 +152,11 @@ def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
         steps_per_execution=STEPS_PER_EXECUTION.get(name, 1),
     )
 
-    def train(first: int, last: int) -> list[float]:
+    def train(first: int, last: int, rounds: int) -> list[float]:
         rows = slice(first * network.batch, last * network.batch)
-        history = model.fit(x[rows], y[rows], network.batch, shuffle=False, verbose=0).history
+        history = model.fit(
+            x[rows], y[rows], network.batch, epochs=rounds, shuffle=False, verbose=0
+        ).history
         return list(history.values())[-1]
 
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)

@@ -41,12 +41,13 @@ def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
         random_state=0,
     )
 
-    def train(first: int, last: int) -> list[float]:
+    def train(first: int, last: int, rounds: int) -> list[float]:
         rows = slice(first * network.batch, last * network.batch)
-        model.partial_fit(data[0][rows], data[1][rows], classes=range(classes))
+        for _ in range(rounds):
+            model.partial_fit(data[0][rows], data[1][rows], classes=range(classes))
         return [model.loss_]
 
-    train(0, 1)
+    train(0, 1, 1)
     del model._optimizer  # it has seen the weights that are not ours; the next call makes another
     model.coefs_, model.intercepts_ = map(list, zip(*places, strict=True))
     parameters = sum(array.size for place in places for array in place)

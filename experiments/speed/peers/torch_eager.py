@@ -174,4 +174,8 @@ def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
         return loss.detach()
 
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return parameters, turns(lambda a, b: [step(*batch) for batch in data[a:b]], network)
+
+    def train(first: int, last: int, rounds: int) -> list[Any]:
+        return [step(*batch) for batch in data[first:last] * rounds]
+
+    return parameters, turns(train, network)
