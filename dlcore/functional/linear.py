@@ -17,6 +17,8 @@ IN_LINE = 4096
 
 NARROW = 32  # columns of a kernel, at most, whose gradient is computed turned over
 
+Pair = tuple[jax.Array, jax.Array]
+
 _is_batched = contextvars.ContextVar("is_batched", default=False)
 
 
@@ -31,10 +33,28 @@ def linear(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jnp.matmul(x, kernel)
     size = x.size if isinstance(x.size, int) else math.inf  # exported for a batch of any size
     if size * kernel.shape[-1] <= IN_LINE:
-        return jnp.sum(x[..., None] * kernel, axis=-2)
+        return _in_line(x, kernel)
     if kernel.shape[-1] <= NARROW and x.dtype == kernel.dtype:
         return _narrow(x, kernel)
     return jnp.matmul(x, kernel)
+
+
+@jax.custom_jvp
+def _in_line(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x · kernel as a sum of products.
+
+    Behind the barrier the gradient δ is computed once; without it XLA computes it anew wherever it
+    is read, in the innermost of three loops: a step of 2-8-8-1, batch 32, took 2.60 and takes
+    0.87 µs (two cores, jax 0.12; 0.10, which removes the barrier too soon, 3.2 both).
+    """
+    return jnp.sum(x[..., None] * kernel, axis=-2)
+
+
+@_in_line.defjvp
+def _in_line_derivative(values: Pair, tangents: Pair) -> Pair:
+    (x, kernel), (x_tangent, kernel_tangent) = values, tangents
+    change = _in_line(x_tangent, kernel) + _in_line(x, kernel_tangent)
+    return _in_line(x, kernel), jax.lax.optimization_barrier(change)
 
 
 @jax.custom_jvp
@@ -50,9 +70,7 @@ def _narrow(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 @_narrow.defjvp
-def _narrow_derivative(
-    values: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, jax.Array]:
+def _narrow_derivative(values: Pair, tangents: Pair) -> Pair:
     (x, kernel), (x_tangent, kernel_tangent) = values, tangents
     change = jnp.matmul(x_tangent, kernel) + _turned(x, kernel_tangent)
     return _narrow(x, kernel), change
