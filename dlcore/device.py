@@ -59,7 +59,7 @@ def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """jax.jit, for a network as a whole: on the CPU its convolutions are oneDNN's, if XLA has them.
 
     Steps a second of the compiled loop without and with them, batch 128 (two cores, jax 0.12, which
-    has them; 0.10 does not): LeNet-5 135 and 152, ResNet-20 3.4 and 3.9. The environment variable
+    has them; 0.10 does not): LeNet-5 134 and 152, ResNet-20 3.2 and 4.1. The environment variable
     XLA_FLAGS=--xla_cpu_experimental_onednn_custom_call=false keeps XLA from it. As for every jit
     with compiler options, JAX refuses a call from inside of another jit.
     """
