@@ -21,8 +21,8 @@ def test_the_yardstick_counts_the_products_that_it_makes(monkeypatch):
 
 
 def test_turns_cover_a_round_and_begin_again():
-    asked = _networks.turns(lambda first, last: (first, last), _networks.NETWORKS["lenet5"])
-    assert [next(asked) for _ in range(4)] == [(0, 1), (1, 20), (0, 20), (0, 20)]
+    asked = _networks.turns(lambda *steps: steps, _networks.NETWORKS["lenet5"])
+    assert [next(asked) for _ in range(4)] == [(0, 1, 1), (1, 20, 1), (0, 20, 5), (0, 20, 5)]
 
 
 def test_everybody_is_first_equally_often():
