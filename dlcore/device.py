@@ -60,8 +60,9 @@ def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
     Steps a second of the compiled loop without and with them, batch 128 (two cores, jax 0.12, which
     has them; 0.10 does not): LeNet-5 134 and 152, ResNet-20 3.2 and 4.1. The environment variable
-    XLA_FLAGS=--xla_cpu_experimental_onednn_custom_call=false keeps XLA from it. As for every jit
-    with compiler options, JAX refuses a call from inside of another jit.
+    XLA_FLAGS=--xla_cpu_experimental_onednn_custom_call=false keeps XLA from it; so does a cache of
+    compiled programs (jax_compilation_cache_dir), into which XLA 0.12 fails to write such ones. As
+    for every jit with compiler options, JAX refuses a call from inside of another jit.
     """
 
     @functools.cache
@@ -80,7 +81,7 @@ def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 def compiler_options() -> dict[str, bool]:
     """What XLA is to be told that the environment does not tell it, if it knows the option."""
     told = os.environ.get("XLA_FLAGS", "")
-    if jax.default_backend() != "cpu" or ONEDNN in told:
+    if jax.default_backend() != "cpu" or ONEDNN in told or _is_cached():
         return {}
     options = {ONEDNN: True}
     try:
@@ -99,3 +100,8 @@ def has_onednn() -> bool:
     with onednn.calls(lambda: False):
         tried = jax.jit(F.conv, compiler_options=compiler_options()).lower(x, kernel)
     return "__onednn$convolution" in (tried.compile().as_text() or "")
+
+
+def _is_cached() -> bool:
+    """Whether JAX keeps compiled programs on disk, where XLA cannot write those with oneDNN."""
+    return bool(jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir)
