@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.stages import Lowered
 
 from dlcore import flops
 from dlcore import functional as F
@@ -75,6 +76,12 @@ def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
             return program()(*args, **kwargs)
 
     return call
+
+
+def lower(function: Callable[..., Any], *arguments: Any) -> Lowered:
+    """jax.jit(function).lower(*arguments), of the program that `jit` runs."""
+    with onednn.calls(has_onednn):
+        return jax.jit(function, compiler_options=compiler_options()).lower(*arguments)
 
 
 @functools.cache

@@ -72,6 +72,18 @@ def test_the_environment_has_the_last_word(monkeypatch, value):
     assert device.compiler_options.__wrapped__() == {}
 
 
+def test_a_cache_of_programs_has_none_that_xla_cannot_write(monkeypatch, tmp_path):
+    monkeypatch.setattr(device, "_is_cached", lambda: True)
+    assert device.compiler_options.__wrapped__() == {}
+    monkeypatch.undo()
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        assert device._is_cached() == jax.config.jax_enable_compilation_cache
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
 def test_an_accelerator_is_told_nothing(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cuda")
     assert device.compiler_options.__wrapped__() == {}

@@ -14,7 +14,6 @@ import numpy as np
 from jax.stages import Lowered
 
 from dlcore import device, flops, tree
-from dlcore.functional import onednn
 from dlcore.keys import Key
 from dlcore.nn import serial
 from dlcore.nn.layer import (
@@ -222,12 +221,14 @@ def _trace(
         _, back, given = jax.vjp(outputs, params, x, has_aux=True)
         return given, _floats(back(cotangents)[: 1 + through])
 
-    jit = partial(jax.jit, compiler_options=device.compiler_options())  # as `train.fit`
-    traced = jit(forward).trace(*inputs, key)
+    traced = jax.jit(forward).trace(*inputs, key)
     cotangents = _floats(traced.out_info[0])
-    with onednn.calls(device.has_onednn):
-        lowered = traced.lower(), jit(gradient).lower(*inputs, key, cotangents)
-    return _Program(flops.count_jaxpr(traced.jaxpr), *lowered, cotangents)
+    return _Program(
+        flops.count_jaxpr(traced.jaxpr),
+        device.lower(forward, *inputs, key),
+        device.lower(gradient, *inputs, key, cotangents),
+        cotangents,
+    )
 
 
 def _learns(call: Call) -> bool:

@@ -12,7 +12,6 @@ from jax import lax
 
 from dlcore import device
 from dlcore import functional as F
-from dlcore.functional import onednn
 from dlcore.functional.convolve import convolve
 
 pytestmark = pytest.mark.skipif(
@@ -73,9 +72,7 @@ def operands(shape, dtype=np.float32):
 
 def by_onednn(function, *args):
     """The compiled program of a function, as `device.jit` has it compiled."""
-    with onednn.calls(device.has_onednn):
-        lowered = jax.jit(function, compiler_options=device.compiler_options()).lower(*args)
-    return lowered.compile()
+    return device.lower(function, *args).compile()
 
 
 def convolutions(program):
@@ -129,7 +126,7 @@ def test_other_types_are_computed_as_well(dtype):
 def test_the_transpose_is_computed_by_phases(stride, padding, window, spread):
     """Also where a phase sees no pixel, or y ends within one."""
     x, kernel = operands((3, (5, 6), (window, window), 9, 4))
-    x = jnp.concatenate([x, x], -1)[..., :4]
+    x = x[..., :4]
 
     def transpose(x, kernel):
         return F.conv_transpose(x, kernel, stride=stride, padding=padding, dilation=spread)
