@@ -8,39 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax import lax
 
 from dlcore import device
 from dlcore import functional as F
-from dlcore.functional.convolve import convolve
+from tests.functional.conftest import geometries, ours, pairs, reference
 
 pytestmark = pytest.mark.skipif(
     not device.has_onednn(), reason="skipped, because XLA does not call oneDNN here"
 )
-
-pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
-geometries = st.fixed_dictionaries(
-    {
-        "stride": pairs,
-        "dilation": pairs,
-        "padding": st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2),
-    }
-)
-
-
-def ours(x, kernel, **geometry):
-    return convolve(x, kernel, groups=1, **geometry)
-
-
-def reference(x, kernel, *, stride, padding, dilation):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=stride,
-        padding=padding,
-        rhs_dilation=dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
 
 
 def derivatives(conv, x, kernel, geometry):
