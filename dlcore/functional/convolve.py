@@ -84,7 +84,7 @@ def _by_blocks(x: jax.Array, kernel: jax.Array, **how: Any) -> jax.Array:
     A block stays in cache. Microseconds an example of the gradient for 3×3 kernels at once and in
     blocks of 64 (two cores, jax 0.12; 0.10), 16 to 16 channels at 32×32: batch 128 56 and 50; 86
     and 87; 1024 179 and 52; 328 and 83. 64 to 64 at 8×8: 38 and 33, 81 and 58; 56 and 33, 211 and
-    57. By oneDNN, all at once and in blocks of up to 2 MB: 73 and 42; 28 and 26.
+    57. By oneDNN, all at once and in blocks of up to 2 MB: 83 and 53; 29 and 29.
     """
     axes = [how["dimension_numbers"][role][1] for role in (0, 1)]
     size, images = x.shape[axes[0]], x.shape[how["dimension_numbers"].lhs_spec[0]]

@@ -31,14 +31,14 @@ def moments(
 def batch_moments(
     x: jax.Array, *, axis_name: Hashable | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """`moments` over all axes but the last, in one pass over x [B, ..., features].
+    """`moments` over all axes but the last of x [B, ..., features], fast to differentiate.
 
     With `axis_name` also over that named axis, of vmap or of devices (shard_map, pmap), whose
     members hold equally many numbers.
 
-    μ = c + E[x − c] and σ² = E[(x − c)²] − E[x − c]², where c is the mean of the first example: so
-    near the mean that few digits are lost, those of (c − μ)²/σ². Forward and backward together take
-    2.9 ms at 128×32×32×16 and 1.4 at 128×16×16×32, in two passes 4.0 and 1.9 (two cores, jax 0.12).
+    x − μ is formed once, for σ² and for its derivative. Forward and backward together take 3.6 ms
+    at 128×32×32×16, where one pass for both moments, E[x − c] and E[(x − c)²] for a c near μ, takes
+    4.4 (two cores, jax 0.12).
     """
     x = floating("batch_moments", "x", x)
     return _batch_moments(x.astype(wide_dtype(x.dtype)), axis_name)
@@ -46,10 +46,8 @@ def batch_moments(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _batch_moments(x: jax.Array, axis_name: Hashable | None) -> tuple[jax.Array, jax.Array]:
-    shift = _mean(x[:1], axis_name)
-    offset = _mean(x - shift, axis_name)
-    var = _mean(jnp.square(x - shift), axis_name) - jnp.square(offset)
-    return shift + offset, jnp.maximum(var, 0)
+    mean = _mean(x, axis_name)
+    return mean, _mean(jnp.square(x - mean), axis_name)
 
 
 @_batch_moments.defjvp

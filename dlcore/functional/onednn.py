@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -51,7 +51,8 @@ def takes_image(x: jax.Array, kernel: jax.Array, **how: Any) -> bool:
 def takes_gradient(x: jax.Array, **how: Any) -> bool:
     """Whether this is one for `across`."""
     is_padded = min(pad for pair in how["padding"] for pad in pair) >= 0
-    return is_padded and how["lhs_dilation"] == (1, 1) and _takes(x)
+    is_dense = how["lhs_dilation"] == (1, 1) and how["window_strides"][1] == 1
+    return is_padded and is_dense and _takes(x)
 
 
 def _takes(x: jax.Array) -> bool:
@@ -131,15 +132,26 @@ def across(x: jax.Array, kernel: jax.Array, **how: Any) -> jax.Array:
 
     So in a kernel's gradient: x has the batch for channels, and an image for each channel; y is a
     kernel wide. oneDNN computes neighbours in a row of y together, of which there are few. So the
-    images lie beside one another, as the third axis of one volume.
+    pixels of all images form one row, and the kernel's columns reach over as many as there are
+    images. The kernel keeps its order, since oneDNN brings it into its own anyhow.
     """
-    (n, c, *space), (out, depth, *window), y_axes = how["dimension_numbers"]
+    (n, c, *space), kernel_axes, y_axes = how["dimension_numbers"]
+    images, channels, height, _ = (x.shape[axis] for axis in (n, c, *space))
+    (rows, columns), dilation = how["padding"], how["rhs_dilation"]
     y = lax.conv_general_dilated(
-        x.transpose(*space, n, c)[None],
-        kernel.transpose(*window, depth, out)[:, :, None],
-        (*how["window_strides"], 1),
-        (*how["padding"], (0, 0)),
-        rhs_dilation=(*how["rhs_dilation"], 1),
-        dimension_numbers=_VOLUMES,
+        x.transpose(*space, n, c).reshape(1, 1, height, -1, channels),
+        kernel[None],
+        (1, how["window_strides"][0], 1),
+        ((0, 0), rows, (columns[0] * images, columns[1] * images)),
+        rhs_dilation=(1, dilation[0], dilation[1] * images),
+        dimension_numbers=_with_depth(kernel_axes),
     )
-    return jnp.moveaxis(y[0], (2, 3, 0, 1), y_axes)
+    y = y.reshape(y.shape[2], -1, images, y.shape[4])
+    return jnp.moveaxis(y, (2, 3, 0, 1), y_axes)
+
+
+def _with_depth(kernel_axes: Sequence[int]) -> lax.ConvDimensionNumbers:
+    """A volume's axes, where the kernel has a depth of one before its own."""
+    out, depth, *window = (axis + 1 for axis in kernel_axes)
+    last = (0, 4, 1, 2, 3)
+    return lax.ConvDimensionNumbers(last, (out, depth, 0, *window), last)

@@ -44,7 +44,7 @@ NETWORKS = {
     "lenet5": Network(batch=128, steps=20, turn=5, loss="softmax", rate=0.01, momentum=0.9),
     # A tenth of the paper's rate, at which rounding grows to 2 % of the third loss.
     "resnet20": Network(
-        batch=128, steps=3, turn=2, loss="softmax", rate=0.01, momentum=0.9, l2=1e-4
+        batch=128, steps=3, turn=5, loss="softmax", rate=0.01, momentum=0.9, l2=1e-4
     ),
     # The noise is drawn by each library itself.
     "vae": Network(batch=128, steps=50, turn=5, loss="elbo", rate=1e-3, tolerance=0.02),

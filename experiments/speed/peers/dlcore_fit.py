@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,20 +90,18 @@ def ready(folder: Path) -> dict[str, jax.Array]:
 
 
 def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
-    """A run whose records come a round apart; its weights are its own, drawn from the seed."""
+    """A run of which a turn is a record; its weights are its own, drawn from the seed."""
     _, step, state = begin(name)
     network = NETWORKS[name]
     fit = functools.partial(train.fit, step, data=data, epochs=10**9, batch_size=network.batch)
 
     def losses(state: Any) -> Iterator[list[Any]]:
-        first = next(fit(state=state, every=1))
-        yield [first.metrics["loss"]]
-        state = first.state
-        del first  # and the weights it holds
-        records = fit(state=state, every=network.steps)
-        yield [next(records).metrics["loss"]]
-        while True:
-            *_, record = itertools.islice(records, network.turn)
+        for every in (1, network.steps):
+            record = next(fit(state=state, every=every))
+            yield [record.metrics["loss"]]
+            state = record.state
+            del record  # and the weights it holds
+        for record in fit(state=state, every=network.turn_steps):
             yield [record.metrics["loss"]]
 
     return sum(leaf.size for leaf in jax.tree.leaves(state.params)), losses(state)
