@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
+from dlcore import device
 from dlcore import functional as F
 from tests.functional.conftest import geometries, ours, pairs, reference
 
@@ -127,6 +128,16 @@ def test_the_gradient_of_a_kernel_is_summed_over_blocks_of_the_batch(batch, bloc
     assert f"<2x5x6x{block}xf64>" in gradient(ours).lower(kernel).as_text()
     both = [derivatives(conv, x, kernel, geometry) for conv in (ours, reference)]
     jax.tree.map(close, *both)
+
+
+@pytest.mark.parametrize("jit", [jax.jit, device.jit])
+def test_no_examples_have_no_gradient(jit):
+    def total(kernel, x):
+        return F.conv(x, kernel, padding=1).sum()
+
+    value, gradient = jit(jax.value_and_grad(total))(jnp.ones((3, 3, 2, 4)), jnp.ones((0, 8, 8, 2)))
+    assert value == 0
+    np.testing.assert_array_equal(gradient, np.zeros((3, 3, 2, 4)))
 
 
 def test_blocks_are_summed_in_float32_for_bfloat16():
