@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from jax import lax
 from dlcore.functional.window import Pair
 
 _VOLUMES = ("NDHWC", "DHWIO", "NDHWC")
+_LAST = (0, 4, 1, 2, 3)  # NDHWC, as its axes of batch, channels and space
 _FEW = 8  # channels of y, for fewer of which the phases of a spread x are slower than its zeros
 
 _is_there: contextvars.ContextVar[Callable[[], bool]] = contextvars.ContextVar("is_there")
@@ -51,8 +52,7 @@ def takes_image(x: jax.Array, kernel: jax.Array, **how: Any) -> bool:
 def takes_gradient(x: jax.Array, **how: Any) -> bool:
     """Whether this is one for `across`."""
     is_padded = min(pad for pair in how["padding"] for pad in pair) >= 0
-    is_dense = how["lhs_dilation"] == (1, 1) and how["window_strides"][1] == 1
-    return is_padded and is_dense and _takes(x)
+    return is_padded and how["lhs_dilation"] == (1, 1) and _takes(x)
 
 
 def _takes(x: jax.Array) -> bool:
@@ -132,26 +132,46 @@ def across(x: jax.Array, kernel: jax.Array, **how: Any) -> jax.Array:
 
     So in a kernel's gradient: x has the batch for channels, and an image for each channel; y is a
     kernel wide. oneDNN computes neighbours in a row of y together, of which there are few. So the
-    pixels of all images form one row, and the kernel's columns reach over as many as there are
-    images. The kernel keeps its order, since oneDNN brings it into its own anyhow.
+    images lie beside one another. The kernel keeps its order, since oneDNN brings it into its own.
     """
     (n, c, *space), kernel_axes, y_axes = how["dimension_numbers"]
-    images, channels, height, _ = (x.shape[axis] for axis in (n, c, *space))
-    (rows, columns), dilation = how["padding"], how["rhs_dilation"]
-    y = lax.conv_general_dilated(
-        x.transpose(*space, n, c).reshape(1, 1, height, -1, channels),
-        kernel[None],
-        (1, how["window_strides"][0], 1),
-        ((0, 0), rows, (columns[0] * images, columns[1] * images)),
-        rhs_dilation=(1, dilation[0], dilation[1] * images),
-        dimension_numbers=_with_depth(kernel_axes),
-    )
-    y = y.reshape(y.shape[2], -1, images, y.shape[4])
+    form = _in_a_row if how["window_strides"][1] == 1 else _side_by_side
+    axes = [axis + 1 for axis in kernel_axes]
+    y = form(x.transpose(*space, n, c), kernel[None], axes, **how)
     return jnp.moveaxis(y, (2, 3, 0, 1), y_axes)
 
 
-def _with_depth(kernel_axes: Sequence[int]) -> lax.ConvDimensionNumbers:
-    """A volume's axes, where the kernel has a depth of one before its own."""
-    out, depth, *window = (axis + 1 for axis in kernel_axes)
-    last = (0, 4, 1, 2, 3)
-    return lax.ConvDimensionNumbers(last, (out, depth, 0, *window), last)
+def _in_a_row(x: jax.Array, kernel: jax.Array, axes: list[int], **how: Any) -> jax.Array:
+    """[h, w, n, out] from x [H, W, n, C]: all pixels of all images form one row.
+
+    The kernel's columns reach over as many pixels as there are images. Milliseconds, and as
+    `_side_by_side`, for the gradients of 16, 32 and 64 channels (as in `image`): 6.8 and 7.5; 5.6
+    and 6.3; 3.7 and 4.2.
+    """
+    images, (down, right) = x.shape[2], how["rhs_dilation"]
+    rows, columns = how["padding"]
+    y = lax.conv_general_dilated(
+        x.reshape(1, 1, len(x), -1, x.shape[3]),
+        kernel,
+        (1, how["window_strides"][0], 1),
+        ((0, 0), rows, (columns[0] * images, columns[1] * images)),
+        rhs_dilation=(1, down, right * images),
+        dimension_numbers=lax.ConvDimensionNumbers(_LAST, (*axes[:2], 0, *axes[2:]), _LAST),
+    )
+    return y.reshape(y.shape[2], -1, images, y.shape[4])
+
+
+def _side_by_side(x: jax.Array, kernel: jax.Array, axes: list[int], **how: Any) -> jax.Array:
+    """The same where y's columns are a stride apart: the images are a volume's third axis.
+
+    (The stride of a gradient is the dilation of its convolution.)
+    """
+    y = lax.conv_general_dilated(
+        x[None],
+        kernel,
+        (*how["window_strides"], 1),
+        (*how["padding"], (0, 0)),
+        rhs_dilation=(*how["rhs_dilation"], 1),
+        dimension_numbers=lax.ConvDimensionNumbers(_LAST, (*axes, 0), _LAST),
+    )
+    return y[0]

@@ -112,10 +112,14 @@ def test_the_transpose_is_computed_by_phases(stride, padding, window, spread):
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (32, 32), (64, 128), (3, 16), (8, 1)])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_step_leaves_no_convolution_to_xla(inputs, outputs, stride):
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
+def test_a_step_leaves_no_convolution_to_xla(inputs, outputs, stride, dilation):
     x, kernel = operands((32, (8, 8), (3, 3), inputs, outputs))
-    geometry = {"stride": (stride, stride), "padding": ((1, 1), (1, 1)), "dilation": (1, 1)}
+    geometry = {
+        "stride": (stride, stride),
+        "padding": ((1, 1), (1, 1)),
+        "dilation": (dilation, dilation),
+    }
 
     def step(x, kernel):
         return jax.grad(lambda *a: jnp.sum(jnp.sin(ours(*a, **geometry))), (0, 1))(x, kernel)
