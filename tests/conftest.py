@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 # Before jax starts: figures need no screen, and two cores are enough for everyone.
@@ -11,18 +10,40 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
 import pytest
+from hypothesis import settings
+
+from tests.budget import Budget, examples
 
 # Most of the suite's time is compiling. LLVM's expensive passes change no result beyond rounding.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
+settings.register_profile("dlcore", examples(40))
+settings.load_profile("dlcore")
 
-@pytest.fixture(autouse=True)
-def torch_seed():
-    """Torch draws its networks' weights from a global generator."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+
+def pytest_addoption(parser):
+    parser.addoption("--costs", action="store_true", help="tell what the tests cost")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Budget(), "budget")
+
+
+def pytest_collection_modifyitems(items):
+    """What compares with PyTorch can be chosen: `pytest -m torch`."""
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()):
+            item.add_marker("torch")
+
+
+@pytest.fixture
+def torch():
+    """PyTorch, which draws its networks' weights from a global generator."""
+    module = pytest.importorskip("torch", reason="skipped, because torch is not installed")
+    module.manual_seed(0)
+    return module
 
 
 @pytest.fixture

@@ -170,8 +170,7 @@ def test_one_required_argument_so_that_it_is_a_layer(name):
 
 
 @pytest.mark.parametrize("name", [name for name, case in ELEMENTWISE.items() if case.torch])
-def test_value_and_gradient_are_torchs(name):
-    torch = pytest.importorskip("torch", reason="skipped, because torch is not installed")
+def test_value_and_gradient_are_torchs(name, torch):
     x = torch.from_numpy(np.append(GRID, 0.0).astype(np.float32)).requires_grad_()
     y = getattr(torch.nn.functional, ELEMENTWISE[name].torch)(x)
     y.sum().backward()
@@ -233,8 +232,7 @@ def test_elu_alpha():
     np.testing.assert_allclose(F.elu(jnp.asarray(x), 0.3), [0.3 * np.expm1(-2.0), 3], 1e-6)
 
 
-def test_prelu_per_channel_is_torchs_with_gradients():
-    torch = pytest.importorskip("torch", reason="skipped, because torch is not installed")
+def test_prelu_per_channel_is_torchs_with_gradients(torch):
     x = np.random.default_rng(1).normal(size=(3, 4, 5)).astype(np.float32)
     alpha = np.array([0.25, -0.5, 0.0, 2.0, 1.0], np.float32)
     tx, talpha = (torch.tensor(a, requires_grad=True) for a in (x, alpha))

@@ -41,9 +41,8 @@ def test_is_the_mean_or_the_largest_of_each_window(size, out):
     [((7, 13), (3, 6)), ((5, 4), (7, 9)), ((6, 6), (3, 2)), ((7, 7), 7), ((8, 5), 1)],
 )
 @pytest.mark.parametrize("name", ["avg", "max"])
-def test_equals_torch_in_values_and_gradients(size, out, name):
+def test_equals_torch_in_values_and_gradients(size, out, name, torch):
     """On small integers, so that windows are full of equal values."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
     rng = np.random.default_rng(1)
     x = rng.integers(0, 3, (2, *size, 3)).astype(np.float32)
     images = torch.tensor(np.transpose(x, (0, 3, 1, 2)), requires_grad=True)

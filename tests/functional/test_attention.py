@@ -26,8 +26,7 @@ NOWHERE = MASK.at[1, 0, 2].set(False)  # one query that may attend to nothing
 
 
 @pytest.mark.parametrize("mask", [None, MASK, NOWHERE], ids=["no mask", "mask", "nowhere"])
-def test_values_and_gradients_are_torchs(mask):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_values_and_gradients_are_torchs(mask, torch):
     theirs = [torch.tensor(np.asarray(x), requires_grad=True) for x in QKV]
     expected = torch.nn.functional.scaled_dot_product_attention(
         *theirs, attn_mask=None if mask is None else torch.tensor(np.asarray(mask))

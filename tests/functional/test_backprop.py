@@ -539,8 +539,7 @@ def test_lenet5_equals_jax_grad(x64):
     )
 
 
-def test_torch_has_the_same_gradient(x64):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_torch_has_the_same_gradient(x64, torch):
     body = backprop.serial(backprop.conv(padding=1), backprop.batch_norm(), backprop.relu)
     network = backprop.serial(
         backprop.conv(stride=2, padding=2, dilation=2),

@@ -53,8 +53,7 @@ def test_equals_flax(stride, padding, dilation, groups, standard_promotion):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [0, 1, (2, 1)])
 @pytest.mark.parametrize(("dilation", "groups"), [(1, 1), (2, 1), (1, 2), (1, 4)])
-def test_equals_torch(stride, padding, dilation, groups):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(stride, padding, dilation, groups, torch):
     x, kernel = arrays(1, (2, 9, 8, 4), (3, 2, 4 // groups, 8))
     expected = torch.nn.functional.conv2d(
         torch.tensor(np.transpose(x, (0, 3, 1, 2))),
@@ -72,8 +71,7 @@ def test_equals_torch(stride, padding, dilation, groups):
 
 @pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
 @pytest.mark.parametrize("padding", ["SAME", 2, (0, 1)])
-def test_padding_mode_is_torchs(mode, padding):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_padding_mode_is_torchs(mode, padding, torch):
     x, kernel = arrays(5, (2, 6, 7, 2), (3, 4, 2, 3))
     names = {"edge": "replicate", "wrap": "circular"}
     reference = torch.nn.Conv2d(

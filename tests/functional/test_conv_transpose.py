@@ -88,8 +88,7 @@ def value_and_gradients(function, *arguments):
         (2, 3, (0, 0), (0, 0), 1, 1),
     ],
 )
-def test_equals_torch(window, stride, padding, output_padding, dilation, groups):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(window, stride, padding, output_padding, dilation, groups, torch):
     reference = torch.nn.ConvTranspose2d(
         4, 8, window, stride, padding, output_padding, groups, bias=False, dilation=dilation
     )

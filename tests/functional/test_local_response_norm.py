@@ -25,8 +25,7 @@ def test_is_the_equation(size):
 
 
 @pytest.mark.parametrize("size", [1, 4, 5])
-def test_equals_torch_whose_alpha_is_divided_by_the_size(size):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch_whose_alpha_is_divided_by_the_size(size, torch):
     images = torch.tensor(np.transpose(X, (0, 3, 1, 2)), requires_grad=True)
     expected = torch.nn.functional.local_response_norm(images, size, size * 0.1, 0.75, 2.0)
     (expected_gradient,) = torch.autograd.grad((expected**2).sum(), images)

@@ -369,8 +369,7 @@ def test_cross_entropy_is_positive_and_blind_to_a_shift(logits, labels, shift):
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("labels", [CLASSES, SOFT], ids=["classes", "soft"])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-def test_cross_entropy_is_torchs(label_smoothing, labels, reduction):
-    torch = pytest.importorskip("torch", reason="skipped, because torch is not installed")
+def test_cross_entropy_is_torchs(label_smoothing, labels, reduction, torch):
     expected = torch.nn.functional.cross_entropy(
         torch.from_numpy(LOGITS),
         torch.from_numpy(labels).long() if labels is CLASSES else torch.from_numpy(labels),
@@ -381,8 +380,7 @@ def test_cross_entropy_is_torchs(label_smoothing, labels, reduction):
     np.testing.assert_allclose(ours, expected.numpy(), 1e-5)
 
 
-def test_elementwise_losses_are_torchs():
-    torch = pytest.importorskip("torch", reason="skipped, because torch is not installed")
+def test_elementwise_losses_are_torchs(torch):
     y, t, bits = (torch.from_numpy(a) for a in (LOGITS, TARGETS, BITS.astype(np.float32)))
     reference = torch.nn.functional
     for ours, expected in [

@@ -86,8 +86,7 @@ def test_equals_flax(padding, stride, standard_promotion):
 
 
 @pytest.mark.parametrize("counted", [True, False])
-def test_equals_torch(counted):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(counted, torch):
     x = np.random.default_rng(1).normal(size=(2, 7, 9, 3)).astype(np.float32)
     given_x = torch.tensor(np.transpose(x, (0, 3, 1, 2)), requires_grad=True)
     expected = [
@@ -113,8 +112,7 @@ def test_equals_torch(counted):
 
 @pytest.mark.parametrize("size", [(6, 7), (8, 13), (5, 12)])
 @pytest.mark.parametrize(("window", "stride", "pad"), [(3, 2, 0), (2, 2, 0), (3, 2, 1), (4, 3, 1)])
-def test_windows_that_hang_over_are_torchs_ceil_mode(size, window, stride, pad):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_windows_that_hang_over_are_torchs_ceil_mode(size, window, stride, pad, torch):
     x = np.random.default_rng(5).normal(size=(2, *size, 3)).astype(np.float32)
     expected = torch.nn.functional.max_pool2d(
         torch.tensor(np.transpose(x, (0, 3, 1, 2))), window, stride, pad, ceil_mode=True

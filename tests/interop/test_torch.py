@@ -19,12 +19,6 @@ from dlcore.interop.torch_names import NAMES, Names
 from dlcore.interop.weights import WeightsError
 from dlcore.tree import leaves_with_paths
 
-
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="torch is not installed")
-
-
 SMALL = {
     "mlp": {"hidden": (5,)},
     "alexnet": {"inputs": (63, 63, 3), "classes": 2},

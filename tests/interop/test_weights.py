@@ -211,8 +211,7 @@ def test_we_read_the_safetensors_library():
     assert weights.loads(safetensors.numpy.save(arrays))[1] == {}
 
 
-def test_we_read_torch():
-    torch = pytest.importorskip("torch", reason="skipped, because torch is not installed")
+def test_we_read_torch(torch):
     from safetensors.torch import save
 
     module = torch.nn.Linear(3, 2, dtype=torch.bfloat16)

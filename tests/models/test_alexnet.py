@@ -64,8 +64,7 @@ def test_a_map_larger_than_6_is_averaged_to_6():
 @pytest.mark.parametrize(
     ("make", "theirs"), [(models.alexnet, "AlexNet"), (models.alexnet_2012, "AlexNet2012")]
 )
-def test_equals_torch(make, theirs):
-    pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(make, theirs, torch):
     from tests.models import torch_classic
     from tests.models.parity import assert_equal_to_torch
 

@@ -24,9 +24,8 @@ def test_parameters_are_the_published_ones():
 
 
 @pytest.mark.slow
-def test_equals_torch():
+def test_equals_torch(torch):
     """Trained without stochastic depth, whose draws torch cannot repeat."""
-    pytest.importorskip("torch", reason="torch is not installed")
     from tests.models import torch_residual
     from tests.models.parity import assert_equal_to_torch
 

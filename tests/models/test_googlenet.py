@@ -132,8 +132,7 @@ def test_a_width_that_leaves_no_channels_is_refused(width):
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_inception_equals_torch(batch_norm):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_inception_equals_torch(batch_norm, torch):
     from tests.models.parity import assert_equal_to_torch
     from tests.models.torch_classic import Inception
 
@@ -162,9 +161,8 @@ CASES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_equals_torch(case, request):
+def test_equals_torch(case, request, torch):
     """In training in float64: there a relu or a maximum that rounding turns moves the gradient."""
-    pytest.importorskip("torch", reason="torch is not installed")
     from tests.models.parity import assert_equal_to_torch
     from tests.models.torch_classic import GoogLeNet
 

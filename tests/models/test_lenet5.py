@@ -29,8 +29,7 @@ def images(*shape):
     return np.random.default_rng(0).random(shape).astype(np.float32)
 
 
-def test_the_modern_form_equals_torch():
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_the_modern_form_equals_torch(torch):
     from tests.models.parity import assert_equal_to_torch, in_a_row
 
     layer = models.lenet5()
@@ -127,9 +126,8 @@ def test_an_image_of_28_is_padded_with_its_edge():
     )
 
 
-def test_1998_equals_torch():
+def test_1998_equals_torch(torch):
     """Where each map of C3 is a convolution of its own."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
     from tests.models.torch_classic import LeNet5
 
     layer, params, state = made(models.lenet5_1998((32, 32, 1)))

@@ -55,8 +55,7 @@ def test_shortcuts_have_weights_where_the_shape_changes_alone():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, 34, 50])
-def test_equals_torch(depth):
-    pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(depth, torch):
     from tests.models import torch_residual
     from tests.models.parity import assert_equal_to_torch
 
@@ -67,9 +66,8 @@ def test_equals_torch(depth):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("depth", "scan"), [(18, False), (50, True)])
-def test_equals_torch_in_training(depth, scan, x64):
+def test_equals_torch_in_training(depth, scan, x64, torch):
     """In float64: in float32 some relu of so many is within rounding of 0 and takes either side."""
-    pytest.importorskip("torch", reason="torch is not installed")
     from tests.models import torch_residual
     from tests.models.parity import assert_equal_to_torch
 

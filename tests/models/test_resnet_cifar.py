@@ -36,8 +36,7 @@ def test_as_deep_as_it_is_called_with_the_published_parameters(depth, option, pa
 
 
 @pytest.mark.parametrize("option", ["A", "B", None])
-def test_equals_torch(option):
-    pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(option, torch):
     from tests.models import torch_residual
     from tests.models.parity import assert_equal_to_torch
 
@@ -48,9 +47,8 @@ def test_equals_torch(option):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ["A", "B", None])
-def test_equals_torch_in_training(option, x64):
+def test_equals_torch_in_training(option, x64, torch):
     """In float64: in float32 some relu of so many is within rounding of 0 and takes either side."""
-    pytest.importorskip("torch", reason="torch is not installed")
     from tests.models import torch_residual
     from tests.models.parity import assert_equal_to_torch
 
@@ -59,9 +57,8 @@ def test_equals_torch_in_training(option, x64):
     assert_equal_to_torch(layer, network, images(8, 16, 16, 3, dtype=np.float64), train=True)
 
 
-def test_the_running_variance_is_torchs_but_for_its_correction():
+def test_the_running_variance_is_torchs_but_for_its_correction(torch):
     """torch's estimate of a batch is n/(n − 1) times ours, where n is how many values it is of."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
     from tests.models import torch_residual
 
     network = torch_residual.moved(torch_residual.CifarResNet(1, "A", 5)).train()

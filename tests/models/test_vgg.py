@@ -39,9 +39,8 @@ def test_as_deep_as_it_is_called_with_the_published_parameters(depth, batch_norm
         pytest.param(19, False, True, marks=pytest.mark.slow),
     ],
 )
-def test_equals_torch(depth, batch_norm, train, request):
+def test_equals_torch(depth, batch_norm, train, request, torch):
     """In training in float64: there a relu or a maximum that rounding turns moves the gradient."""
-    pytest.importorskip("torch", reason="torch is not installed")
     from tests.models.parity import assert_equal_to_torch
     from tests.models.torch_classic import VGG
 
@@ -53,8 +52,7 @@ def test_equals_torch(depth, batch_norm, train, request):
     assert_equal_to_torch(layer, VGG(depth, batch_norm, 5, (2, 1), 8), x, train=train)
 
 
-def test_a_map_larger_than_7_is_averaged_to_7_as_in_torchvision():
-    pytest.importorskip("torch", reason="torch is not installed")
+def test_a_map_larger_than_7_is_averaged_to_7_as_in_torchvision(torch):
     from tests.models.parity import assert_equal_to_torch
     from tests.models.torch_classic import VGG
 
@@ -86,8 +84,7 @@ def test_small_vgg_has_six_convolutions_and_one_linear_layer(arguments, paramete
     assert kinds == [*["conv", "relu", "conv", "relu", "max_pool"] * 3, "flatten", "linear"]
 
 
-def test_small_vgg_equals_torch():
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_small_vgg_equals_torch(torch):
     from tests.models.parity import assert_equal_to_torch, in_a_row
 
     modules = []

@@ -39,8 +39,7 @@ def test_parameters_are_the_published_ones(size, parameters):
     ("size", "width", "heads", "scan"),
     [("tiny", 192, 3, False), ("tiny", 192, 3, True), ("small", 384, 6, True)],
 )
-def test_equals_torch(size, width, heads, scan):
-    pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(size, width, heads, scan, torch):
     from tests.models import torch_residual
     from tests.models.parity import assert_equal_to_torch
 

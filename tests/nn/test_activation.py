@@ -24,8 +24,7 @@ def test_prelu(features, shape):
     np.testing.assert_allclose(gradient, np.minimum(X, 0).sum(axes), rtol=1e-5)
 
 
-def test_prelu_equals_torch():
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_prelu_equals_torch(torch):
     params, state = nn.prelu().init(jax.random.key(0))
     np.testing.assert_allclose(
         nn.prelu().apply(params, state, X)[0],

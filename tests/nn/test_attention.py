@@ -21,8 +21,7 @@ def value_and_gradients(params, x):
     return y, *back(y**2)
 
 
-def test_values_and_gradients_are_torchs():
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_values_and_gradients_are_torchs(torch):
     module = torch.nn.MultiheadAttention(FEATURES, HEADS, batch_first=True)
     projections = [PARAMS[name] for name in ("query", "key", "value")]
     weights = {

@@ -90,8 +90,7 @@ def test_depthwise_convolves_each_channel_alone(mode):
         ({"kernel_size": 3, "stride": 3, "padding": 2, "groups": 2}, (1, 2), (18, 22)),
     ],
 )
-def test_conv_transpose_equals_torch_by_the_axes_of_its_conv(settings, output_padding, size):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_conv_transpose_equals_torch_by_the_axes_of_its_conv(settings, output_padding, size, torch):
     module = torch.nn.ConvTranspose2d(4, 8, output_padding=output_padding, **settings)
     pads = np.broadcast_to(settings.get("padding", 0), 2).tolist()
     sides = [(p, p - o) for p, o in zip(pads, output_padding, strict=True)]

@@ -86,9 +86,8 @@ def test_spatial_dropout_drops_whole_channels():
     assert_drops_at_the_rate(y[:, 0, 0])
 
 
-def test_spatial_dropout_has_the_distribution_of_torchs():
+def test_spatial_dropout_has_the_distribution_of_torchs(torch):
     """Which is binomial too: both meet the same bounds."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
     torch.manual_seed(0)
     y = torch.nn.Dropout2d(RATE)(torch.ones(100, 50, 3, 2)).permute(0, 2, 3, 1).numpy()
     assert (y == y[:, :1, :1]).all()

@@ -51,8 +51,7 @@ def test_equals_flax_in_training_and_evaluation(shape, settings, standard_promot
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_differs_from_torch_as_the_docstring_says():
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_differs_from_torch_as_the_docstring_says(torch):
     x, n = data(0), 6 * 5 * 4
     layer, reference = nn.batch_norm(3), torch.nn.BatchNorm2d(3, momentum=0.1)
     params, state = layer.init(jax.random.key(0))
@@ -96,8 +95,7 @@ def value_and_gradients(apply, params, x):
 
 
 @pytest.mark.parametrize("kind", ["batch_norm", *STATELESS])
-def test_values_and_gradients_are_torchs(kind):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_values_and_gradients_are_torchs(kind, torch):
     x = images()
     layer, module, channels_first = {
         "batch_norm": (nn.batch_norm(6), torch.nn.BatchNorm2d(6), True),

@@ -20,8 +20,7 @@ def test_is_equations_2_to_4():
     np.testing.assert_allclose(y, X * s[:, None, None], rtol=1e-5, atol=1e-6)
 
 
-def test_equals_torch():
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(torch):
     layer = nn.squeeze_excitation(8, ratio=4)
     params, state = layer.init(jax.random.key(1))
     reduce, expand = (torch.tensor(np.array(params[n]["kernel"])) for n in ("reduce", "expand"))

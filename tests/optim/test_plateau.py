@@ -51,8 +51,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_torch(options, seed):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(options, seed, torch):
     losses = sequence(seed) - (5 if options.get("rtol") == 0 else 0)  # negative ones too
     relative = options.get("atol", 0.0) == 0
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -127,8 +127,7 @@ TORCH = {
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_equals_torch(name):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_equals_torch(name, torch):
     ours, scheduler, options = TORCH[name]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = getattr(torch.optim.lr_scheduler, scheduler)(optimizer, **options)

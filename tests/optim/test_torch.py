@@ -47,8 +47,7 @@ PAIRS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_equals_torch(name):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+def test_equals_torch(name, torch):
     optimizer, their_name, options = PAIRS[name]
     rng = np.random.default_rng(0)
     start, grads = rng.normal(size=5).astype("float32"), rng.normal(size=(50, 5)).astype("float32")

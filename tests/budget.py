@@ -1,0 +1,158 @@
+"""What the suite costs, and what it may: compiled programs by folder, minutes by chapter.
+
+Most of the suite's time is compiling, and a program is a program on every machine: so programs are
+what CI counts, and seconds are only told. Too many? Outside of jit each operation is a program of
+its own, for each shape: compile one function where a test calls eagerly, and share it among cases.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import jax
+import pytest
+from hypothesis import settings
+
+IN_CI = bool(os.environ.get("CI"))
+
+# Compiled programs that the tests of a folder may need: those of `make test`, and the slow ones.
+PROGRAMS: dict[str, tuple[int, int]] = {}
+# Files that share a process share programs, and which ones do is chance.
+MARGIN = 1.1
+
+# Minutes of `make test-all` on two quiet cores, and whose tests they are; what no chapter names
+# belongs to the first.
+MINUTES: dict[str, tuple[float, tuple[str, ...]]] = {
+    "foundation to speed": (9, ()),
+    "sequences": (2, ()),
+    "generative models": (1, ()),
+    "understanding": (1.5, ()),
+    "playground": (1, ()),
+    "scale": (2, ()),
+    "notebooks and site": (3, ("tests/test_notebooks.py",)),
+}
+CORES = 2
+
+
+def examples(count: int) -> settings:
+    """Hypothesis draws so many examples in CI, a quarter of them elsewhere, always the same."""
+    drawn = count if IN_CI else max(2, count // 4)
+    return settings(max_examples=drawn, deadline=None, derandomize=True)
+
+
+class Cost(NamedTuple):
+    programs: int = 0
+    seconds: float = 0.0  # of the CPU, children that have ended among them
+
+    def plus(self, other: Cost) -> Cost:
+        return Cost(self.programs + other.programs, self.seconds + other.seconds)
+
+
+class Meter:
+    """What this process has spent since it was last asked."""
+
+    def __init__(self) -> None:
+        self.programs = 0
+        self.last = self.now()
+        jax.monitoring.register_event_duration_secs_listener(self.count)
+
+    def count(self, event: str, duration: float, **_: object) -> None:
+        self.programs += event == "/jax/core/compile/backend_compile_duration"
+
+    def now(self) -> Cost:
+        times = os.times()
+        return Cost(self.programs, sum(times[:4]))
+
+    def since(self) -> Cost:
+        before, self.last = self.last, self.now()
+        return Cost(self.last.programs - before.programs, self.last.seconds - before.seconds)
+
+
+class Budget:
+    """The plugin: each report carries its cost, from a worker too, and the sums are told at last."""
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+        self.costs: dict[tuple[str, bool], Cost] = defaultdict(Cost)  # by test, and whether slow
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        self.meter.since()  # what lies before a test is nobody's
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self):
+        report = yield
+        report.cost = tuple(self.meter.since())
+        return report
+
+    def pytest_runtest_logreport(self, report) -> None:
+        test = report.nodeid, "slow" in report.keywords
+        self.costs[test] = self.costs[test].plus(Cost(*report.cost))
+
+    def by_folder(self) -> dict[tuple[str, bool], Cost]:
+        sums: dict[tuple[str, bool], Cost] = defaultdict(Cost)
+        for (test, slow), cost in self.costs.items():
+            sums[folder(test), slow] = sums[folder(test), slow].plus(cost)
+        return sums
+
+    def by_chapter(self) -> dict[str, float]:
+        """Minutes of all cores."""
+        sums = dict.fromkeys(MINUTES, 0.0)
+        for (test, _), cost in self.costs.items():
+            sums[chapter(test)] += cost.seconds / 60 / CORES
+        return sums
+
+    def exceeded(self) -> list[str]:
+        return [
+            f"{where}: {cost.programs} compiled programs in {'slow' if slow else 'quick'} tests, "
+            f"but {allowed} are stated in tests/budget.py"
+            for (where, slow), cost in sorted(self.by_folder().items())
+            if cost.programs > MARGIN * (allowed := PROGRAMS.get(where, (0, 0))[slow])
+        ]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session) -> None:
+        if IN_CI and self.exceeded() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter, config) -> None:
+        exceeded = self.exceeded()
+        if config.getoption("costs"):
+            terminalreporter.section("costs")
+            for line in self.table():
+                terminalreporter.write_line(line)
+        for line in exceeded:
+            terminalreporter.write_line(line, red=True)
+
+    def table(self) -> list[str]:
+        lines = [f"{'folder':24} {'programs':>9} {'allowed':>9} {'CPU s':>7}"]
+        for (where, slow), cost in sorted(self.by_folder().items()):
+            allowed = PROGRAMS.get(where, (0, 0))[slow]
+            name = where + (", slow" if slow else "")
+            lines.append(f"{name:24} {cost.programs:9} {allowed:9} {cost.seconds:7.1f}")
+        lines += ["", f"{'chapter':24} {'minutes':>9} {'allowed':>9}"]
+        lines += [
+            f"{name:24} {minutes:9.1f} {MINUTES[name][0]:9}"
+            for name, minutes in self.by_chapter().items()
+        ]
+        dearest = sorted(self.costs.items(), key=lambda item: -item[1].seconds)[:10]
+        lines += ["", f"{'programs':>9} {'CPU s':>7}  the dearest"]
+        lines += [f"{cost.programs:9} {cost.seconds:7.1f}  {test}" for (test, _), cost in dearest]
+        return lines
+
+
+def folder(test: str) -> str:
+    """tests/optim of tests/optim/minimization/test_minimize.py::test_…"""
+    parts = PurePosixPath(test.partition("::")[0]).parent.parts
+    return "/".join(parts[:2] if parts[0] == "tests" else parts[:1])
+
+
+def chapter(test: str) -> str:
+    (first, *_), named = (
+        MINUTES,
+        (name for name, (_, places) in MINUTES.items() if test.startswith(places)),
+    )
+    return next(named, first)
