@@ -1,5 +1,6 @@
 # Every target does its own set-up, once, in a virtual environment beside this file.
-#   make test                        all tests, under the best Python on this machine
+#   make test                        the quick tests, under the best Python on this machine
+#   make test-all ARGS=tests/nn      every test, here of one folder: ARGS goes to pytest as it is
 #   make PYTHON=python3.12 test      under another one, in an environment of its own
 #   make run ARGS="--epochs 5"       ARGS goes to the program as it is
 
@@ -11,16 +12,21 @@ python := $(VENV)/bin/python
 installed := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench clean
+.PHONY: help run test test-all lint format bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 run: $(installed)-experiments ## train LeNet-5 on handwritten digits
 	$(python) -m experiments classify $(ARGS)
 
-test: $(installed)-test ## run the whole suite
-	$(python) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+pytest := $(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --costs
+
+test: $(installed)-test ## run the tests that are quick, a few minutes in all
+	$(pytest) -m "not slow" $(ARGS)
+
+test-all: $(installed)-test ## run every test
+	$(pytest) $(ARGS)
 
 lint: $(installed)-dev ## check style and types
 	$(python) -m ruff check .

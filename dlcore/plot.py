@@ -10,6 +10,7 @@ import functools
 import io
 import math
 import tempfile
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -66,9 +67,10 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
 class Panel(NamedTuple):
     """One diagram: its title, its axes, and what it shows.
 
-    series: name -> (xs, ys), or (xs, ys, spread) with a band of ys ± spread. log: which axes are
-    logarithmic, "", "x", "y" or "xy". percent: ys are shares. lines: joined by a line, or points.
-    level: a dashed line at this height, such as the figure expected, and its name.
+    series: name -> (xs, ys), or (xs, ys, spread) with a band of ys ± spread; the first lies on top.
+    log: which axes are logarithmic, "", "x", "y" or "xy". percent: ys are shares. lines: joined by
+    a line, or points. level: a dashed line at this height, such as the figure expected, and its
+    name.
     """
 
     title: str
@@ -102,8 +104,9 @@ def lines(*panels: Panel) -> Figure:
 class Terrain(NamedTuple):
     """A function of two numbers, from above, and ways over it.
 
-    f: of points [..., 2], gives [...]. window: ((x from, x to), (y from, y to)). paths: name ->
-    places [steps + 1, 2]. minima: places that are marked.
+    f: of points [..., 2], gives [...]; where it is not finite the map is grey, as outside of
+    constraints. window: ((x from, x to), (y from, y to)). paths: name -> places [steps + 1, 2],
+    the first of which lies on top. minima: places that are marked.
     """
 
     title: str
@@ -414,7 +417,7 @@ def _gif(animation: Any) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:  # the writer wants a name
         path = Path(folder) / "animation.gif"
-        animation.save(path, writer=PillowWriter(fps=_FRAMES_A_SECOND), dpi=72)
+        animation.save(path, writer=PillowWriter(fps=_FRAMES_A_SECOND), dpi=110)
         return path.read_bytes()
 
 
@@ -426,7 +429,8 @@ def _note(text: str) -> Figure:
 
 
 def _label(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", color=_INK, fontsize=11)
+    room = int(10 * axes.figure.get_figwidth() / axes.get_gridspec().ncols)
+    axes.set_title(textwrap.fill(title, room), loc="left", color=_INK, fontsize=11)
     axes.set_xlabel(x, color=_INK)
     axes.set_ylabel(y, color=_INK)
     axes.tick_params(colors=_INK, labelsize=9)
@@ -461,7 +465,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
         color, ys = _COLORS[k % len(_COLORS)], np.asarray(ys, float)
         mark = _MARKERS[k % len(_MARKERS)] if len(ys) <= 30 or not panel.lines else None
         style = "-" if panel.lines else "none"
-        axes.plot(xs, ys, linestyle=style, color=color, label=name, marker=mark, markersize=4)
+        axes.plot(xs, ys, linestyle=style, color=color, label=name, marker=mark, **_order(k))
         if spread:
             band = np.asarray(spread[0], float)
             axes.fill_between(xs, ys - band, ys + band, color=color, alpha=0.18, linewidth=0)
@@ -491,8 +495,16 @@ def _map(terrains: Sequence[Terrain]) -> tuple[Figure, list[Axes]]:
         heights = np.asarray(terrain.f(jnp.asarray(grid, jnp.float32)))
         levels = np.unique(np.nanquantile(heights, np.linspace(0, 1, 22)[1:-1]))
         axes.contour(*sides, heights, levels=levels, colors="#B5B5B5", linewidths=0.6)
-        for place in terrain.minima:
-            axes.plot(*place, "+", color=_INK, markersize=11, markeredgewidth=1.6)
+        outside = ~np.isfinite(heights)
+        if outside.any():
+            axes.contourf(*sides, outside, levels=[0.5, 1.5], colors="#ECECEC")
+            axes.contour(*sides, outside, levels=[0.5], colors=_INK, linewidths=0.9)
+        if len(terrain.minima):
+            places = np.asarray(terrain.minima, float)
+            cross = {"color": _INK, "markersize": 11, "markeredgewidth": 1.6, "zorder": 4}
+            axes.plot(*places.T, "+", **cross, label="minimum")
+        for start in {tuple(np.asarray(way)[0].tolist()) for way in terrain.paths.values()}:
+            axes.plot(*start, "o", color=_INK, markersize=7, fillstyle="none", label="start")
         _label(axes, terrain.title, "x₁", "x₂")
         axes.set(xlim=terrain.window[0], ylim=terrain.window[1])
     return figure, all_axes
@@ -501,14 +513,22 @@ def _map(terrains: Sequence[Terrain]) -> tuple[Figure, list[Axes]]:
 def _ways(axes: Axes, terrain: Terrain) -> list[Any]:
     """A line for each way, still without points, and their legend."""
     lines = [
-        axes.plot([], [], color=_COLORS[k % len(_COLORS)], label=name, linewidth=1.4)[0]
+        axes.plot([], [], color=_COLORS[k % len(_COLORS)], label=name, **_order(k))[0]
         for k, name in enumerate(terrain.paths)
     ]
     for k, line in enumerate(lines):
         line.set(marker=_MARKERS[k % len(_MARKERS)], markersize=6, markeredgecolor="white")
-    if lines:
-        axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=8)
+    named = {text: line for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if named:
+        axes.legend(
+            named.values(), named, frameon=True, framealpha=0.85, edgecolor="none", fontsize=8
+        )
     return lines
+
+
+def _order(k: int) -> dict[str, float]:
+    """The first line lies on top, and every other reaches out from under those before it."""
+    return {"linewidth": 1.3 + 0.6 * k, "zorder": 3 - 0.05 * k}
 
 
 def _walk(line: Any, way: Any, step: int) -> None:

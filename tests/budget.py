@@ -72,7 +72,7 @@ class Meter:
 
 
 class Budget:
-    """The plugin: each report carries its cost, from a worker too, and the sums are told at last."""
+    """The plugin: each report carries its cost, also from a worker, and the sums are told last."""
 
     def __init__(self) -> None:
         self.meter = Meter()

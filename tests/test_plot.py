@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from dlcore import plot
+from tests.pictures import faults
 
 DIGITS = tuple("0123456789")
 
@@ -450,3 +451,56 @@ class TestTerrain:
             plot.animation(terrain(paths=ways))
         with pytest.raises(ValueError, match="at least one Terrain"):
             plot.contours()
+
+
+# ------------------------------------------------------------------------- what a person would see
+
+
+def test_a_text_that_leaves_the_picture_or_lies_upon_another_is_found():
+    figure = Figure(figsize=(4, 3))
+    figure.text(0.1, 0.1, "a text")
+    figure.text(0.6, 0.9, "another text")
+    assert faults(figure) == []
+    figure.text(0.12, 0.11, "upon it")
+    figure.text(0.9, 0.5, "it goes on and on")
+    assert faults(figure) == ["'it goes on and on' is cut off", "'a text' lies upon 'upon it'"]
+
+
+def test_slanted_texts_side_by_side_do_not_touch():
+    """Though the upright boxes around them do."""
+    figure = Figure(figsize=(4, 3))
+    for place in (0.3, 0.4):
+        figure.text(place, 0.3, "a long slanted text", rotation=45)
+    assert faults(figure) == []
+    figure.text(0.41, 0.31, "a third upon it", rotation=45)
+    assert len(faults(figure)) == 1
+
+
+def test_a_long_title_takes_several_lines():
+    groups = {"a": {"b": 1.0}, "c": {"b": 2.0}}
+    figure = plot.bars(groups, title="a title of very many words " * 4, y="height")
+    assert faults(figure) == []
+    assert "\n" in figure.axes[0].get_title(loc="left")
+
+
+def test_lines_upon_one_another_are_all_seen_and_the_first_lies_on_top():
+    same = ([1, 2, 3], [1.0, 2.0, 3.0])
+    (axes,) = plot.lines(plot.Panel("", "x", "y", {"a": same, "b": same, "c": same})).axes
+    drawn = sorted(axes.lines, key=lambda line: line.get_zorder())
+    assert [line.get_label() for line in drawn] == ["c", "b", "a"]
+    assert drawn[0].get_linewidth() > drawn[1].get_linewidth() > drawn[2].get_linewidth()
+
+
+def test_a_map_names_start_and_minimum_and_is_grey_outside_of_constraints():
+    def f(x):
+        return jnp.where(x[..., 0] < 0.5, (x**2).sum(-1), jnp.nan)
+
+    ways = {"descent": [[-1.0, 1.0], [0.0, 0.0]]}
+    terrain = plot.Terrain("", f, ((-1.0, 1.0), (-1.0, 1.0)), ways, [(0.0, 0.0)])
+    (axes,) = plot.contours(terrain).axes
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert named == ["minimum", "start", "descent"]
+    outside = [
+        path.vertices for one in axes.collections if one.get_fc().size for path in one.get_paths()
+    ]
+    assert any(len(one) and one[:, 0].min() > 0.4 for one in outside)

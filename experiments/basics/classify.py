@@ -18,6 +18,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
 import optax
 
@@ -269,12 +270,12 @@ def _result(
     config: Config, dataset: data.Dataset, trained: train.Result, logits: np.ndarray
 ) -> Result:
     labels = dataset.test["y"]
-    accuracy = float(F.accuracy(logits, labels))
+    accuracy, loss = (float(jax.jit(f)(logits, labels)) for f in (F.accuracy, F.cross_entropy))
     counts = _confusion(logits.argmax(axis=-1), labels, len(dataset.classes))
-    recall = F.recall(counts.astype(np.float32)).tolist()
+    recall = jax.jit(F.recall)(counts.astype(np.float32)).tolist()
     return Result(
         test_accuracy=accuracy,
-        test_loss=float(F.cross_entropy(logits, labels)),
+        test_loss=loss,
         epochs=len(trained.history),
         steps=int(trained.state.step),
         seconds=trained.history[-1]["seconds"],
@@ -287,7 +288,7 @@ def _result(
         history=trained.history,
         images=dataset.test["x"],
         labels=labels,
-        probabilities=np.asarray(F.softmax(logits)),
+        probabilities=np.asarray(jax.jit(F.softmax)(logits)),
     )
 
 

@@ -76,7 +76,7 @@ class Config:
     @classmethod
     def smoke(cls) -> Config:
         """Seconds."""
-        few: dict[str, Any] = {"staleness": (0, 2), "workers": (1, 2), "rates": (0.1, 0.4)}
+        few: dict[str, Any] = {"staleness": (0, 2), "workers": (1, 2), "rates": (0.1,)}
         return cls(images=128, epochs=2, target=10.0, seeds=1, **few)
 
 

@@ -264,14 +264,12 @@ def best(
 
 
 def histogram(hidden: list[np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The density of what the first, the middle and the last layer give; at least half an example,
-    for a logarithmic axis.
-    """
+    """The density of what the first, the middle and the last layer give; NaN where nothing is."""
     shown, last = {}, len(hidden) - 1
     edges = np.linspace(min(y.min() for y in hidden), max(y.max() for y in hidden), 42)
     for place in dict.fromkeys((0, last // 2, last)):
         counts, _ = np.histogram(hidden[place], edges)
-        density = np.maximum(counts, 0.5) / (hidden[place].size * (edges[1] - edges[0]))
+        density = np.where(counts, counts, np.nan) / (hidden[place].size * np.diff(edges))
         shown[f"layer {place + 1}"] = (edges[1:] + edges[:-1]) / 2, density
     return shown
 

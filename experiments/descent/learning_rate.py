@@ -59,7 +59,7 @@ class Config:
     @classmethod
     def smoke(cls) -> Config:
         """Seconds."""
-        return cls(quadratics=4, images=100, learning=100)
+        return cls(quadratics=4, updates=100, images=100, learning=10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,10 +162,12 @@ def stability(config: Config) -> tuple[float, float]:
 def ways() -> dict[str, list[float]]:
     """f on the way down a ravine from (1, 1)."""
     f = landscapes.ravine(EIGENVALUES[1]).f
-    return {
-        name: optim.path(f, jnp.ones(2), optim.sgd(multiple / EIGENVALUES[1]), 100).value.tolist()
-        for name, multiple in SHOWN.items()
-    }
+
+    def way(multiple: jax.Array) -> jax.Array:
+        return optim.path(f, jnp.ones(2), optim.sgd(multiple / EIGENVALUES[1]), 100).value
+
+    values = jax.jit(jax.vmap(way))(np.array([*SHOWN.values()], np.float32))
+    return dict(zip(SHOWN, values.tolist(), strict=True))
 
 
 def digits(config: Config) -> dict[str, list[float]]:

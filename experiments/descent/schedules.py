@@ -150,7 +150,8 @@ def plot(result: Result) -> Figure:
 
 def over(schedule: optax.Schedule, times: np.ndarray) -> list[float]:
     """The rate at each time."""
-    return jax.vmap(lambda t: jnp.asarray(schedule(t), float))(jnp.asarray(times)).tolist()
+    rate = jax.jit(jax.vmap(lambda t: jnp.asarray(schedule(t), float)))
+    return rate(times).tolist()
 
 
 def learn(config: Config) -> dict[str, Score]:

@@ -27,7 +27,7 @@ import numpy as np
 from dlcore import data, models, nn, optim
 from experiments import claim
 from experiments._learning import accuracy, first, learn
-from experiments.choice import at_least
+from experiments.choice import at_least, one_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +47,8 @@ class Config:
     """Digits to test on."""
     updates: int = 1_000
     """Updates of every model, with batches of 100."""
+    networks: tuple[str, ...] = tuple(HIDDEN)
+    """Which of them learn, the large network always."""
     root: Path | None = None
     """Folder that holds the data set mnist; by default the user's cache."""
     out: Path | None = None
@@ -56,11 +58,13 @@ class Config:
         at_least(2, labels=len(self.labels))
         at_least(10, least_labels=min(self.labels), test_images=self.test_images)
         at_least(1, updates=self.updates)
+        for name in self.networks:
+            one_of("network", name, HIDDEN)
 
     @classmethod
     def smoke(cls) -> Config:
         """Seconds."""
-        return cls(labels=(10, 50), test_images=20, updates=2)
+        return cls(labels=(10, 50), test_images=20, updates=2, networks=())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +101,7 @@ def run(config: Config) -> Result:
         **{
             name: measure(models.mlp(hidden=hidden, dropout=0), raw, config)
             for name, hidden in HIDDEN.items()
+            if name in ("large network", *config.networks)
         },
     }
     return Result(

@@ -80,7 +80,7 @@ class Config:
     @classmethod
     def smoke(cls) -> Config:
         """Seconds."""
-        return cls(train_images=50, test_images=20, units=8, epochs=2, seeds=1, masks=2)
+        return cls(train_images=20, test_images=20, units=8, epochs=2, seeds=1, masks=2)
 
     @property
     def knocked_out(self) -> list[int]:

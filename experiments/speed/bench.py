@@ -71,7 +71,7 @@ class Config:
     @classmethod
     def smoke(cls) -> Config:
         """Seconds."""
-        return cls(networks="playground", peers="optax", rounds=3)
+        return cls(networks="playground", peers="optax", rounds=1)
 
 
 def named(names: str) -> list[str]:

@@ -21,10 +21,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
+import optax
 
-from dlcore import data, models, nn, optim, train, tree
+from dlcore import data, models, nn, optim, tree
 from experiments import claim
 from experiments._learning import first, learn
 from experiments.choice import at_least, positive
@@ -69,7 +69,7 @@ class Config:
     @classmethod
     def smoke(cls) -> Config:
         """Seconds."""
-        return cls(depths=(8, 14), updates=2, batch_size=4, every=1, size=8)
+        return cls(depths=(8, 14), updates=1, batch_size=4, every=1, size=8)
 
 
 class Network(NamedTuple):
@@ -160,34 +160,27 @@ def plot(result: Result) -> Figure:
 
 def measure(kind: str, depth: int, examples: dict[str, np.ndarray], config: Config) -> Network:
     """Trains one network."""
-    shape = examples["x"].shape[1:]
-    layer = models.resnet_cifar(depth, shape, 10, option=KINDS[kind])
-    warmup = max(1, config.updates // 10)
+    layer = models.resnet_cifar(depth, examples["x"].shape[1:], 10, option=KINDS[kind])
+    warmup = config.updates // 10
     rate = optim.warmup_cosine(config.learning_rate, config.updates, warmup_steps=warmup)
-    learned = learn(
-        layer,
-        examples,
-        optim.momentum(rate),
-        config.updates,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        every=config.every,
-    )
+    optimizer = optim.momentum(rate)
+    learning: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "every": config.every,
+    }
+    learned = learn(layer, examples, optimizer, config.updates, **learning)
     updates, totals = zip(*learned.losses, strict=True)
     # A record's loss is the mean since the epoch began: the difference is that of its own stretch.
     stretches = np.diff([0, *np.multiply(updates, totals)]) / np.diff([0, *updates])
-    return Network(
-        kind, depth, list(updates), stretches.tolist(), gradient_norms(layer, examples, config)
-    )
+    # After the first update the momentum is the gradient at the start.
+    once = learn(layer, first(examples, config.batch_size), optimizer, 1, **learning)
+    gradients = gradient_norms(layer, optax.tree.get(once.opt_state, "trace"))
+    return Network(kind, depth, list(updates), stretches.tolist(), gradients)
 
 
-def gradient_norms(layer: nn.Layer, examples: dict[str, np.ndarray], config: Config) -> list[float]:
-    """The norm of each convolution's gradient at the start, from the first layer to the last."""
-    objective = train.classification(layer)
-    optimizer = optim.sgd(0.0)
-    state = train.train_state(layer, optimizer, seed=config.seed)
-    batch = first(examples, config.batch_size)
-    _, grads = jax.jit(train.make_step(objective, optimizer).gradients)(state, batch)
+def gradient_norms(layer: nn.Layer, grads: Any) -> list[float]:
+    """The norm of each convolution's gradient, from the first layer to the last."""
     return [
         float(np.linalg.norm(leaf))
         for path, leaf in in_order(layer, grads)

@@ -28,7 +28,7 @@ from dlcore import data, nn, optim, tree
 from dlcore import functional as F
 from experiments import claim
 from experiments._learning import Learned, accuracy, first, learn
-from experiments.choice import at_least
+from experiments.choice import at_least, one_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 CANVAS, GRID, MAPS = 36, 18, 16
 FARTHEST = 4  # pixels: a digit of 28×28 stays on the canvas
 POOL = 3
+FORMS = ("dense", "local", "conv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Config:
     """Passes over them, in batches of 100."""
     seeds: int = 2
     """Each arm is trained from so many seeds; figures are means."""
+    pooled: tuple[str, ...] = FORMS
+    """The forms that are also measured with pooling, conv always."""
     root: Path | None = None
     """Folder that holds the data set mnist; by default the user's cache."""
     out: Path | None = None
@@ -58,11 +61,13 @@ class Config:
     def __post_init__(self) -> None:
         at_least(10, train_images=self.train_images, test_images=self.test_images)
         at_least(1, epochs=self.epochs, seeds=self.seeds)
+        for form in self.pooled:
+            one_of("form", form, FORMS)
 
     @classmethod
     def smoke(cls) -> Config:
         """Seconds."""
-        return cls(train_images=50, test_images=20, epochs=1, seeds=1)
+        return cls(train_images=20, test_images=20, epochs=1, seeds=1, pooled=())
 
 
 class Arm(NamedTuple):
@@ -82,7 +87,7 @@ class Arm(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The six arms, and how far convolution is from equivariant."""
+    """The arms, and how far convolution is from equivariant."""
 
     arms: list[Arm]
     equivariance_error: float
@@ -103,7 +108,7 @@ class Result:
 
 
 def run(config: Config) -> Result:
-    """Trains the six arms, and moves what they see."""
+    """Trains the arms, and moves what they see."""
     began = time.perf_counter()
     digits = data.load("mnist", config.root)
     middle = data.transform(digits, lambda x: data.canvas(x, CANVAS))
@@ -111,8 +116,9 @@ def run(config: Config) -> Result:
     tests = [moved(first(middle.test, config.test_images), d) for d in range(FARTHEST + 1)]
     arms = [
         measure(form, pooled, examples, tests, config)
-        for form in ("dense", "local", "conv")
+        for form in FORMS
         for pooled in (False, True)
+        if not pooled or form in ("conv", *config.pooled)
     ]
     error = equivariance_error(first(middle.test, 20)["x"])
     return Result(

@@ -40,7 +40,6 @@ TARGET = ("automobile", "cat", "dog", "horse", "truck")
 STAGES = (("conv1", "conv2"), ("conv3", "conv4"), ("conv5", "conv6"))
 HEAD = "linear1"
 SCRATCH = "from scratch"
-SIZE = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +48,10 @@ class Config:
 
     labels: tuple[int, ...] = (50, 150, 500)
     """Labels a class in the target tasks; the fsdd recordings have 240 a class at most."""
+    far_classes: int = 10
+    """Of each far task, from the digit 0 on; the source and the near task have 5."""
+    size: int = 32
+    """Height and width that all images are resized to."""
     width: int = 16
     """Channels of the first stage."""
     source_images: int = 4_000
@@ -71,6 +74,8 @@ class Config:
     def __post_init__(self) -> None:
         at_least(1, source_images=self.source_images, source_epochs=self.source_epochs)
         at_least(1, width=self.width, updates=self.updates, test_images=self.test_images)
+        at_least(8, size=self.size)
+        at_least(2, far_classes=self.far_classes)
         at_least(0, seed=self.seed)
         positive(learning_rate=self.learning_rate)
         if not self.labels or min(self.labels) < 10 or len(set(self.labels)) < len(self.labels):
@@ -80,7 +85,14 @@ class Config:
     def smoke(cls) -> Config:
         """Seconds."""
         return cls(
-            labels=(10,), width=4, source_images=50, source_epochs=1, updates=5, test_images=50
+            labels=(10,),
+            far_classes=5,
+            size=8,
+            width=1,
+            source_images=10,
+            source_epochs=1,
+            updates=2,
+            test_images=50,
         )
 
 
@@ -120,14 +132,15 @@ def run(config: Config) -> Result:
     """Learns the source, then every target task with every number of labels in every way."""
     began = time.perf_counter()
     source, targets = load(config)
-    layer = models.small_vgg((SIZE, SIZE, 3), len(source.classes), width=config.width)
-    updates = config.source_epochs * data.batches_per_epoch(len(source.train["y"]), 100)
+    layer = vgg(config, len(source.classes))
+    batch_size = min(100, len(source.train["y"]))
+    updates = config.source_epochs * data.batches_per_epoch(len(source.train["y"]), batch_size)
     learned = learn(
         layer,
         source.train,
         rate(config, updates),
         updates,
-        batch_size=100,
+        batch_size=batch_size,
         seed=config.seed,
     )
     scores = [
@@ -168,30 +181,56 @@ def plot(result: Result) -> Figure:
 
 
 def load(config: Config) -> tuple[data.Dataset, dict[str, data.Dataset]]:
-    """The source, and the target tasks by name, all as images of 32×32 in colour."""
+    """The source, and the target tasks by name, all as images of one size in colour."""
 
-    def colour(dataset: data.Dataset) -> data.Dataset:
-        return data.transform(dataset, lambda x: data.rgb(data.resize(x, SIZE)))
+    def photographs(chosen: tuple[str, ...]) -> data.Dataset:
+        found = data.classes(data.load("cifar10", config.root), chosen)
+        if config.size == 32:
+            return found
+        return data.transform(found, lambda x: data.resize(x, config.size))
 
-    photographs = data.load("cifar10", config.root)
+    def spoken_or_written(dataset: data.Dataset) -> data.Dataset:
+        some = data.classes(dataset, range(config.far_classes))
+        return data.transform(some, lambda x: data.rgb(data.resize(x, config.size)))
+
     targets = {
-        "near: other photographs": data.classes(photographs, TARGET),
-        "far: written digits": colour(
+        "near: other photographs": photographs(TARGET),
+        "far: written digits": spoken_or_written(
             data.subset(data.load("mnist", config.root), max(config.labels))
         ),
-        "far: spoken digits": colour(data.load("fsdd", config.root, size=SIZE)),
+        "far: spoken digits": spoken_or_written(data.load("fsdd", config.root, size=config.size)),
     }
     for task, dataset in targets.items():
         test = {name: leaf[: config.test_images] for name, leaf in dataset.test.items()}
         targets[task] = dataclasses.replace(dataset, test=test)
-    return data.subset(data.classes(photographs, SOURCE), config.source_images), targets
+    return data.subset(photographs(SOURCE), config.source_images), targets
 
 
+@functools.cache
 def rate(config: Config, updates: int) -> Any:
     """Adam under a rate that rises, then falls as a cosine to 0."""
     return optim.adam(
         optim.warmup_cosine(config.learning_rate, updates, warmup_steps=updates // 20)
     )
+
+
+@functools.cache
+def vgg(config: Config, classes: int) -> nn.Layer:
+    """The small VGG, one and the same for as many classes."""
+    return models.small_vgg((config.size, config.size, 3), classes, width=config.width)
+
+
+@functools.cache
+def forms(config: Config, classes: int) -> tuple[nn.Layer, nn.Layer, nn.Layer, list[nn.Layer]]:
+    """The network, all below its head, the head, and the network with 1, 2 and 3 stages thawed.
+
+    One and the same for as many classes, so that such tasks share what is compiled.
+    """
+    network = vgg(config, classes)
+    body, top = nn.split(network, HEAD)
+    stages = [[f"{name}/**" for name in stage] for stage in STAGES]
+    partly = [nn.freeze(network, *stages[0], *more) for more in (stages[1], ())]
+    return network, body, top, [*partly, network]
 
 
 def arms(
@@ -211,22 +250,18 @@ def arms(
         batch_size=50,
         seed=config.seed,
     )
-    width = layer.info.children[-1][1].info.config["in_features"]
-    head = nn.linear(width, len(dataset.classes))
+    network, body, top, partly = forms(config, len(dataset.classes))
+    head = network.info.children[-1][1]
     key = jax.random.key(config.seed)
-    network, params, state = nn.graft(key, layer, learned.params, learned.state, HEAD, head)
-    start = params, state
+    _, params, state = nn.graft(key, layer, learned.params, learned.state, HEAD, head)
 
-    body, top = nn.split(network, HEAD)
     below = nn.part(body, params), nn.part(body, state)
     features, unseen = (train.extract(body, *below, data=one) for one in (few, dataset.test))
     trained = learning(top, features, start=(nn.part(top, params), nn.part(top, state)))
     scores = {"0 thawed": accuracy(top, trained, unseen)}
-    for thawed in (1, 2, 3):
-        held = [f"{name}/**" for stage in STAGES[:-thawed] for name in stage]
-        partly = nn.freeze(network, *held) if held else network
-        trained = learning(partly, few, start=start)
-        scores[f"{thawed} thawed"] = accuracy(partly, trained, dataset.test)
+    for thawed, form in enumerate(partly, start=1):
+        trained = learning(form, few, start=(params, state))
+        scores[f"{thawed} thawed"] = accuracy(network, trained, dataset.test)
     scores[SCRATCH] = accuracy(network, learning(network, few), dataset.test)
     return scores
 

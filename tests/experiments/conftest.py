@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from experiments.basics import classify
 from experiments.command import main
+from tests.experiments.smoke import run
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +35,7 @@ def compiled(tmp_path_factory):
 
 @pytest.fixture
 def process(tmp_path, compiled):
-    """`python …` as a process of its own, in an empty folder: process(*argv) -> Popen."""
+    """process(*argv, **options): `python …` as a Popen of its own, in an empty folder."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
@@ -41,9 +43,10 @@ def process(tmp_path, compiled):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
-    def start(*argv):
+    def start(*argv, **options):
         return subprocess.Popen(
             [sys.executable, *map(str, argv)],
+            **options,
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,
@@ -60,3 +63,9 @@ def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("trained")
     classify.run(classify.Config(model="mlp", epochs=10, out=out))
     return out
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """smoke(name): the result of an experiment's smoke form, run once in a process."""
+    return functools.cache(lambda name: run(name, tmp_path_factory.mktemp(name)))

@@ -1,69 +1,24 @@
-"""The experiments of the chapter on vision, each on a few drawn images."""
+"""The chapter on vision: each experiment in its smoke form, and what its parts compute."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 
 import numpy as np
 import pytest
 
-from dlcore import data
-from dlcore.data import Dataset
 from experiments.vision import depth, family, lenet, sharing, transfer
-
-SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "fsdd": (32, 32, 1)}
-CLASSES = {name: tuple("0123456789") for name in SHAPES}
-CLASSES["cifar10"] = tuple(sorted((*transfer.SOURCE, *transfer.TARGET)))
-SMOKE = {
-    "depth": depth.Config.smoke(),
-    "family": family.Config.smoke(),
-    "lenet": lenet.Config.smoke(),
-    "sharing": sharing.Config.smoke(),
-    "transfer": dataclasses.replace(transfer.Config.smoke(), source_images=20, test_images=30),
-}
+from tests.experiments.smoke import assert_sound, drawn, names
 
 
-def drawn(name, root=None, **options):
-    """A data set of noise in the place of the one called `name`."""
-
-    def part(count, seed):
-        x = np.random.default_rng(seed).random((count, *SHAPES[name]), dtype=np.float32)
-        return {"x": x, "y": (np.arange(count) % 10).astype(np.int32)}
-
-    return Dataset(name, part(220, 0), part(40, 1), part(120, 2), CLASSES[name], "noise")
+@pytest.mark.parametrize("name", names("vision"))
+def test_smoke(name, smoke, tmp_path):
+    assert_sound(name, smoke(name), tmp_path)
 
 
-@pytest.fixture(scope="module")
-def results():
-    """The result of each experiment's smoke form."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load", drawn)
-        return {name: module(name).run(config) for name, config in SMOKE.items()}
-
-
-def module(name):
-    return importlib.import_module(f"experiments.vision.{name}")
-
-
-@pytest.mark.parametrize("name", SMOKE)
-def test_measures_draws_and_prints(results, name):
-    from rich.console import Console
-
-    result = results[name]
-    assert result.claims
-    assert all(np.isfinite(one.measured) for one in result.claims)
-    figures = module(name).plot(result)
-    for figure in figures.values() if isinstance(figures, dict) else [figures]:
-        assert figure.axes[0].has_data()
-    console = Console(width=120)
-    with console.capture() as printed:
-        console.print(result)
-    assert len(printed.get().splitlines()) > 3
-
-
-def test_transfer_has_every_arm(results):
-    arms = {(one.task, one.arm) for one in results["transfer"].scores}
+@pytest.mark.slow
+def test_transfer_has_every_arm(smoke):
+    arms = {(one.task, one.arm) for one in smoke("transfer").scores}
     assert len(arms) == 3 * 5
 
 
@@ -88,12 +43,16 @@ def test_transfer_gains_where_the_claims_say():
     assert holds(0.7, 0.8, 0.75) == [True, False, False]
 
 
-def test_sharing_claims_follow_the_measurements(results):
-    arms = {arm.name: arm for arm in results["sharing"].arms}
+@pytest.mark.slow
+def test_sharing_counts_what_is_shared(smoke):
+    arms = {arm.name: arm for arm in smoke("sharing").arms}
     assert arms["dense"].parameters == 36 * 36 * 5184 + 5184
     assert arms["local"].parameters == 18 * 18 * (25 * 16 + 16)
     assert arms["conv"].parameters == 25 * 16 + 16
-    assert results["sharing"].equivariance_error < 1e-5
+    assert smoke("sharing").equivariance_error < 1e-5
+
+
+def test_sharing_claims_follow_the_measurements():
     good = [
         sharing.Arm("dense", False, 10**7, 1.0, [0.9, 0.2]),
         sharing.Arm("conv", False, 10**3, 1.0, [0.95, 0.3]),
@@ -135,8 +94,9 @@ def test_depth_claims_compare_gaps():
     assert not any(one.holds for one in depth.claims(fine))
 
 
-def test_depth_reads_the_gradient_of_every_convolution_in_order(results):
-    plain = results["depth"].networks[0]
+@pytest.mark.slow
+def test_depth_reads_the_gradient_of_every_convolution_in_order(smoke):
+    plain = smoke("depth").networks[0]
     assert len(plain.gradients) == plain.depth - 1
     assert all(norm > 0 for norm in plain.gradients)
 

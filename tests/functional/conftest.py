@@ -1,7 +1,12 @@
-"""What the tests of convolutions share."""
+"""What the tests of convolutions share, and how derivatives are checked."""
 
 from __future__ import annotations
 
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 from hypothesis import strategies as st
 from jax import lax
 
@@ -30,3 +35,31 @@ def reference(x, kernel, *, stride, padding, dilation):
 
 def ours(x, kernel, **geometry):
     return convolve(x, kernel, groups=1, **geometry)
+
+
+MODES = jax.jacfwd, jax.jacrev
+TWICE = tuple(itertools.product(MODES, MODES))
+
+
+def differences(function, x, ε=1e-5):
+    """The Jacobian of each output at a vector x, by central differences."""
+    outputs = jax.vmap(function)(x + ε * np.concatenate([np.eye(x.size), -np.eye(x.size)]))
+    return [jnp.moveaxis((y[: x.size] - y[x.size :]) / (2 * ε), 0, -1) for y in outputs]
+
+
+def assert_derivatives(function, x, second=((jax.jacfwd, jax.jacrev),)):
+    """The first derivative in each mode at a vector x, and the second, are those of differences.
+
+    `second` names modes over modes: TWICE for all four.
+    """
+
+    @jax.jit
+    def compare(x):
+        once, twice = differences(lambda x: (function(x), jax.jacfwd(function)(x)), x)
+        return [
+            *((mode(function)(x), once) for mode in MODES),
+            *((outer(inner(function))(x), twice) for outer, inner in second),
+        ]
+
+    for ours, expected in compare(x):
+        np.testing.assert_allclose(ours, expected, 1e-6, 1e-8)

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcore import functional as F
+from tests.budget import examples
 
 POOLS = [(F.adaptive_avg_pool, np.mean), (F.adaptive_max_pool, np.max)]
 
@@ -20,7 +21,7 @@ POOLS = [(F.adaptive_avg_pool, np.mean), (F.adaptive_max_pool, np.max)]
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     out=st.tuples(st.integers(1, 9), st.integers(1, 9)),
 )
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(12)
 def test_is_the_mean_or_the_largest_of_each_window(size, out):
     x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
 
@@ -62,32 +63,48 @@ def test_equals_torch_in_values_and_gradients(size, out, name, torch):
 
 
 def test_is_plain_and_global_pooling_where_windows_are_equal():
-    x = jnp.asarray(np.random.default_rng(2).normal(size=(2, 6, 8, 3)), jnp.float32)
-    np.testing.assert_array_equal(F.adaptive_max_pool(x, 2), F.max_pool(x, (3, 4)))
-    np.testing.assert_array_equal(F.adaptive_max_pool(x, 1)[:, 0, 0], F.global_max_pool(x))
-    close = {"rtol": 1e-5, "atol": 1e-6}
-    np.testing.assert_allclose(F.adaptive_avg_pool(x, 2), F.avg_pool(x, (3, 4)), **close)
-    np.testing.assert_allclose(F.adaptive_avg_pool(x, 1)[:, 0, 0], F.global_avg_pool(x), **close)
-    np.testing.assert_array_equal(F.adaptive_avg_pool(x, (6, 8)), x)
+    @jax.jit
+    def adaptive_and_others(x):
+        return {
+            "largest": [
+                (F.adaptive_max_pool(x, 2), F.max_pool(x, (3, 4))),
+                (F.adaptive_max_pool(x, 1)[:, 0, 0], F.global_max_pool(x)),
+            ],
+            "mean": [
+                (F.adaptive_avg_pool(x, 2), F.avg_pool(x, (3, 4))),
+                (F.adaptive_avg_pool(x, 1)[:, 0, 0], F.global_avg_pool(x)),
+            ],
+            "whole": F.adaptive_avg_pool(x, (6, 8)),
+        }
+
+    x = np.random.default_rng(2).normal(size=(2, 6, 8, 3)).astype(np.float32)
+    results = adaptive_and_others(x)
+    for adaptive, other in results["largest"]:
+        np.testing.assert_array_equal(adaptive, other)
+    for adaptive, other in results["mean"]:
+        np.testing.assert_allclose(adaptive, other, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(results["whole"], x)
 
 
 def test_bfloat16_stays_and_averages_in_float32():
-    x = jnp.asarray(np.random.default_rng(3).normal(size=(2, 16, 16, 3)), jnp.bfloat16)
-    for pool, _ in POOLS:
-        y = pool(x, 3)
+    x = np.random.default_rng(3).normal(size=(2, 16, 16, 3)).astype(jnp.bfloat16)
+    both = jax.jit(lambda *xs: [[pool(x, 3) for x in xs] for pool, _ in POOLS])
+    for y, exact in both(x, x.astype(np.float32)):
         assert y.dtype == jnp.bfloat16
-        exact = pool(x.astype(jnp.float32), 3).astype(jnp.bfloat16)
-        np.testing.assert_array_equal(y.astype(jnp.float32), exact.astype(jnp.float32))
+        np.testing.assert_array_equal(y, np.asarray(exact).astype(jnp.bfloat16))
+
+
+IMAGE = np.ones((1, 4, 4, 1), np.float32)
 
 
 @pytest.mark.parametrize(("pool", "_"), POOLS)
 @pytest.mark.parametrize(
     ("x", "size", "error", "message"),
     [
-        (jnp.ones((4, 4)), 2, ValueError, r"x has shape \(4, 4\), but \[B, H, W, C\]"),
-        (jnp.ones((1, 4, 4, 1)), 0, ValueError, "size is 0, but a positive integer or a pair"),
-        (jnp.ones((1, 4, 4, 1)), (2, 2, 2), ValueError, r"size is \(2, 2, 2\)"),
-        (jnp.ones((1, 4, 4, 1), jnp.int32), 2, TypeError, "x is int32, but floating point"),
+        (IMAGE[0, :, :, 0], 2, ValueError, r"x has shape \(4, 4\), but \[B, H, W, C\]"),
+        (IMAGE, 0, ValueError, "size is 0, but a positive integer or a pair"),
+        (IMAGE, (2, 2, 2), ValueError, r"size is \(2, 2, 2\)"),
+        (IMAGE.astype(np.int32), 2, TypeError, "x is int32, but floating point"),
     ],
 )
 def test_refuses(pool, _, x, size, error, message):

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 from dlcore import device
 from dlcore import functional as F
+from tests.budget import examples
 from tests.functional.conftest import geometries, ours, pairs, reference
 
 
@@ -42,14 +43,18 @@ def close(a, b):
     np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
+def assert_derivatives_are_those_of_jax(x, kernel, geometry):
+    both = jax.jit(lambda *a: [derivatives(conv, *a, geometry) for conv in (ours, reference)])
+    jax.tree.map(close, *both(x, kernel))
+
+
 @given(geometry=geometries, size=pairs, batch=st.integers(1, 3), seed=st.integers(0, 99))
-@settings(max_examples=12, deadline=None)
+@examples(8)
 def test_derivatives_of_every_kind_are_those_of_jax(geometry, size, batch, seed):
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)
         x, kernel = rng.normal(size=(batch, 7, 8, 2)), rng.normal(size=(*size, 2, 3))
-        both = jax.jit(lambda *a: [derivatives(conv, *a, geometry) for conv in (ours, reference)])
-        jax.tree.map(close, *both(x, kernel))
+        assert_derivatives_are_those_of_jax(x, kernel, geometry)
 
 
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
@@ -63,10 +68,21 @@ def test_many_at_once_are_each_by_itself(axes, x64):
             x, kernel
         )
 
-    many = jax.jit(jax.vmap(gradients, axes))(*operands)
-    for i in range(3):
-        one = [a[i] if axis == 0 else a for a, axis in zip(operands, axes, strict=True)]
-        jax.tree.map(close, [a[i] for a in many], list(gradients(*one)))
+    @jax.jit
+    def many_and_each(*operands):
+        each = [
+            gradients(*(a[i] if axis == 0 else a for a, axis in zip(operands, axes, strict=True)))
+            for i in range(3)
+        ]
+        return jax.vmap(gradients, axes)(*operands), each
+
+    many, each = many_and_each(*operands)
+    for i, one in enumerate(each):
+        jax.tree.map(close, tuple(a[i] for a in many), one)
+
+
+def ones(*shape, dtype=np.float32):
+    return np.ones(shape, dtype)
 
 
 def convolutions(program):
@@ -75,7 +91,7 @@ def convolutions(program):
 
 
 def test_the_cpu_gets_gradients_in_the_usual_order():
-    x, kernel = jnp.ones((2, 7, 8, 2)), jnp.ones((3, 3, 2, 3))
+    x, kernel = ones(2, 7, 8, 2), ones(3, 3, 2, 3)
 
     def gradients(conv):
         return jax.jit(jax.grad(lambda *a: jnp.sum(jnp.sin(conv(*a))), (0, 1))).trace(x, kernel)
@@ -84,6 +100,14 @@ def test_the_cpu_gets_gradients_in_the_usual_order():
         program = gradients(lambda *a: F.conv(*a, padding=1)).lower(lowering_platforms=(platform,))
         assert len(convolutions(program)) == 3
         assert len(set(convolutions(program))) == orders
+
+
+def few_channels(columns, out, size, stride):
+    """x, kernel and geometry where y has so many columns and channels."""
+    rng = np.random.default_rng(0)
+    width = stride[1] * (columns - 1) + size - 2
+    x, kernel = rng.normal(size=(2, 9, width, 2)), rng.normal(size=(size, size, 2, out))
+    return x, kernel, {"stride": stride, "padding": ((1, 1), (1, 1)), "dilation": (1, 1)}
 
 
 @pytest.mark.parametrize(
@@ -103,14 +127,29 @@ def test_the_cpu_gets_gradients_in_the_usual_order():
 def test_few_channels_are_computed_several_columns_at_once(
     columns, out, size, stride, at_once, x64
 ):
-    rng = np.random.default_rng(0)
-    width = stride[1] * (columns - 1) + size - 2
-    x, kernel = rng.normal(size=(2, 9, width, 2)), rng.normal(size=(size, size, 2, out))
-    geometry = {"stride": stride, "padding": ((1, 1), (1, 1)), "dilation": (1, 1)}
+    x, kernel, geometry = few_channels(columns, out, size, stride)
     program = jax.jit(lambda *a: ours(*a, **geometry)).lower(x, kernel)
     assert f"stride = [{stride[0]}, {stride[1] * at_once}]" in program.as_text()
-    both = [derivatives(conv, x, kernel, geometry) for conv in (ours, reference)]
-    jax.tree.map(close, *both)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (32, 3, 3, (1, 1)),
+        pytest.param((28, 6, 5, (1, 1)), marks=pytest.mark.slow),
+        pytest.param((28, 6, 5, (2, 1)), marks=pytest.mark.slow),
+        pytest.param((12, 15, 3, (1, 1)), marks=pytest.mark.slow),
+    ],
+)
+def test_derivatives_of_columns_at_once(shape, x64):
+    assert_derivatives_are_those_of_jax(*few_channels(*shape))
+
+
+def strided(batch):
+    """x, kernel and geometry of a convolution with so many examples."""
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(batch, 5, 6, 2)), rng.normal(size=(3, 3, 2, 3))
+    return x, kernel, {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "dilation": (1, 1)}
 
 
 @pytest.mark.parametrize(
@@ -118,16 +157,14 @@ def test_few_channels_are_computed_several_columns_at_once(
 )
 def test_the_gradient_of_a_kernel_is_summed_over_blocks_of_the_batch(batch, block, x64):
     """Blocks of 32 to 64 where they divide the batch; else all at once."""
-    rng = np.random.default_rng(0)
-    x, kernel = rng.normal(size=(batch, 5, 6, 2)), rng.normal(size=(3, 3, 2, 3))
-    geometry = {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "dilation": (1, 1)}
+    x, kernel, geometry = strided(batch)
+    gradient = jax.jit(jax.grad(lambda k: jnp.sum(jnp.sin(ours(x, k, **geometry)))))
+    assert f"<2x5x6x{block}xf64>" in gradient.lower(kernel).as_text()
 
-    def gradient(conv):
-        return jax.jit(jax.grad(lambda k: jnp.sum(jnp.sin(conv(x, k, **geometry)))))
 
-    assert f"<2x5x6x{block}xf64>" in gradient(ours).lower(kernel).as_text()
-    both = [derivatives(conv, x, kernel, geometry) for conv in (ours, reference)]
-    jax.tree.map(close, *both)
+@pytest.mark.parametrize("batch", [100, pytest.param(192, marks=pytest.mark.slow)])
+def test_derivatives_of_sums_over_blocks(batch, x64):
+    assert_derivatives_are_those_of_jax(*strided(batch))
 
 
 @pytest.mark.parametrize("jit", [jax.jit, device.jit])
@@ -135,21 +172,26 @@ def test_no_examples_have_no_gradient(jit):
     def total(kernel, x):
         return F.conv(x, kernel, padding=1).sum()
 
-    value, gradient = jit(jax.value_and_grad(total))(jnp.ones((3, 3, 2, 4)), jnp.ones((0, 8, 8, 2)))
+    value, gradient = jit(jax.value_and_grad(total))(ones(3, 3, 2, 4), ones(0, 8, 8, 2))
     assert value == 0
     np.testing.assert_array_equal(gradient, np.zeros((3, 3, 2, 4)))
 
 
 def test_blocks_are_summed_in_float32_for_bfloat16():
-    x, g = jnp.ones((512, 4, 4, 1), jnp.bfloat16), jnp.ones((512, 4, 4, 16), jnp.bfloat16)
-    kernel = jnp.zeros((1, 1, 1, 16), jnp.bfloat16)
-    _, back = jax.vjp(lambda k: F.conv(x, k), kernel)
-    np.testing.assert_array_equal(jax.jit(back)(g)[0].astype(float), 512 * 16)
+    """A block's sum, 64 · 121, and that of all are numbers of bfloat16; some in between are not."""
+    x, g = (ones(512, 11, 11, channels, dtype=jnp.bfloat16) for channels in (1, 16))
+
+    @jax.jit
+    def gradient(kernel, g):
+        return jax.vjp(lambda kernel: F.conv(x, kernel), kernel)[1](g)[0]
+
+    kernel = ones(1, 1, 1, 16, dtype=jnp.bfloat16)
+    np.testing.assert_array_equal(gradient(kernel, g).astype(float), 512 * 121)
 
 
 def test_under_shard_map_jax_own_is_used():
     mesh = jax.make_mesh((1,), ("device",), axis_types=(AxisType.Auto,))
-    x, kernel = jnp.ones((2, 7, 8, 2)), jnp.ones((3, 3, 2, 3))
+    x, kernel = ones(2, 7, 8, 2), ones(3, 3, 2, 3)
 
     def gradient(x, kernel):
         return jax.grad(lambda kernel: lax.pmean(jnp.sum(F.conv(x, kernel) ** 2), "device"))(kernel)
@@ -157,5 +199,5 @@ def test_under_shard_map_jax_own_is_used():
     specs = PartitionSpec("device"), PartitionSpec()
     sharded = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=PartitionSpec())
     assert "convolve" not in str(jax.make_jaxpr(sharded)(x, kernel))
-    expected = jax.grad(lambda kernel: jnp.sum(F.conv(x, kernel) ** 2))(kernel)
-    np.testing.assert_allclose(sharded(x, kernel), expected, rtol=1e-6)
+    expected = jax.jit(jax.grad(lambda kernel: jnp.sum(F.conv(x, kernel) ** 2)))(kernel)
+    np.testing.assert_allclose(jax.jit(sharded)(x, kernel), expected, rtol=1e-6)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from dlcore import functional as F
+from tests.functional.conftest import TWICE, assert_derivatives
 
 X = np.random.default_rng(0).normal(0, 3, (2, 3, 4, 9)).astype(np.float32)
 
@@ -18,9 +18,13 @@ def test_is_the_equation(size):
     for i in range(9):
         around = X[..., max(0, i - size // 2) : i + (size - 1) // 2 + 1].astype(np.float64)
         expected[..., i] = X[..., i] / (k + alpha * (around**2).sum(-1)) ** beta
-    ours = F.local_response_norm(jnp.asarray(X), size, alpha, beta, k)
+
+    @jax.jit
+    def of_all_and_of_a_row(x):
+        return [F.local_response_norm(one, size, alpha, beta, k) for one in (x, x[0, 0])]
+
+    ours, row = of_all_and_of_a_row(X)
     np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
-    row = F.local_response_norm(X[0, 0], size, alpha, beta, k)
     np.testing.assert_allclose(row, expected[0, 0], rtol=1e-5, atol=1e-7)
 
 
@@ -42,22 +46,21 @@ def test_equals_torch_whose_alpha_is_divided_by_the_size(size, torch):
 
 
 def test_defaults_are_the_papers():
-    np.testing.assert_array_equal(
-        F.local_response_norm(X), F.local_response_norm(X, 5, 1e-4, 0.75, 2.0)
-    )
+    both = jax.jit(lambda x: [F.local_response_norm(x, *a) for a in ((), (5, 1e-4, 0.75, 2.0))])
+    np.testing.assert_array_equal(*both(X))
 
 
 def test_derivatives_of_any_order_and_mode(x64):
-    x = jnp.asarray(X[:1, :1, :1, :5], jnp.float64)
-    check_grads(jax.jit(lambda x: F.local_response_norm(x, 3, 0.3)), (x,), order=2)
+    x = X[0, 0, 0, :5].astype(float)
+    assert_derivatives(lambda x: F.local_response_norm(x, 3, 0.3), x, TWICE)
 
 
 def test_bfloat16_stays_and_adds_up_in_float32():
-    x = jnp.asarray(X, jnp.bfloat16)
-    y = F.local_response_norm(x, alpha=0.1)
+    x = X.astype(jnp.bfloat16)
+    both = jax.jit(lambda *xs: [F.local_response_norm(x, alpha=0.1) for x in xs])
+    y, exact = both(x, x.astype(np.float32))
     assert y.dtype == jnp.bfloat16
-    exact = F.local_response_norm(x.astype(jnp.float32), alpha=0.1).astype(jnp.bfloat16)
-    np.testing.assert_array_equal(y.astype(jnp.float32), exact.astype(jnp.float32))
+    np.testing.assert_array_equal(y, np.asarray(exact).astype(jnp.bfloat16))
 
 
 def test_refuses():
@@ -65,4 +68,4 @@ def test_refuses():
         with pytest.raises(ValueError, match=f"size is {size}, but size ≥ 1 is wanted"):
             F.local_response_norm(X, size)
     with pytest.raises(TypeError, match="x is int32"):
-        F.local_response_norm(jnp.ones((2, 3), jnp.int32))
+        F.local_response_norm(np.ones((2, 3), np.int32))

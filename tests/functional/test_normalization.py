@@ -1,76 +1,82 @@
 from __future__ import annotations
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcore import functional as F
+from tests.budget import examples
+
+moments = jax.jit(F.moments, static_argnames=("axis", "keepdims"))
+batch_moments = jax.jit(F.batch_moments)
+normalize = jax.jit(F.normalize, static_argnames="epsilon")
 
 
 @pytest.mark.parametrize("axis", [0, -1, (0, 1), (0, 1, 2)])
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_moments_are_numpys(axis, keepdims):
     x = np.random.default_rng(0).normal(2.0, 3.0, (5, 4, 3)).astype(np.float32)
-    mean, var = F.moments(x, axis, keepdims=keepdims)
+    mean, var = moments(x, axis, keepdims=keepdims)
     wide = x.astype(np.float64)
     np.testing.assert_allclose(mean, wide.mean(axis, keepdims=keepdims), rtol=1e-5)
     np.testing.assert_allclose(var, wide.var(axis, keepdims=keepdims), rtol=1e-5)
 
 
 @given(mean=st.floats(-1e4, 1e4), std=st.floats(0.1, 10), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(30)
 def test_variance_survives_a_large_mean(mean, std, seed):
     x = np.random.default_rng(seed).normal(mean, std, (512, 3)).astype(np.float32)
-    _, var = F.moments(x, 0)
+    _, var = moments(x, 0)
     np.testing.assert_allclose(var, x.astype(np.float64).var(0), rtol=1e-3)
+
+
+@jax.jit
+def moments_and_derivatives(x):
+    """By `batch_moments` and by `moments`: both, the gradient through them, and its derivative."""
+
+    def derivatives(moments):
+        def loss(x):
+            return jnp.sum(jnp.sin(F.normalize(x, *moments(x))))
+
+        gradient = jax.grad(loss)
+        return moments(x), gradient(x), jax.jvp(gradient, (x,), (jnp.cos(x),))[1]
+
+    axes = tuple(range(x.ndim - 1))
+    return derivatives(F.batch_moments), derivatives(functools.partial(F.moments, axis=axes))
 
 
 @given(
     mean=st.floats(-1e4, 1e4),
     std=st.floats(0.1, 10),
-    shape=st.sampled_from([(512, 3), (16, 32, 3), (8, 5, 9, 1)]),
+    shape=st.sampled_from([(512, 3), (8, 5, 9, 1)]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(30)
 def test_batch_moments_and_their_derivatives_are_those_of_moments(mean, std, shape, seed):
     x = np.random.default_rng(seed).normal(mean, std, shape)
-    axes = tuple(range(x.ndim - 1))
     with jax.enable_x64(True):
-
-        def loss(moments, x):
-            return jnp.sum(jnp.sin(F.normalize(x, *moments(x))))
-
-        one, two = (
-            [
-                *moments(jnp.asarray(x)),
-                jax.grad(loss, 1)(moments, jnp.asarray(x)),
-                jax.jvp(jax.grad(lambda x: loss(moments, x)), (x,), (np.cos(x),))[1],  # noqa: B023
-            ]
-            for moments in (F.batch_moments, lambda x: F.moments(x, axes))
-        )
-        for a, b in zip(one, two, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+        chex.assert_trees_all_close(*moments_and_derivatives(x), rtol=1e-6, atol=1e-7)
     narrow = x.astype(np.float32)
-    np.testing.assert_allclose(
-        F.batch_moments(narrow)[1], narrow.astype(float).var(axes), rtol=2e-3
-    )
+    wanted = narrow.astype(float).var(tuple(range(x.ndim - 1)))
+    np.testing.assert_allclose(batch_moments(narrow)[1], wanted, rtol=2e-3)
 
 
 def test_batch_moments_of_one_outlier_stay_finite_and_of_a_constant_vanish():
     x = np.random.default_rng(0).normal(0, 1e-3, (64, 2)).astype(np.float32)
     x[0] = 1e4  # the rest lies 1e7 deviations away
-    y = F.normalize(x, *F.batch_moments(x))
-    assert np.isfinite(y).all()
+    assert np.isfinite(normalize(x, *batch_moments(x))).all()
     constant = np.full((64, 2), 0.1, np.float32)
-    np.testing.assert_allclose(F.batch_moments(constant)[1], 0, atol=1e-12)
+    np.testing.assert_allclose(batch_moments(constant)[1], 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 1, 1), (5, 4, 3)])  # of mean and variance
-def test_the_derivatives_of_normalize_are_those_of_its_equation(shape):
+def test_the_derivatives_of_normalize_are_those_of_its_equation(shape, x64):
     """Both ways and twice, with respect to every argument; of the plain form they are JAX's own."""
     rng = np.random.default_rng(0)
 
@@ -80,46 +86,45 @@ def test_the_derivatives_of_normalize_are_those_of_its_equation(shape):
     x, mean, var = rng.normal(size=(5, 4, 3)), rng.normal(size=shape), rng.random(shape)
     arguments = x, mean, var, rng.normal(size=3), rng.normal(size=3)
     along = tuple(map(np.cos, arguments))
-    with jax.enable_x64(True):
 
-        def derivatives(f):
-            def loss(*arguments):
-                return jnp.sum(jnp.sin(f(*arguments)))
+    def derivatives(f):
+        def loss(*arguments):
+            return jnp.sum(jnp.sin(f(*arguments)))
 
-            gradient = jax.grad(loss, range(5))
-            return gradient(*arguments), jax.jvp(gradient, arguments, along)
+        return lambda *a: jax.jvp(jax.grad(loss, range(5)), a, along)
 
-        ours, theirs = derivatives(F.normalize), derivatives(plain)
-        chex.assert_trees_all_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    both = jax.jit(lambda *a: [derivatives(f)(*a) for f in (F.normalize, plain)])
+    chex.assert_trees_all_close(*both(*arguments), rtol=1e-10, atol=1e-12)
 
 
 def test_normalisation_survives_a_large_mean():
     x = np.random.default_rng(1).normal(1e4, 0.1, (256, 8, 3)).astype(np.float32)
-    y = np.asarray(F.normalize(x, *F.moments(x, (0, 1)), epsilon=1e-5), np.float64)
+    y = np.asarray(normalize(x, *moments(x, (0, 1)), epsilon=1e-5), np.float64)
     np.testing.assert_allclose(y.mean((0, 1)), 0, atol=0.01)
     np.testing.assert_allclose(y.std((0, 1)), 1, rtol=1e-3)
 
 
 def test_zero_variance_gives_the_offset_and_finite_gradients():
-    x = jnp.full((4, 2), 3.0)
+    x = np.full((4, 2), 3, np.float32)
+    scale, offset = np.array([[5, 5], [1, -2]], np.float32)
 
     def loss(x):
-        y = F.normalize(x, *F.moments(x, 0), scale=jnp.full(2, 5.0), offset=jnp.array([1.0, -2.0]))
+        y = F.normalize(x, *F.moments(x, 0), scale=scale, offset=offset)
         return jnp.sum(y**2), y
 
-    gradient, y = jax.grad(loss, has_aux=True)(x)
-    np.testing.assert_array_equal(y, jnp.tile(jnp.array([1.0, -2.0]), (4, 1)))
-    assert jnp.isfinite(gradient).all()
+    gradient, y = jax.jit(jax.grad(loss, has_aux=True))(x)
+    np.testing.assert_array_equal(y, np.tile(offset, (4, 1)))
+    assert np.isfinite(gradient).all()
 
 
 def test_statistics_of_bfloat16_are_float32():
-    x = jnp.asarray(np.random.default_rng(2).normal(10, 1, (4096, 2)), jnp.bfloat16)
-    mean, var = F.moments(x, 0)
+    x = np.random.default_rng(2).normal(10, 1, (4096, 2)).astype(jnp.bfloat16)
+    mean, var = moments(x, 0)
     assert mean.dtype == var.dtype == jnp.float32
     exact = np.asarray(x, np.float64)
     np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-5)
     np.testing.assert_allclose(var, exact.var(0), rtol=1e-4)
-    y = F.normalize(x, mean, var, jnp.ones(2, jnp.bfloat16), jnp.zeros(2, jnp.bfloat16))
+    y = jax.eval_shape(F.normalize, x, mean, var, *np.ones((2, 2), jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
 
 
@@ -128,9 +133,9 @@ def test_normalize_is_the_equation():
     x, mean, scale, offset = (rng.normal(size=s).astype(np.float32) for s in [(5, 3), 3, 3, 3])
     var = rng.uniform(0.1, 2, 3).astype(np.float32)
     expected = (x - mean) / np.sqrt(var + 0.5)
-    np.testing.assert_allclose(F.normalize(x, mean, var, epsilon=0.5), expected, rtol=1e-5)
+    np.testing.assert_allclose(normalize(x, mean, var, epsilon=0.5), expected, rtol=1e-5)
     np.testing.assert_allclose(
-        F.normalize(x, mean, var, scale, offset, epsilon=0.5),
+        normalize(x, mean, var, scale, offset, epsilon=0.5),
         expected * scale + offset,
         rtol=1e-5,
         atol=1e-6,
@@ -139,6 +144,6 @@ def test_normalize_is_the_equation():
 
 def test_refuses_integers():
     with pytest.raises(TypeError, match="x is int32"):
-        F.moments(jnp.ones((3, 2), jnp.int32), 0)
+        F.moments(np.ones((3, 2), np.int32), 0)
     with pytest.raises(TypeError, match="normalize: x is uint8"):
-        F.normalize(jnp.ones((3, 2), jnp.uint8), jnp.zeros(2), jnp.ones(2))
+        F.normalize(np.ones((3, 2), np.uint8), np.zeros(2), np.ones(2))

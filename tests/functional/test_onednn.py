@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dlcore import device
 from dlcore import functional as F
+from tests.budget import examples
 from tests.functional.conftest import geometries, ours, pairs, reference
 
 pytestmark = pytest.mark.skipif(
@@ -42,7 +43,7 @@ def operands(shape, dtype=np.float32):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, *image, inputs))
     kernel = rng.normal(size=(*window, inputs, outputs)) / np.sqrt(np.prod(window) * inputs)
-    return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+    return x.astype(dtype), kernel.astype(dtype)
 
 
 def by_onednn(function, *args):
@@ -56,7 +57,13 @@ def convolutions(program):
     return text.count('custom_call_target="__onednn$convolution"'), text.count(" convolution(")
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(8)
+@example(  # whose kernel's gradient has the images side by side
+    geometry={"stride": (2, 3), "dilation": (1, 2), "padding": ((1, 0), (2, 1))},
+    window=(2, 3),
+    batch=16,
+    channels=(3, 2),
+)
 @given(
     geometry=geometries,
     window=pairs,
@@ -68,7 +75,7 @@ def test_derivatives_of_every_kind_are_those_of_jax(geometry, window, batch, cha
     program = by_onednn(lambda *a: derivatives(ours, *a, geometry), x, kernel)
     assert convolutions(program)[0] > 0
     with jax.enable_x64(True):
-        exact = (np.asarray(one, np.float64) for one in (x, kernel))
+        exact = (one.astype(np.float64) for one in (x, kernel))
         wanted = jax.jit(lambda *a: derivatives(reference, *a, geometry))(*exact)
     for one, other in zip(
         jax.tree.leaves(program(x, kernel)), jax.tree.leaves(wanted), strict=True
@@ -83,12 +90,12 @@ def test_other_types_are_computed_as_well(dtype):
     with jax.enable_x64(True):
         x, kernel = operands((4, (8, 8), (3, 3), 3, 9), dtype)
         found = by_onednn(lambda *a: derivatives(ours, *a, geometry), x, kernel)(x, kernel)
-        exact = (jnp.asarray(one, jnp.float64) for one in (x, kernel))
-        wanted = derivatives(reference, *exact, geometry)
+        exact = (one.astype(np.float64) for one in (x, kernel))
+        wanted = jax.jit(lambda *a: derivatives(reference, *a, geometry)[:2])(*exact)
         tolerance = 20 * float(jnp.finfo(dtype).eps)
-        for one, other in zip(jax.tree.leaves(found[:2]), jax.tree.leaves(wanted[:2]), strict=True):
+        for one, other in zip(jax.tree.leaves(found[:2]), jax.tree.leaves(wanted), strict=True):
             assert one.dtype == dtype
-            scale = float(jnp.abs(other).max())
+            scale = np.abs(other).max()
             np.testing.assert_allclose(
                 np.asarray(one, np.float64), other, rtol=tolerance, atol=tolerance * scale
             )
@@ -108,10 +115,11 @@ def test_the_transpose_is_computed_by_phases(stride, padding, window, spread):
 
     program = by_onednn(transpose, x, kernel)
     assert convolutions(program)[1] == 0
-    np.testing.assert_allclose(program(x, kernel), transpose(x, kernel), rtol=1e-4, atol=1e-5)
+    wanted = transpose(x, kernel)  # eager: jit would take what has been lowered for oneDNN
+    np.testing.assert_allclose(program(x, kernel), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (32, 32), (64, 128), (3, 16), (8, 1)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (64, 128), (3, 16), (8, 1)])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
 def test_a_step_leaves_no_convolution_to_xla(inputs, outputs, stride, dilation):
     x, kernel = operands((32, (8, 8), (3, 3), inputs, outputs))
@@ -131,7 +139,7 @@ def test_a_step_leaves_no_convolution_to_xla(inputs, outputs, stride, dilation):
 
 def test_images_at_once_under_vmap():
     x, kernel = operands((4, (6, 6), (3, 3), 3, 9))
-    many = by_onednn(jax.vmap(lambda k: F.conv(x, k, padding=1)), jnp.stack([kernel, -kernel]))
-    wanted = F.conv(x, kernel, padding=1)
-    found = many(jnp.stack([kernel, -kernel]))
-    np.testing.assert_allclose(found, jnp.stack([wanted, -wanted]), rtol=1e-4, atol=1e-5)
+    kernels = np.stack([kernel, -kernel])
+    many = by_onednn(jax.vmap(lambda k: F.conv(x, k, padding=1)), kernels)
+    wanted = np.asarray(F.conv(x, kernel, padding=1))
+    np.testing.assert_allclose(many(kernels), np.stack([wanted, -wanted]), rtol=1e-4, atol=1e-5)

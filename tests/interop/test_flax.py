@@ -62,13 +62,30 @@ LAYERS = {
 }
 
 
-@pytest.fixture(params=LAYERS)
-def layer(request):
-    return LAYERS[request.param]()
-
-
 def drawn(layer, seed=0):
     return jax.jit(layer.init)(jax.random.key(seed))
+
+
+def shapes(layer):
+    return jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(layer.init, jax.random.key(0)))
+
+
+def evaluate(layer, params, state):
+    return jax.jit(layer.apply)(params, state, X)[0]
+
+
+def train_once(layer, params, state, key=None):
+    return jax.jit(functools.partial(layer.apply, train=True))(params, state, X, key=key)
+
+
+@nnx.jit
+def call(module):
+    return module(X)
+
+
+def train_linen(module, variables, dropout):
+    apply = functools.partial(module.apply, train=True, mutable="batch_stats")
+    return jax.jit(apply)(variables, X, rngs={"dropout": dropout})
 
 
 def assert_trees_equal(actual, expected, **tolerance):
@@ -86,19 +103,18 @@ def test_a_linen_module_computes_what_it_did():
     assert_trees_equal(params, variables["params"])
     assert_trees_equal(state, {"batch_stats": variables["batch_stats"]})
 
-    y, same = layer.apply(params, state, X)
-    np.testing.assert_allclose(y, module.apply(variables, X, train=False), rtol=1e-5, atol=1e-6)
-    assert same is state
+    @jax.jit
+    def evaluate(params, state):
+        y, same = layer.apply(params, state, X)
+        assert same is state
+        return y
+
+    expected = jax.jit(functools.partial(module.apply, train=False))(variables, X)
+    np.testing.assert_allclose(evaluate(params, state), expected, rtol=1e-5, atol=1e-6)
 
     key = jax.random.key(2)
-    y, new = layer.apply(params, state, X, key=key, train=True)
-    expected, updated = module.apply(
-        variables,
-        X,
-        train=True,
-        rngs={"dropout": keys.child(key, "dropout")},
-        mutable=["batch_stats"],
-    )
+    y, new = train_once(layer, params, state, key)
+    expected, updated = train_linen(module, variables, keys.child(key, "dropout"))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
     assert_trees_equal(new, dict(updated), rtol=1e-6)
 
@@ -110,15 +126,15 @@ def test_an_nnx_module_computes_what_it_did():
     assert_trees_equal(params, nnx.to_pure_dict(nnx.state(module, nnx.Param)))
     assert_trees_equal(state, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
 
-    y, new = layer.apply(params, state, X, key=jax.random.key(1), train=True)
-    assert not np.allclose(y, layer.apply(params, state, X)[0])
+    y, new = train_once(layer, params, state, jax.random.key(1))
+    assert not np.allclose(y, evaluate(layer, params, state))
     module.dropout.rate = 0.0  # what is dropped differs, the statistics do not
     module.train()
-    module(X)
+    call(module)
     assert_trees_equal(new, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)), rtol=1e-6)
 
     module.eval()
-    np.testing.assert_allclose(layer.apply(params, new, X)[0], module(X), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(evaluate(layer, params, new), call(module), rtol=1e-5, atol=1e-6)
 
 
 def test_an_nnx_module_keeps_its_own_variables():
@@ -134,16 +150,17 @@ def test_an_nnx_class_is_drawn_by_each_key():
     module = NnxCNN(3, rngs=nnx.Rngs(jax.random.key(5)))
     own = nnx.to_pure_dict(nnx.state(module, nnx.Param))
     assert_trees_equal(drawn(layer, seed=5)[0], own, rtol=1e-6)
-    first, second = jax.vmap(layer.init)(jax.random.split(jax.random.key(0)))[0]["conv"]["kernel"]
-    assert not np.allclose(first, second)
+    both, _ = jax.jit(jax.vmap(layer.init))(jax.random.split(jax.random.key(0)))
+    assert not np.allclose(*jax.device_get(both["conv"]["kernel"]))
     assert layer.info.kind == "NnxCNN"
 
 
-def test_it_is_a_layer(layer):
+@pytest.mark.parametrize("name", LAYERS)
+def test_it_is_a_layer(name):
     """State keeps its structure, keys decide what is dropped, nothing leaks out of jit."""
+    layer = LAYERS[name]()
     params, state = drawn(layer)
-    shapes = jax.eval_shape(layer.init, jax.random.key(0))
-    assert jax.tree.map(jnp.shape, (params, state)) == jax.tree.map(lambda s: s.shape, shapes)
+    assert jax.tree.map(jnp.shape, (params, state)) == shapes(layer)
     apply = jax.jit(layer.apply, static_argnames="train")
     one, new = apply(params, state, X, key=jax.random.key(1), train=True)
     again, _ = apply(params, state, X, key=jax.random.key(1), train=True)
@@ -157,7 +174,16 @@ def test_it_is_a_layer(layer):
     assert any(path.endswith("/kernel") for path in nn.frozen(frozen))
 
 
-def test_fit_trains_it(layer):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "linen",
+        pytest.param("nnx", marks=pytest.mark.slow),
+        pytest.param("nnx class", marks=pytest.mark.slow),
+    ],
+)
+def test_fit_trains_it(name):
+    layer = LAYERS[name]()
     step = train.make_step(train.classification(layer), optim.adam(1e-2))
     examples = {"x": X, "y": LABELS}
     begin = train.train_state(layer, optim.adam(1e-2))
@@ -169,14 +195,15 @@ def test_fit_trains_it(layer):
 
 def test_a_module_without_state_or_randomness_has_neither():
     layer = interop.from_flax(linen.Dense(2), X[:, 0, :, 0])
-    params, state = layer.init(jax.random.key(0))
+    params, state = jax.eval_shape(layer.init, jax.random.key(0))
     assert state == ()
-    y, after = layer.apply(params, state, X[:, 0, :, 0], train=True)
+    apply = functools.partial(layer.apply, train=True)
+    y, after = jax.eval_shape(apply, params, state, X[:, 0, :, 0])
     assert (y.shape, after) == ((16, 2), ())
     nothing = interop.from_flax(linen.Dropout(0.5), X)
     assert nothing.init(jax.random.key(0)) == ((), ())
-    np.testing.assert_array_equal(nothing.apply((), (), X)[0], X)
-    kept = nothing.apply((), (), X, key=jax.random.key(0), train=True)[0] != 0
+    np.testing.assert_array_equal(evaluate(nothing, (), ()), X)
+    kept = np.asarray(train_once(nothing, (), (), jax.random.key(0))[0]) != 0
     assert 0.4 < kept.mean() < 0.6
 
 
@@ -207,7 +234,7 @@ def test_several_inputs_are_a_tuple():
 
     layer = interop.from_flax(Sum(), np.ones((1, 3)), np.ones((1, 2)))
     params, state = layer.init(jax.random.key(0))
-    y, _ = layer.apply(params, state, (np.zeros((4, 3)), np.full((4, 2), 5.0)))
+    y, _ = jax.jit(layer.apply)(params, state, (np.zeros((4, 3)), np.full((4, 2), 5.0)))
     np.testing.assert_array_equal(y, np.full((4, 2), 5.0))
 
 
@@ -233,19 +260,14 @@ def test_a_layer_as_a_linen_module():
     params, state = variables["params"], variables["batch_stats"]
     assert_trees_equal(
         jax.tree.map(jnp.shape, (params, state)),
-        jax.tree.map(jnp.shape, layer.init(jax.random.key(0))),
+        shapes(layer),
     )
-    np.testing.assert_allclose(
-        module.apply(variables, X), layer.apply(params, state, X)[0], rtol=1e-6
-    )
-    y, updated = module.apply(
-        variables, X, train=True, rngs={"dropout": jax.random.key(1)}, mutable=["batch_stats"]
-    )
-    other, _ = module.apply(
-        variables, X, train=True, rngs={"dropout": jax.random.key(2)}, mutable=["batch_stats"]
-    )
+    y = jax.jit(module.apply)(variables, X)
+    np.testing.assert_allclose(y, evaluate(layer, params, state), rtol=1e-6)
+    y, updated = train_linen(module, variables, jax.random.key(1))
+    other, _ = train_linen(module, variables, jax.random.key(2))
     assert not np.allclose(y, other)
-    _, expected = layer.apply(params, state, X, key=jax.random.key(1), train=True)
+    _, expected = train_once(layer, params, state, jax.random.key(1))
     assert_trees_equal(updated["batch_stats"], expected, rtol=1e-6)
 
 
@@ -295,16 +317,15 @@ def test_a_layer_as_an_nnx_module():
         nnx.to_pure_dict(nnx.state(module, kind))[name]
         for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "state"))
     )
-    shapes = jax.tree.map(jnp.shape, layer.init(jax.random.key(0)))
-    assert jax.tree.map(jnp.shape, (params, state)) == shapes
-    trained = module(X)
-    _, expected = layer.apply(params, state, X, key=jax.random.key(1), train=True)
+    assert jax.tree.map(jnp.shape, (params, state)) == shapes(layer)
+    trained = call(module)
+    _, expected = train_once(layer, params, state, jax.random.key(1))
     new = nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))["state"]
     assert_trees_equal(new, expected, rtol=1e-6)
-    assert not np.allclose(trained, module(X))  # dropped anew
+    assert not np.allclose(trained, call(module))  # dropped anew
     module.eval()
     after = nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))["state"]
-    np.testing.assert_allclose(module(X), layer.apply(params, after, X)[0], rtol=1e-6)
+    np.testing.assert_allclose(call(module), evaluate(layer, params, after), rtol=1e-6)
 
 
 def test_a_layer_trains_inside_nnx():
@@ -344,5 +365,5 @@ def test_there_and_back():
     layer = network()
     back = interop.from_flax(interop.to_flax(layer), X)
     params, state = drawn(back)
-    y, _ = back.apply(params, state, X)
-    np.testing.assert_allclose(y, layer.apply(params, state["batch_stats"], X)[0], rtol=1e-6)
+    expected = evaluate(layer, params, state["batch_stats"])
+    np.testing.assert_allclose(evaluate(back, params, state), expected, rtol=1e-6)

@@ -19,12 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import dlcore
 from dlcore.interop import weights
 from dlcore.interop.weights import WeightsError
+from tests.budget import examples
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -76,7 +77,7 @@ def containers(children):
 trees = st.recursive(st.none() | numpy_leaves | jax_leaves, containers, max_leaves=8)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(trees)
 def test_any_tree_comes_back_in_its_structure(tree):
     data = weights.dumps(tree)

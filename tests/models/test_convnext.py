@@ -54,9 +54,10 @@ def test_deeper_blocks_are_left_out_more_often():
 
 def test_starts_as_the_paper_does():
     parts = dict(models.convnext_tiny().info.children)
+    parts["block"] = dict(parts["stage1"].info.children)["0"]
     params = {
-        name: parts[name].init(jax.random.key(0))[0]
-        for name in ("stem", "stage1", "downsample2", "head")
+        name: jax.device_get(parts[name].init(jax.random.key(0))[0])
+        for name in ("stem", "block", "downsample2", "head")
     }
     for path, leaf in tree.leaves_with_paths(params):
         if path.endswith("kernel"):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -14,6 +16,16 @@ def images(*shape):
 
 def shapes(layer):
     return jax.eval_shape(layer.init, jax.random.key(0))
+
+
+@functools.cache
+def summary(side, **arguments):
+    return nn.summary(models.googlenet((side, side, 3), **arguments), (1, side, side, 3))
+
+
+def maps(side, **arguments):
+    """The outputs by path."""
+    return {row.path: row.output for row in summary(side, **arguments).rows}
 
 
 def train_apply(layer):
@@ -40,15 +52,14 @@ def test_parameters_are_the_published_ones(batch_norm, auxiliary, parameters):
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_22_layers_and_27_with_the_poolings_between_them(batch_norm):
     """Section 5: "22 layers deep when counting only layers with parameters (or 27 …)"."""
-    summary = nn.summary(models.googlenet(batch_norm=batch_norm), (1, 224, 224, 3))
-    assert summary.depth == 22
-    poolings = [row for row in summary.rows if "pool" in row.layer and "branch" not in row.path]
-    assert summary.depth + len(poolings) == 27
+    table = summary(224, batch_norm=batch_norm)
+    assert table.depth == 22
+    poolings = [row for row in table.rows if "pool" in row.layer and "branch" not in row.path]
+    assert table.depth + len(poolings) == 27
 
 
 def test_maps_are_those_of_table_1():
-    rows = nn.summary(models.googlenet(batch_norm=False), (1, 224, 224, 3)).rows
-    outputs = {row.path: row.output for row in rows}
+    outputs = maps(224, batch_norm=False)
     assert outputs["stem/conv1"] == "[1, 112, 112, 64]"
     assert outputs["stem/max_pool1"] == "[1, 56, 56, 64]"
     assert outputs["stem/max_pool2"] == "[1, 28, 28, 192]"
@@ -68,25 +79,40 @@ def test_inception_joins_four_branches():
     assert plain["branch3"]["conv2"]["kernel"].shape == (5, 5, 4, 5)
 
 
-def test_auxiliary_heads_speak_in_training_alone():
-    """And what has none has the same paths, so the weights without the heads fit it."""
+@functools.cache
+def with_heads():
     layer = models.googlenet((16, 16, 3), 5, auxiliary=True, width=8)
-    plain = models.googlenet((16, 16, 3), 5, width=8)
     rng = np.random.default_rng(1)
-    params, state = jax.tree.map(
-        lambda leaf: rng.random(leaf.shape, np.float32) / 10, shapes(layer)
-    )
-    x = images(2, 16, 16, 3)
+    return layer, *jax.tree.map(lambda leaf: rng.random(leaf.shape, np.float32) / 10, shapes(layer))
 
+
+def trunk(tree):
+    return {name: part for name, part in tree.items() if name not in ("aux1", "aux2")}
+
+
+def test_auxiliary_heads_speak_in_training_alone():
+    layer, params, state = with_heads()
+    x = images(2, 16, 16, 3)
     outputs, new_state = jax.eval_shape(train_apply(layer), params, state, x)
     assert [one.shape for one in outputs] == [(2, 5)] * 3
     assert jax.tree.structure(state) == jax.tree.structure(new_state)
+    assert jax.eval_shape(layer.apply, params, state, x)[0].shape == (2, 5)
 
+
+def test_what_has_no_heads_has_the_same_paths():
+    _, params, state = with_heads()
+    plain = models.googlenet((16, 16, 3), 5, width=8)
+    assert jax.tree.structure((trunk(params), trunk(state))) == jax.tree.structure(shapes(plain))
+
+
+@pytest.mark.slow
+def test_the_weights_without_the_heads_give_the_same_logits():
+    layer, params, state = with_heads()
+    plain = models.googlenet((16, 16, 3), 5, width=8)
+    x = images(2, 16, 16, 3)
     logits, _ = jax.jit(layer.apply)(params, state, x)
-    assert logits.shape == (2, 5)
-    trunk = [{k: v for k, v in one.items() if k not in ("aux1", "aux2")} for one in (params, state)]
-    assert jax.tree.structure(tuple(trunk)) == jax.tree.structure(shapes(plain))
-    np.testing.assert_allclose(jax.jit(plain.apply)(*trunk, x)[0], logits, rtol=1e-5, atol=1e-6)
+    without, _ = jax.jit(plain.apply)(trunk(params), trunk(state), x)
+    np.testing.assert_allclose(without, logits, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -102,18 +128,34 @@ def test_auxiliary_heads_speak_in_training_alone():
     ],
 )
 def test_takes_images_down_to_the_least_size(arguments, least):
-    for side in (least, 2 * least):
-        layer = models.googlenet((side, least, 3), 5, width=8, **arguments)
-        x = jax.ShapeDtypeStruct((2, side, least, 3), np.float32)
-        outputs, _ = jax.eval_shape(train_apply(layer), *shapes(layer), x)
-        assert {one.shape for one in jax.tree.leaves(outputs)} == {(2, 5)}
+    assert logits_of((least, least, 3), **arguments) == {(2, 5)}
     with pytest.raises(ValueError, match=f"googlenet needs inputs .* of {least}×{least} at least"):
         models.googlenet((least, least - 1, 3), **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sides"),
+    [
+        ({}, (30, 15)),
+        ({"batch_norm": False}, (158, 79)),
+        ({"small": True, "batch_norm": False}, (40, 20)),
+    ],
+)
+def test_the_heads_take_images_that_are_no_square(arguments, sides):
+    """They alone have a size of their own: the trunk ends in an average."""
+    assert logits_of((*sides, 3), auxiliary=True, **arguments) == {(2, 5)}
+
+
+def logits_of(inputs, **arguments):
+    """The shapes of all the logits in training, of two images and five classes."""
+    layer = models.googlenet(inputs, 5, width=8, **arguments)
+    x = jax.ShapeDtypeStruct((2, *inputs), np.float32)
+    outputs, _ = jax.eval_shape(train_apply(layer), *shapes(layer), x)
+    return {one.shape for one in jax.tree.leaves(outputs)}
+
+
 def test_of_a_small_image_the_blocks_see_half():
-    rows = nn.summary(models.googlenet((32, 32, 3), 10, small=True), (1, 32, 32, 3)).rows
-    outputs = {row.path: row.output for row in rows}
+    outputs = maps(32, small=True)
     assert outputs["stem/max_pool1"] == "[1, 16, 16, 192]"
     assert outputs["pool4"] == "[1, 4, 4, 832]"
 
@@ -122,11 +164,11 @@ def test_width_is_a_scale():
     params, _ = shapes(models.googlenet(width=16))
     assert params["stem"]["conv3"]["kernel"].shape == (3, 3, 16, 48)
     assert params["head"]["kernel"].shape == (256, 1000)
+    assert all(leaf.size for leaf in jax.tree.leaves(shapes(models.googlenet(width=4))))
 
 
 @pytest.mark.parametrize("width", [3, 0, 64.0])
 def test_a_width_that_leaves_no_channels_is_refused(width):
-    assert all(leaf.size for leaf in jax.tree.leaves(shapes(models.googlenet(width=4))))
     with pytest.raises(ValueError, match=f"googlenet needs width ≥ 4, .* got width={width}"):
         models.googlenet(width=width)
 

@@ -21,8 +21,10 @@ SEEN = [
 ]
 
 
-def made(layer, seed=0):
-    return layer, *layer.init(jax.random.key(seed))
+@pytest.fixture(scope="module")
+def params():
+    """Those of the form of 1998, which do not depend on the size of the image."""
+    return jax.jit(models.lenet5_1998().init)(jax.random.key(0))[0]
 
 
 def images(*shape):
@@ -68,22 +70,21 @@ def test_1998_has_the_60000_parameters_that_the_paper_counts():
     assert state == ()
 
 
-def test_a_map_of_c3_sees_the_maps_of_table_1():
-    layer, params, _ = made(models.lenet5_1998())
-    c3 = dict(layer.info.children)["c3"]
+def test_a_map_of_c3_sees_the_maps_of_table_1(params):
+    c3 = dict(models.lenet5_1998().info.children)["c3"]
     x = images(1, 14, 14, 6)
-    for source in range(6):
-        y, moved = (
-            c3.apply(params["c3"], (), one)[0] for one in (x, x + np.eye(6, dtype="f")[source])
-        )
-        changed = np.abs(moved - y).max((0, 1, 2)) > 1e-3
+    moved = [x + one for one in np.eye(6, dtype=np.float32)]
+    y, *outputs = jax.jit(c3.apply)(params["c3"], (), np.concatenate([x, *moved]))[0]
+    for source, output in enumerate(outputs):
+        changed = np.abs(output - y).max((0, 1)) > 1e-3
         assert set(np.flatnonzero(changed)) == {i for i, maps in enumerate(SEEN) if source in maps}
 
 
 def test_partial_conv_starts_each_map_by_the_number_that_it_sees():
-    _, params, _ = made(partial_conv("#" * 8 + "\n" + ".." + "#" * 6, 30))
-    assert params["kernel"].shape == (30, 30, 14)
-    deviations = params["kernel"].std((0, 1))
+    layer = partial_conv("#" * 8 + "\n" + ".." + "#" * 6, 30)
+    kernel = np.asarray(layer.init(jax.random.key(0))[0]["kernel"])
+    assert kernel.shape == (30, 30, 14)
+    deviations = kernel.std((0, 1))
     wanted = [1 / 30] * 2 + [1 / np.sqrt(2 * 900)] * 12
     np.testing.assert_allclose(deviations, wanted, rtol=0.1)
 
@@ -91,46 +92,52 @@ def test_partial_conv_starts_each_map_by_the_number_that_it_sees():
 def test_subsample_by_hand():
     layer = subsample(2)
     x = np.arange(16, dtype=np.float32).reshape(1, 2, 4, 2)
-    params = {"scale": jnp.array([0.5, -1.0]), "offset": jnp.array([1.0, 2.0])}
+    params = {"scale": np.float32([0.5, -1.0]), "offset": np.float32([1.0, 2.0])}
     # map 0: 0 + 2 + 8 + 10 and 4 + 6 + 12 + 14; map 1 is 1 more in each of the four
     np.testing.assert_allclose(
-        layer.apply(params, (), x)[0], [[[[11.0, -22.0], [19.0, -38.0]]]], rtol=1e-6
+        jax.jit(layer.apply)(params, (), x)[0], [[[[11.0, -22.0], [19.0, -38.0]]]], rtol=1e-6
     )
 
 
 def test_squash_has_its_two_fixed_points():
-    np.testing.assert_allclose(squash(jnp.array([-1.0, 0.0, 1.0])), [-1, 0, 1], atol=1e-4)
+    np.testing.assert_allclose(squash(np.float32([-1.0, 0.0, 1.0])), [-1, 0, 1], atol=1e-4)
 
 
 def test_logits_are_the_negative_distances_to_ten_bitmaps_which_are_fixed():
     layer = bitmap_distance(10)
     assert layer.init(jax.random.key(0)) == ((), ())
-    origin = jnp.zeros((1, 84))
-    np.testing.assert_allclose(layer.apply((), (), origin)[0], np.full((1, 10), -84.0), rtol=1e-6)
+
+    @jax.jit
+    def logits(x):
+        return layer.apply((), (), x)[0]
+
+    origin = np.zeros((10, 84), np.float32)
+    np.testing.assert_allclose(logits(origin), np.full((10, 10), -84.0), rtol=1e-6)
     # −Σ (x − w)² has the gradient 2w at the origin
-    bitmaps = jax.jacobian(lambda x: layer.apply((), (), x)[0][0])(origin)[:, 0] / 2
+    bitmaps = np.asarray(jax.jit(jax.jacobian(lambda x: logits(x[None])[0]))(origin[0])) / 2
     assert set(np.unique(bitmaps)) == {-1.0, 1.0}
-    distances = -layer.apply((), (), bitmaps)[0]
+    distances = -np.asarray(logits(bitmaps))
     np.testing.assert_array_equal(np.diag(distances), 0)
     assert np.sort(distances, axis=1)[:, 1].min() >= 40  # ten pixels, which count 2² each
-    np.testing.assert_array_equal(bitmap_distance(3).apply((), (), origin)[0].shape, (1, 3))
+    three, _ = jax.eval_shape(bitmap_distance(3).apply, (), (), origin)
+    assert three.shape == (10, 3)
 
 
-def test_an_image_of_28_is_padded_with_its_edge():
-    small, params, _ = made(models.lenet5_1998())
-    large = models.lenet5_1998((32, 32, 1))
+def test_an_image_of_28_is_padded_with_its_edge(params):
+    small, large = models.lenet5_1998(), models.lenet5_1998((32, 32, 1))
     x = images(2, 28, 28, 1)
     padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
-    np.testing.assert_allclose(
-        small.apply(params, (), x)[0], large.apply(params, (), padded)[0], rtol=1e-5
+    ours, wanted = (
+        jax.jit(layer.apply)(params, (), one)[0] for layer, one in ((small, x), (large, padded))
     )
+    np.testing.assert_allclose(ours, wanted, rtol=1e-5)
 
 
-def test_1998_equals_torch(torch):
+def test_1998_equals_torch(params, torch):
     """Where each map of C3 is a convolution of its own."""
     from tests.models.torch_classic import LeNet5
 
-    layer, params, state = made(models.lenet5_1998((32, 32, 1)))
+    layer = models.lenet5_1998((32, 32, 1))
     bitmaps = jax.jacobian(lambda x: bitmap_distance(10).apply((), (), x)[0])(jnp.zeros(84)) / 2
     network = LeNet5([sorted(maps) for maps in SEEN], np.array(bitmaps))
 
@@ -162,11 +169,11 @@ def test_1998_equals_torch(torch):
     x, labels = images(3, 32, 32, 1), np.array([3, 1, 4])
     logits = network(torch.tensor(x.transpose(0, 3, 1, 2)))
     np.testing.assert_allclose(
-        layer.apply(params, state, x)[0], logits.detach().numpy(), rtol=1e-4, atol=1e-4
+        layer.apply(params, (), x)[0], logits.detach().numpy(), rtol=1e-4, atol=1e-4
     )
 
     def loss(params):
-        scores = jax.nn.log_softmax(layer.apply(params, state, x)[0])
+        scores = jax.nn.log_softmax(layer.apply(params, (), x)[0])
         return -jnp.mean(scores[np.arange(3), labels])
 
     torch.nn.functional.cross_entropy(logits, torch.tensor(labels)).backward()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,12 +18,18 @@ def test_prelu(features, shape):
     params, state = layer.init(jax.random.key(0))
     assert params["alpha"].shape == shape
     np.testing.assert_allclose(params["alpha"], 0.1)
-    params = {"alpha": jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)}
-    y, _ = layer.apply(params, state, X)
-    np.testing.assert_allclose(y, np.where(X > 0, X, params["alpha"] * X), rtol=1e-6)
-    gradient = jax.grad(lambda params: jnp.sum(layer.apply(params, state, X)[0]))(params)["alpha"]
+    alpha = np.asarray(np.random.default_rng(1).normal(size=shape), np.float32)
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def gradient(alpha):
+        y, _ = layer.apply({"alpha": alpha}, state, X)
+        return jnp.sum(y), y
+
+    by_alpha, y = gradient(alpha)
+    np.testing.assert_allclose(y, np.where(X > 0, X, alpha * X), rtol=1e-6)
     axes = 0 if features else None
-    np.testing.assert_allclose(gradient, np.minimum(X, 0).sum(axes), rtol=1e-5)
+    np.testing.assert_allclose(by_alpha, np.minimum(X, 0).sum(axes), rtol=1e-5)
 
 
 def test_prelu_equals_torch(torch):
@@ -38,8 +46,11 @@ def test_rbf_in_both_forms():
     centers = np.asarray(params["centers"])
     assert centers.shape == (3, 4)
     distance = ((X[:, None] - centers) ** 2).sum(-1)
-    np.testing.assert_allclose(nn.rbf(4, 3).apply(params, state, X)[0], distance, rtol=1e-5)
-    gaussian, _ = nn.rbf(4, 3, form="gaussian", beta=0.3).apply(params, state, X)
+    plain, gaussian = (
+        jax.jit(layer.apply)(params, state, X)[0]
+        for layer in (nn.rbf(4, 3), nn.rbf(4, 3, form="gaussian", beta=0.3))
+    )
+    np.testing.assert_allclose(plain, distance, rtol=1e-5)
     np.testing.assert_allclose(gaussian, np.exp(-0.3 * distance), rtol=1e-5)
 
 
@@ -62,10 +73,10 @@ def test_prelu_refuses():
 
 
 def test_poolings_and_flatten_are_layers():
-    image = jnp.asarray(np.random.default_rng(2).normal(size=(2, 4, 6, 3)), jnp.float32)
+    image = np.random.default_rng(2).normal(size=(2, 4, 6, 3)).astype(np.float32)
     layer = nn.serial(nn.max_pool(2), nn.avg_pool((2, 3)), nn.flatten)
-    y, _ = layer.apply((), (), image)
-    blocks = np.asarray(image).reshape(2, 2, 2, 3, 2, 3).max((2, 4))
+    y, _ = jax.jit(layer.apply)((), (), image)
+    blocks = image.reshape(2, 2, 2, 3, 2, 3).max((2, 4))
     np.testing.assert_allclose(y, blocks.mean((1, 2)), rtol=1e-5, atol=1e-6)
     empty, _ = nn.serial(nn.flatten).apply((), (), image[:0])
     assert empty.shape == (0, 72)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import re
 
 import chex
@@ -11,7 +12,7 @@ import pytest
 from dlcore import device, nn
 from dlcore import functional as F
 
-X = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
+X = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
 
 def names(layer):
@@ -118,7 +119,7 @@ def test_side_by_side():
         (nn.concat(double, halve), np.concatenate([2 * X, X / 2], -1)),
         (nn.concat(double, halve, axis=0), np.concatenate([2 * X, X / 2], 0)),
     ]:
-        np.testing.assert_allclose(layer.apply((), (), X)[0], expected, rtol=1e-6)
+        np.testing.assert_allclose(jax.jit(layer.apply)((), (), X)[0], expected, rtol=1e-6)
 
 
 def test_residual_does_not_broadcast():
@@ -134,34 +135,46 @@ def block():
     return nn.serial(nn.linear(4, 4), nn.batch_norm(4), F.tanh, nn.dropout(0.3))
 
 
-@pytest.fixture(params=["calls", "unrolled"])
-def default(request, monkeypatch):
-    """How blocks run where nobody says."""
-    monkeypatch.setattr(device, "repeats_by_calls", lambda: request.param == "calls")
+def gradients(layer):
+    """Those of a sum of squares, and (y, the new state), as a function of (params, state)."""
+
+    def loss(params, state):
+        y, new = layer.apply(params, state, X, key=jax.random.key(1), train=True)
+        return jnp.sum(y**2), (y, new)
+
+    return jax.jit(jax.grad(loss, has_aux=True))
 
 
-@pytest.mark.parametrize("remat", [False, True])
-@pytest.mark.parametrize("scan", [True, None])
-def test_every_way_of_running_blocks_is_unrolled(scan, remat, default):
+@pytest.fixture(scope="module")
+def unrolled():
+    layer = nn.repeat(block(), 3, scan=False)
+    return layer, gradients(layer)
+
+
+@pytest.mark.parametrize(
+    ("scan", "calls", "remat"),
+    [
+        (True, False, False),
+        (True, False, True),
+        (None, True, False),
+        (None, False, True),
+        pytest.param(None, True, True, marks=pytest.mark.slow),
+        pytest.param(None, False, False, marks=pytest.mark.slow),
+    ],
+)
+def test_every_way_of_running_blocks_is_unrolled(scan, calls, remat, unrolled, monkeypatch):
     """Equal parameters, outputs, states and gradients, with batch norm and dropout."""
-    plain = nn.repeat(block(), 3, scan=False)
+    monkeypatch.setattr(device, "repeats_by_calls", lambda: calls)
+    plain, expected = unrolled
     other = nn.repeat(block(), 3, scan=scan, remat=remat)
     params, state = plain.init(jax.random.key(0))
     chex.assert_trees_all_equal(other.init(jax.random.key(0)), (params, state))
     assert params["2"]["linear1"]["kernel"].shape == (4, 4)
-
-    def gradients(layer, params, state):
-        def loss(params):
-            y, new = layer.apply(params, state, X, key=jax.random.key(1), train=True)
-            return jnp.sum(y**2), (y, new)
-
-        return jax.grad(loss, has_aux=True)(params)
-
-    both = jax.jit(lambda *trees: [gradients(layer, *trees) for layer in (plain, other)])
+    found = gradients(other)
     for _ in range(2):
-        unrolled, scanned = both(params, state)
-        chex.assert_trees_all_close(unrolled, scanned, rtol=1e-5, atol=1e-6)
-        _, (_, state) = unrolled
+        wanted = expected(params, state)
+        chex.assert_trees_all_close(wanted, found(params, state), rtol=1e-5, atol=1e-6)
+        _, (_, state) = wanted
 
 
 def test_scan_runs_without_parameters_or_key():
@@ -170,29 +183,36 @@ def test_scan_runs_without_parameters_or_key():
     assert state == ()
 
 
-def operations(n, *, scan):
-    """How many products the gradient of `n` blocks is traced and compiled to."""
+def lowered(n, *, scan):
+    """The gradient of `n` blocks."""
     layer = nn.repeat(nn.serial(nn.linear(64, 64), F.tanh), n, scan=scan)
-    params, state = layer.init(jax.random.key(0))
-    x = jnp.ones((32, 64))
+    params, state = jax.eval_shape(layer.init, jax.random.key(0))
+    x = np.ones((32, 64), np.float32)
     gradient = jax.grad(lambda params, x: jnp.sum(layer.apply(params, state, x)[0]))
-    lowered = jax.jit(gradient).lower(params, x)
-    traced = lowered.as_text().count("dot_general")
-    compiled = len(re.findall(r"\bdot\(|custom-call\(", lowered.compile().as_text()))
-    return traced, compiled
+    return jax.jit(gradient).lower(params, x)
+
+
+def traced(program):
+    """How many products it is traced to."""
+    return program.as_text().count("dot_general")
+
+
+def compiled(program):
+    """How many products it is compiled to."""
+    return len(re.findall(r"\bdot\(|custom-call\(", program.compile().as_text()))
 
 
 def test_what_a_loop_compiles_does_not_grow_with_n():
-    assert operations(2, scan=True) == operations(16, scan=True)
-    few, many = operations(2, scan=False), operations(16, scan=False)
-    assert many[0] > 4 * few[0]
-    assert many[1] > 4 * few[1] > 0
+    few, many = (lowered(n, scan=True) for n in (2, 10))
+    assert (traced(few), compiled(few)) == (traced(many), compiled(many))
+    few, many = (lowered(n, scan=False) for n in (2, 10))
+    assert traced(many) > 4 * traced(few)
+    assert compiled(many) > 4 * compiled(few) > 0
 
 
 def test_what_is_traced_for_calls_does_not_grow_with_n(monkeypatch):
     monkeypatch.setattr(device, "repeats_by_calls", lambda: True)
-    few, many = operations(3, scan=None), operations(16, scan=None)
-    assert few[0] == many[0]
+    assert traced(lowered(3, scan=None)) == traced(lowered(16, scan=None))
 
 
 def test_a_block_that_is_called_is_compiled_once_for_all_and_for_ever(monkeypatch):
@@ -211,8 +231,11 @@ def test_a_block_that_is_called_is_compiled_once_for_all_and_for_ever(monkeypatc
     assert traces == [X.shape]
 
 
-def test_blocks_that_change_the_shape_repeat_too(default):
-    y, _ = nn.repeat(lambda x: jnp.concatenate([x, x]), 3).apply((), (), X)
+@pytest.mark.parametrize("calls", [False, True])
+def test_blocks_that_change_the_shape_repeat_too(calls, monkeypatch):
+    monkeypatch.setattr(device, "repeats_by_calls", lambda: calls)
+    layer = nn.repeat(lambda x: jnp.concatenate([x, x]), 3)
+    y, _ = jax.jit(layer.apply)((), (), X)
     np.testing.assert_array_equal(y, np.concatenate([X] * 8))
 
 
@@ -231,7 +254,8 @@ def test_wire_is_the_function_it_is_given():
 
     layer = nn.wire(forward, encoder=nn.linear(4, 3), decoder=nn.linear(3, 4))
     params, state = layer.init(jax.random.key(0))
-    y, _ = layer.apply(params, state, X)
+    y, _ = jax.jit(layer.apply)(params, state, X)
+    params = jax.device_get(params)
     hidden = np.maximum(X @ params["encoder"]["kernel"] + params["encoder"]["bias"], 0)
     expected = hidden @ params["decoder"]["kernel"] + params["decoder"]["bias"] + X
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
@@ -243,10 +267,12 @@ def test_tied_weights_are_one_leaf_with_the_sum_of_the_gradients():
 
     layer = nn.wire(forward, encoder=nn.linear(4, 3, bias=False))
     params, state = layer.init(jax.random.key(0))
-    gradient = jax.grad(lambda params: jnp.sum(layer.apply(params, state, X)[0] ** 2))(params)
-    kernel = params["encoder"]["kernel"]
-    first, second = jax.grad(lambda a, b: jnp.sum((X @ a @ b.T) ** 2), (0, 1))(kernel, kernel)
-    np.testing.assert_allclose(gradient["encoder"]["kernel"], first + second, rtol=1e-4, atol=1e-4)
+    gradient = jax.jit(jax.grad(lambda params: jnp.sum(layer.apply(params, state, X)[0] ** 2)))
+    # Of Σ (x·a·bᵀ)² with respect to a and to b, where both are the kernel.
+    kernel = np.asarray(params["encoder"]["kernel"])
+    back = 2 * X @ kernel @ kernel.T
+    both = X.T @ back @ kernel + back.T @ X @ kernel
+    np.testing.assert_allclose(gradient(params)["encoder"]["kernel"], both, rtol=1e-4, atol=1e-4)
 
 
 def test_a_part_called_twice_continues_from_its_state_with_another_key():
@@ -255,9 +281,10 @@ def test_a_part_called_twice_continues_from_its_state_with_another_key():
 
     layer = nn.wire(forward, norm=nn.batch_norm(4), drop=nn.dropout(0.5))
     params, state = layer.init(jax.random.key(0))
-    (_, _, first, second), new = layer.apply(params, state, X, key=jax.random.key(1), train=True)
+    apply = jax.jit(functools.partial(layer.apply, train=True))
+    (_, _, first, second), new = apply(params, state, X, key=jax.random.key(1))
     assert not np.array_equal(first, second)
-    mean = np.asarray(X).mean(0)
+    mean = X.mean(0)
     np.testing.assert_allclose(
         new["norm"]["mean"], 0.9 * (0.1 * mean) + 0.1 * (mean + 1), rtol=1e-4, atol=1e-6
     )
@@ -272,7 +299,7 @@ def test_pure_apply_of_a_part_runs_inside_a_scan():
 
     layer = nn.wire(forward, cell=nn.linear(4, 4, bias=False))
     params, state = layer.init(jax.random.key(0))
-    kernel = params["cell"]["kernel"]
+    kernel = np.asarray(params["cell"]["kernel"])
     y, _ = jax.jit(layer.apply)(params, state, X)
     np.testing.assert_allclose(y, X @ kernel @ kernel @ kernel, rtol=1e-4, atol=1e-5)
 
@@ -291,10 +318,11 @@ def test_inserting_a_layer_changes_nobody_elses_randomness():
     long = nn.serial(nn.linear(4, 4), F.identity, nn.dropout(0.5), F.identity, nn.linear(4, 4))
     params, state = short.init(jax.random.key(0))
     chex.assert_trees_all_equal(long.init(jax.random.key(0))[0], params)
-    outputs = [
-        layer.apply(params, state, X, key=jax.random.key(1), train=True)[0]
-        for layer in (short, long)
-    ]
+    outputs = jax.jit(
+        lambda params, key: [
+            layer.apply(params, state, X, key=key, train=True)[0] for layer in (short, long)
+        ]
+    )(params, jax.random.key(1))
     np.testing.assert_array_equal(*outputs)
 
 
@@ -302,18 +330,20 @@ def test_masks_differ_by_layer_block_step_and_member():
     def masks(parts, x, *, key, train):
         return jnp.stack([parts.first(x), parts.second(x)])
 
-    ones = jnp.ones((8, 8))
+    ones = np.ones((8, 8), np.float32)
     layer = nn.wire(masks, first=nn.dropout(0.5), second=nn.serial(nn.dropout(0.5)))
-    step_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(3))
-    by_step = [dropped(layer, ones, key) for key in step_keys]
-    by_member = jax.vmap(lambda key: dropped(layer, ones, key))(step_keys)
-    np.testing.assert_array_equal(jnp.stack(by_step), by_member)
+    step_keys = [jax.random.fold_in(jax.random.key(0), step) for step in range(3)]
+    masked = jax.jit(functools.partial(dropped, layer, ones))
+    by_step = [masked(key) for key in step_keys]
+    by_member = jax.jit(jax.vmap(masked))(jnp.stack(step_keys))
+    np.testing.assert_array_equal(np.stack(by_step), by_member)
     different = np.asarray(by_member).reshape(6, 64)
     assert len(np.unique(different, axis=0)) == 6
 
     for scan in (False, True):
         kept = nn.repeat(nn.dropout(0.5), 3, scan=scan)
-        left = float(jnp.mean(dropped(kept, jnp.ones((50, 50)), jax.random.key(1)) != 0))
+        masked = jax.jit(functools.partial(dropped, kept, np.ones((50, 50), np.float32)))
+        left = np.mean(np.asarray(masked(jax.random.key(1))) != 0)
         assert abs(left - 0.5**3) < 0.04  # equal masks would leave a half
 
 
@@ -346,7 +376,7 @@ def test_an_error_names_its_layer_and_what_that_was_given(compiled):
     params, state = layer.init(jax.random.key(0))
     apply = jax.jit(layer.apply) if compiled else layer.apply
     with pytest.raises(ValueError, match=r"conv expected \[B, H, W, 3\]") as error:
-        apply(params, state, jnp.ones((2, 8, 8, 3)))
+        apply(params, state, np.ones((2, 8, 8, 3), np.float32))
     notes = [note for note in error.value.__notes__ if note.startswith("in layer")]
     assert notes == ["in layer block/body/conv2 (conv), given float32[2, 6, 6, 4]"]
 
@@ -368,7 +398,7 @@ def test_an_error_names_parameters_that_do_not_fit():
 def test_intermediates_by_path(how):
     layer = nn.serial(nn.repeat(nn.serial(nn.linear(4, 4), F.tanh), 2, **how), nn.linear(4, 2))
     params, state = layer.init(jax.random.key(0))
-    y, _ = layer.apply(params, state, X)
+    y, _ = jax.jit(layer.apply)(params, state, X)
     found = jax.jit(lambda params, x: nn.intermediates(layer, params, state, x))(params, X)
     assert set(found) == {
         *(f"repeat1/{i}{leaf}" for i in (0, 1) for leaf in ("", "/linear1", "/tanh1")),
@@ -379,7 +409,7 @@ def test_intermediates_by_path(how):
     np.testing.assert_allclose(found["repeat1/1"], found["repeat1"])
     np.testing.assert_allclose(
         found["repeat1/0/tanh1"],
-        np.tanh(X @ params["repeat1"]["0"]["linear1"]["kernel"]),
+        np.tanh(X @ np.asarray(params["repeat1"]["0"]["linear1"]["kernel"])),
         rtol=1e-4,
         atol=1e-5,
     )

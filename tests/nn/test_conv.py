@@ -10,7 +10,16 @@ from flax import linen
 
 from dlcore import nn
 
-X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 8, 4)), jnp.float32)
+X = np.random.default_rng(0).normal(size=(2, 7, 8, 4)).astype(np.float32)
+
+
+def drawn(layer, seed):
+    """(params, state), with which NumPy computes on."""
+    return jax.device_get(layer.init(jax.random.key(seed)))
+
+
+def output(layer, params, x=X):
+    return jax.jit(layer.apply)(params, (), x)[0]
 
 
 @pytest.mark.parametrize(
@@ -35,48 +44,42 @@ def test_equals_flax_with_its_parameters(settings, standard_promotion):
     )
     theirs = jax.eval_shape(reference.init, jax.random.key(0), X)["params"]
     layer = nn.conv(4, 8, (3, 2), bias_init=nn.init.normal(1.0), **settings)
-    params, state = layer.init(jax.random.key(1))
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, theirs)
-    y, state = layer.apply(params, state, X)
+    params, state = drawn(layer, 1)
     assert state == ()
-    np.testing.assert_allclose(y, reference.apply({"params": params}, X), rtol=1e-5, atol=1e-5)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, theirs)
+    expected = jax.jit(reference.apply)({"params": params}, X)
+    np.testing.assert_allclose(output(layer, params), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_is_a_linear_layer_where_the_kernel_covers_everything():
     layer, dense = nn.conv(4, 3, (7, 8)), nn.linear(7 * 8 * 4, 3)
-    params, state = layer.init(jax.random.key(2))
+    params, _ = drawn(layer, 2)
     flat = {"kernel": params["kernel"].reshape(-1, 3), "bias": params["bias"]}
-    np.testing.assert_allclose(
-        layer.apply(params, state, X)[0][:, 0, 0],
-        dense.apply(flat, (), X.reshape(2, -1))[0],
-        rtol=1e-4,
-        atol=1e-5,
-    )
+    expected = output(dense, flat, X.reshape(2, -1))[:, None, None]
+    np.testing.assert_allclose(output(layer, params), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
 def test_padding_mode_is_padding_first(mode):
     settings = {"stride": 2, "padding": (2, 1), "dilation": 2, "padding_mode": mode}
     layer = nn.conv(4, 3, 3, **settings)
-    params, state = layer.init(jax.random.key(4))
+    params, _ = drawn(layer, 4)
     padded = np.pad(X, [(0, 0), (2, 2), (1, 1), (0, 0)], mode=mode)
     plain = nn.conv(4, 3, 3, stride=2, dilation=2)
-    np.testing.assert_allclose(
-        layer.apply(params, state, X)[0], plain.apply(params, state, padded)[0], rtol=1e-5
-    )
+    np.testing.assert_allclose(output(layer, params), output(plain, params, padded), rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
 def test_depthwise_convolves_each_channel_alone(mode):
     window = {"stride": 2, "padding": "SAME", "padding_mode": mode}
     layer = nn.depthwise(4, 3, multiplier=2, **window)
-    params, state = layer.init(jax.random.key(5))
+    params, _ = drawn(layer, 5)
     assert jax.tree.map(jnp.shape, params) == {"kernel": (3, 3, 1, 8), "bias": (8,)}
-    y, _ = layer.apply(params, state, X)
-    alone = nn.conv(1, 2, 3, **window, bias=False)
+    y = np.asarray(output(layer, params))
+    alone = jax.jit(nn.conv(1, 2, 3, **window, bias=False).apply)
     for c in range(4):
         own = slice(2 * c, 2 * c + 2)
-        part, _ = alone.apply({"kernel": params["kernel"][..., own]}, (), X[..., c : c + 1])
+        part, _ = alone({"kernel": params["kernel"][..., own]}, (), X[..., c : c + 1])
         np.testing.assert_allclose(y[..., own], part + params["bias"][own], rtol=1e-4, atol=1e-5)
 
 
@@ -135,7 +138,7 @@ def test_conv_transpose_is_drawn_by_the_fans_of_its_own_direction(groups):
 def test_conv_transpose_in_groups_is_drawn_as_a_convolution_in_groups():
     """Group by group the kernel of a convolution from x to y, with its last axes exchanged."""
     conv, transposed = (
-        make(6, 4, (3, 2), groups=2).init(jax.random.key(10))[0]["kernel"]
+        drawn(make(6, 4, (3, 2), groups=2), 10)[0]["kernel"]
         for make in (nn.conv, nn.conv_transpose)
     )
     for g in range(2):
@@ -148,15 +151,13 @@ def test_locally_connected_has_a_kernel_and_a_bias_for_each_place():
     layer = nn.locally_connected(1, 6, 5, size=(32, 32))
     assert nn.summary(layer, (1, 32, 32, 1)).parameters == 28 * 28 * 6 * 26
     layer = nn.locally_connected(4, 3, (3, 2), size=(7, 8), stride=2, padding=(1, 0))
-    params, state = layer.init(jax.random.key(8))
+    params, _ = drawn(layer, 8)
     shapes = {"kernel": (4, 4, 3, 2, 4, 3), "bias": (4, 4, 3)}
     assert jax.tree.map(jnp.shape, params) == shapes
     shared = nn.conv(4, 3, (3, 2), stride=2, padding=(1, 0))
     one = jax.tree.map(lambda leaf: leaf[1, 2] + 1, params)
-    copies = jax.tree.map(lambda leaf, shape: jnp.broadcast_to(leaf, shape), one, shapes)
-    np.testing.assert_allclose(
-        layer.apply(copies, state, X)[0], shared.apply(one, (), X)[0], rtol=1e-4, atol=1e-5
-    )
+    copies = jax.tree.map(lambda leaf, shape: np.broadcast_to(leaf, shape), one, shapes)
+    np.testing.assert_allclose(output(layer, copies), output(shared, one), rtol=1e-4, atol=1e-5)
 
 
 def test_locally_connected_draws_each_place_as_a_convolution():
@@ -212,9 +213,9 @@ def test_its_relatives_refuse_sizes(make, message):
     ids=lambda layer: layer.info.kind,
 )
 def test_refuses_another_input(layer):
-    params, state = layer.init(jax.random.key(3))
+    trees = jax.eval_shape(layer.init, jax.random.key(3))
     message = rf"{layer.info.kind} expected \[B, H, W, 3\], got float32\[2, 7, 8, 4\]"
     with pytest.raises(ValueError, match=message):
-        layer.apply(params, state, X)
+        jax.eval_shape(layer.apply, *trees, X)
     with pytest.raises(TypeError, match=f"{layer.info.kind}: x is uint8, but floating point is"):
-        layer.apply(params, state, jnp.ones((2, 7, 8, 3), jnp.uint8))
+        jax.eval_shape(layer.apply, *trees, np.ones((2, 7, 8, 3), np.uint8))

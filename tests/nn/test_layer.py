@@ -35,7 +35,7 @@ class Scale:
 def test_a_function_of_one_array_is_a_layer(function, expected):
     layer = nn.as_layer(function)
     params, state = layer.init(jax.random.key(0))
-    y, new_state = layer.apply(params, state, jnp.array([-1.0, 2.0]))
+    y, new_state = layer.apply(params, state, np.float32([-1.0, 2.0]))
     np.testing.assert_allclose(y, expected, rtol=1e-6)
     assert (params, state, new_state) == ((), (), ())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 
 import chex
@@ -82,6 +83,25 @@ LAYERS = {
 }
 
 
+# Other settings of a layer that is there already.
+VARIANTS = {
+    "conv strided",
+    "conv in groups",
+    "conv reflecting",
+    "conv_transpose in groups",
+    "max_pool overlapping",
+    "adaptive_max_pool",
+    "global_max_pool",
+    "batch_norm plain",
+    "prelu by channel",
+    "rbf gaussian",
+}
+of_each_layer = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in LAYERS],
+)
+
+
 @functools.cache
 def made(name):
     make, shape = LAYERS[name]
@@ -90,61 +110,76 @@ def made(name):
     return layer, params, state, np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-@pytest.fixture(params=LAYERS)
-def case(request):
-    return made(request.param)
+TRACES = collections.Counter()  # by name, of what `trained` gives
+SEED = np.uint32(1)
+
+
+@functools.cache
+def trained(name):
+    """One application in training as a function of (params, state, x, seed), compiled once."""
+    layer, *_ = made(name)
+
+    @jax.jit
+    def apply(params, state, x, seed):
+        TRACES[name] += 1
+        return layer.apply(params, state, x, key=jax.random.key(seed), train=True)
+
+    return apply
 
 
 def train_apply(layer):
-    """One application in training as a pure function of (params, state, x)."""
-    return lambda params, state, x: layer.apply(params, state, x, key=jax.random.key(1), train=True)
+    """The same outside of jit, and with one seed."""
+    return lambda params, state, x: layer.apply(
+        params, state, x, key=jax.random.key(SEED), train=True
+    )
+
+
+# By NumPy, which compiles nothing.
 
 
 def cast(tree, dtype):
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+    return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), tree)
 
 
 def scaled(tree, factor):
-    return jax.tree.map(lambda leaf: leaf * factor, tree)
+    return jax.tree.map(lambda leaf: np.asarray(leaf) * np.float32(factor), tree)
 
 
 def moved(tree):
     rng = np.random.default_rng(1)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), tree)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), tree)
 
 
 def stacked(*trees):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def test_jit_changes_nothing_traces_once_and_keeps_the_structure_of_the_state(case):
-    layer, params, state, x = case
-    chex.clear_trace_counter()
-    step = jax.jit(chex.assert_max_traces(train_apply(layer), n=1))
+@of_each_layer
+def test_jit_changes_nothing_traces_once_and_keeps_the_structure_of_the_state(name):
+    layer, params, state, x = made(name)
     for _ in range(2):
-        y, new_state = step(params, state, x)
+        y, new_state = trained(name)(params, state, x, SEED)
         chex.assert_trees_all_equal_shapes_and_dtypes(state, new_state)
         chex.assert_trees_all_close(
             (y, new_state), train_apply(layer)(params, state, x), rtol=1e-4, atol=1e-5
         )
         params, state = scaled(params, 0.9), new_state
+    assert TRACES[name] == 1
 
 
-def test_vmap_changes_nothing(case):
+@of_each_layer
+def test_vmap_changes_nothing(name):
     """Over members that differ in parameters, states, inputs and keys."""
-    layer, *arguments = case
-    members = [(*scaled(arguments, i), jnp.uint32(i)) for i in (1, 2)]
-
-    def apply(params, state, x, seed):
-        return layer.apply(params, state, x, key=jax.random.key(seed), train=True)
-
-    together = jax.jit(jax.vmap(apply))(*stacked(*members))
-    alone = [apply(*member) for member in members]
+    _, *arguments = made(name)
+    members = [(*scaled(arguments, i), np.uint32(i)) for i in (1, 2)]
+    together = jax.jit(jax.vmap(trained(name)))(*stacked(*members))
+    alone = [trained(name)(*member) for member in members]
     chex.assert_trees_all_close(stacked(*alone), together, rtol=1e-4, atol=1e-5)
 
 
-def test_evaluation_changes_nothing_and_needs_no_key(case):
-    layer, params, state, x = case
+@of_each_layer
+def test_evaluation_changes_nothing_and_needs_no_key(name):
+    layer, params, state, x = made(name)
     y, same = layer.apply(params, state, x)
     assert jax.tree.structure(same) == jax.tree.structure(state)
     assert all(map(lambda a, b: a is b, jax.tree.leaves(same), jax.tree.leaves(state)))
@@ -152,10 +187,12 @@ def test_evaluation_changes_nothing_and_needs_no_key(case):
     np.testing.assert_array_equal(y, keyed)
 
 
-def test_gradient_is_the_central_difference(case, x64):
+@of_each_layer
+def test_gradient_is_the_central_difference(name, x64):
     """Along a random direction of (params, x), in training: the mask stays while they move."""
-    layer, params, state, x = case
-    point, direction = cast((params, x), jnp.float64), moved(cast((params, x), jnp.float64))
+    layer, params, state, x = made(name)
+    point = cast((params, x), np.float64)
+    direction = moved(point)
     epsilon = 1e-6
 
     @jax.jit
@@ -169,32 +206,34 @@ def test_gradient_is_the_central_difference(case, x64):
         loss(jax.tree.map(lambda p, d, step=step: p + step * d, point, direction))[0]
         for step in (epsilon, -epsilon)
     )
-    slope = sum(map(jnp.vdot, jax.tree.leaves(gradient), jax.tree.leaves(direction)))
+    slope = sum(map(np.vdot, jax.tree.leaves(gradient), jax.tree.leaves(direction)))
     np.testing.assert_allclose(slope, (above - below) / (2 * epsilon), rtol=1e-6, atol=1e-8)
 
 
-def test_init_is_a_function_of_the_key_also_under_vmap(case):
-    layer, params, state, _ = case
+@of_each_layer
+def test_init_is_a_function_of_the_key_also_under_vmap(name):
+    layer, params, state, _ = made(name)
     if not jax.tree.leaves((params, state)):
         assert layer.init(jax.random.key(7)) == ((), ())
         return
-    members = jax.vmap(layer.init)(stacked(jax.random.key(0), jax.random.key(7)))
-    first = jax.tree.map(lambda leaf: leaf[0], members)
+    members = jax.vmap(layer.init)(jax.vmap(jax.random.key)(np.uint32([0, 7])))
+    first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], members)
     chex.assert_trees_all_close(first, (params, state), rtol=1e-6)
-    for path, leaf in tree.leaves_with_paths(members[0]):
+    for path, leaf in tree.leaves_with_paths(jax.device_get(members[0])):
         random = path.endswith(("kernel", "centers"))
         assert np.array_equal(leaf[0], leaf[1]) != random, path
 
 
-def test_bfloat16_stays(case):
-    layer, params, state, x = case
+@of_each_layer
+def test_bfloat16_stays(name):
+    layer, params, state, x = made(name)
     params, x = cast((params, x), jnp.bfloat16)
     assert jax.eval_shape(layer.apply, params, state, x)[0].dtype == jnp.bfloat16
     y, new_state = jax.jit(train_apply(layer))(params, state, x)
     assert y.dtype == jnp.bfloat16
     chex.assert_trees_all_equal_shapes_and_dtypes(state, new_state)
-    wide, _ = train_apply(layer)(*cast((params, state, x), jnp.float32))
-    np.testing.assert_allclose(y.astype(jnp.float32), wide, rtol=0.1, atol=0.1)
+    wide, _ = trained(name)(*cast((params, state, x), np.float32), SEED)
+    np.testing.assert_allclose(np.asarray(y, np.float32), wide, rtol=0.1, atol=0.1)
 
 
 MANY = (16, 32, 32, 4)
@@ -229,8 +268,8 @@ def test_gradients_in_bfloat16_are_summed_in_float32(layer):
 
         return jax.grad(loss)(params)
 
-    wide = gradient(*cast((params, x), jnp.float32))
-    chex.assert_trees_all_close(cast(gradient(params, x), jnp.float32), wide, rtol=0.05)
+    wide = gradient(*cast((params, x), np.float32))
+    chex.assert_trees_all_close(cast(gradient(params, x), np.float32), wide, rtol=0.05)
 
 
 @pytest.mark.parametrize("name", ["dropout", "serial", "concat", "repeat by scan", "wire"])
@@ -248,8 +287,9 @@ def test_gradient_is_the_same_when_recomputed(name):
     chex.assert_trees_all_close(plain, recomputed, rtol=1e-5, atol=1e-5)
 
 
-def test_refuses_a_raw_key_and_prints(case):
-    layer, *_ = case
+@of_each_layer
+def test_refuses_a_raw_key_and_prints(name):
+    layer, *_ = made(name)
     with pytest.raises(TypeError, match=r"write jax.random.key\(0\)"):
         layer.init(np.zeros(2, np.uint32))
     assert repr(layer).startswith(layer.info.kind)

@@ -16,7 +16,7 @@ def test_is_equations_2_to_4():
     assert (reduce.shape, expand.shape, state) == ((8, 2), (2, 8), ())
     z = X.mean((1, 2))
     s = 1 / (1 + np.exp(-np.maximum(z @ reduce, 0) @ expand))
-    y, _ = layer.apply(params, state, X)
+    y, _ = jax.jit(layer.apply)(params, state, X)
     np.testing.assert_allclose(y, X * s[:, None, None], rtol=1e-5, atol=1e-6)
 
 

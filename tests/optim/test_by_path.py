@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -21,13 +22,16 @@ def test_is_a_learning_rate_for_each_part(make, standard_promotion):
         {"stem": make(0.01), "head": make(0.1), "bias": make(0.0)},
         {"stem": {"kernel": "stem"}, "head": {"kernel": "head", "bias": "bias"}},
     )
-    both = []
-    for optimizer in (ours, reference):
-        params, state = PARAMS, optimizer.init(PARAMS)
-        for _ in range(5):
+
+    def end(optimizer):
+        def step(_, carry):
+            params, state = carry
             updates, state = optimizer.update(GRADS, state, params)
-            params = optax.apply_updates(params, updates)
-        both.append(params)
+            return optax.apply_updates(params, updates), state
+
+        return jax.lax.fori_loop(0, 5, step, (PARAMS, optimizer.init(PARAMS)))[0]
+
+    both = jax.jit(lambda: [end(ours), end(reference)])()
     chex.assert_trees_all_close(*both, rtol=1e-6)
 
 

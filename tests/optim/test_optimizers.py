@@ -170,6 +170,15 @@ TABLE = (
 )
 
 every_case = pytest.mark.parametrize("case", TABLE, ids=str)
+# For what is around an optimizer: two without `slow`, with one moment and with two.
+typical_case = pytest.mark.parametrize(
+    "case",
+    [
+        case if case.name in ("momentum", "adam") else pytest.param(case, marks=pytest.mark.slow)
+        for case in TABLE
+    ],
+    ids=str,
+)
 
 
 def random_tree(seed: int, *leading: int) -> dict[str, Any]:
@@ -178,7 +187,7 @@ def random_tree(seed: int, *leading: int) -> dict[str, Any]:
 
     def leaf(dtype: str, *shape: int) -> jax.Array:
         scales = 10.0 ** np.linspace(-2, 1, math.prod(shape)).reshape(shape)
-        return jnp.asarray(scales * rng.normal(size=(*leading, *shape)), dtype)
+        return jnp.asarray(np.asarray(scales * rng.normal(size=(*leading, *shape))).astype(dtype))
 
     return {
         "conv": {"kernel": leaf("float32", 2, 2, 3), "bias": leaf("bfloat16", 5)},
@@ -187,7 +196,7 @@ def random_tree(seed: int, *leading: int) -> dict[str, Any]:
     }
 
 
-PARAMS, GRADS = random_tree(0), random_tree(1, STEPS)
+PARAMS, GRADS, FEW = random_tree(0), random_tree(1, STEPS), random_tree(2, 2)
 
 
 def only(dtype: str, tree: Any) -> Any:
@@ -240,7 +249,7 @@ def test_equals_optax(case):
     assert_close(ours, references(case))
 
 
-@every_case
+@typical_case
 def test_equals_optax_inside_its_wrappers(case):
     """Chained behind clipping, masked, on a schedule, and every second gradient accumulated."""
 
@@ -259,7 +268,7 @@ def test_equals_optax_inside_its_wrappers(case):
     assert_close(*train(both, "standard"))  # MultiSteps promotes
 
 
-@every_case
+@typical_case
 def test_float32_hyperparameters_can_be_injected(case):
     def injected(factory):
         static = {"ns_steps"} & set(inspect.signature(factory).parameters)
@@ -278,19 +287,23 @@ def test_float32_hyperparameters_can_be_injected(case):
     assert_close(only("float32", ours), theirs)
 
 
-@every_case
+@typical_case
 def test_eager_updates_are_the_compiled_ones(case):
-    optimizer, few = case.ours(**case.typical), jax.tree.map(lambda leaf: leaf[:2], GRADS)
-    params, state = PARAMS, optimizer.init(PARAMS)
+    """In two leaves of two dtypes: eager, each operation on each shape is compiled by itself."""
+    start, grads = (
+        {"kernel": tree["list"][2], "bias": tree["conv"]["bias"]} for tree in (PARAMS, FEW)
+    )
+    optimizer, params = case.ours(**case.typical), start
+    state = optimizer.init(params)
     for i in range(2):
-        grads = jax.tree.map(lambda leaf, i=i: leaf[i], few)
-        updates, state = optimizer.update(grads, state, params, value=1.0, ignored=None)
+        now = {name: leaf[i] for name, leaf in grads.items()}
+        updates, state = optimizer.update(now, state, params, value=1.0, ignored=None)
         params = optax.apply_updates(params, updates)
-    (theirs,) = train([case.theirs(**case.typical)], "standard", PARAMS, few)
+    (theirs,) = train([case.theirs(**case.typical)], "standard", start, grads)
     assert_close(params, theirs["params"])
 
 
-@every_case
+@typical_case
 def test_is_traced_once(case):
     optimizer = case.ours(**{**case.typical, "learning_rate": optim.constant(0.1)})
     grads = jax.tree.map(lambda leaf: leaf[0], GRADS)

@@ -15,10 +15,14 @@ START = jnp.array([1.0, 1.5])
 
 
 def by_hand(f, x, optimizer, steps):
-    state, places = optimizer.init(x), [x]
-    for _ in range(steps):
+    @jax.jit
+    def step(x, state):
         updates, state = optimizer.update(jax.grad(f)(x), state, x)
-        x = optax.apply_updates(x, updates)
+        return optax.apply_updates(x, updates), state
+
+    state, places = jax.jit(optimizer.init)(x), [x]
+    for _ in range(steps):
+        x, state = step(x, state)
         places.append(x)
     return np.stack(places)
 
@@ -29,13 +33,17 @@ def test_goes_where_optax_goes():
     way = optim.path(f, START, optim.adam(0.05), 30)
     expected = by_hand(f, START, optax.adam(0.05), 30)
     np.testing.assert_allclose(way.record, expected, rtol=1e-4)
-    np.testing.assert_allclose(way.value, jax.vmap(f)(way.record), rtol=1e-5)
+    np.testing.assert_allclose(way.value, jax.jit(jax.vmap(f))(way.record), rtol=1e-5)
     np.testing.assert_array_equal(way.x, way.record[-1])
 
 
 def test_many_rates_are_one_program():
-    rates = jnp.array([0.1, 0.3])
-    ways = jax.vmap(lambda rate: optim.path(jnp.sum, jnp.ones(2), optim.sgd(rate), 4).x)(rates)
+    @jax.jit
+    @jax.vmap
+    def end(rate):
+        return optim.path(jnp.sum, jnp.ones(2), optim.sgd(rate), 4).x
+
+    ways = end(np.float32([0.1, 0.3]))
     np.testing.assert_allclose(ways, [[0.6, 0.6], [-0.2, -0.2]], rtol=1e-5)
 
 

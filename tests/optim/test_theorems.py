@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,18 +16,32 @@ from dlcore import optim
 
 
 def updates_of(optimizer, grads, params=None):
-    """The updates for the gradients along the leading axis of an array, at parameters that stay."""
-    params = jnp.zeros_like(grads[0]) if params is None else params
+    """The updates for the gradients along the leading axis of arrays, at parameters that stay."""
+    (updates,) = all_at_once([optimizer], grads, params)
+    return updates
 
-    def step(state, grad):
-        updates, state = optimizer.update(grad, state, params)
-        return state, updates
 
-    return jax.lax.scan(step, optimizer.init(params), grads)[1]
+def all_at_once(optimizers, grads, params=None):
+    """The same of several optimizers, in one program."""
+    params = jax.tree.map(lambda leaf: np.zeros_like(leaf[0]), grads) if params is None else params
+
+    @jax.jit
+    def run(grads):
+        def step(states, grad):
+            moved = [
+                one.update(grad, state, params)
+                for one, state in zip(optimizers, states, strict=True)
+            ]
+            updates, states = zip(*moved, strict=True)
+            return states, updates
+
+        return jax.lax.scan(step, tuple(one.init(params) for one in optimizers), grads)[1]
+
+    return jax.tree.map(np.asarray, run(grads))
 
 
 def grads_of(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 BOUNDS = {  # the largest stable rate on a quadratic, times λmax
@@ -37,7 +54,7 @@ BOUNDS = {  # the largest stable rate on a quadratic, times λmax
 @pytest.mark.parametrize("name", BOUNDS)
 def test_descent_on_a_quadratic_converges_below_its_bound_and_not_above(name):
     factory, bound = BOUNDS[name]
-    curvatures = jnp.asarray([0.5, 2.0, 5.0])
+    curvatures = np.float32([0.5, 2.0, 5.0])
 
     def distance(rate):
         optimizer = factory(rate)
@@ -51,21 +68,22 @@ def test_descent_on_a_quadratic_converges_below_its_bound_and_not_above(name):
         (w, _), _ = jax.lax.scan(step, (w, optimizer.init(w)), length=300)
         return jnp.linalg.norm(w)
 
-    largest = bound / jnp.max(curvatures)
-    below, above = jax.jit(jax.vmap(distance))(largest * jnp.asarray([0.98, 1.02]))
+    largest = bound / np.max(curvatures)
+    below, above = jax.jit(jax.vmap(distance))(np.float32(largest * np.asarray([0.98, 1.02])))
     assert below < 1e-4
     assert above > 1e4
 
 
 def test_without_decay_momentum_and_nesterov_are_gradient_descent():
     grads = grads_of(10, 4)
-    expected = -jnp.float32(0.1) * grads
-    for optimizer in (optim.sgd(0.1), optim.momentum(0.1, 0.0), optim.nesterov(0.1, 0.0)):
-        np.testing.assert_array_equal(updates_of(optimizer, grads), expected)
+    expected = -np.float32(0.1) * grads
+    optimizers = optim.sgd(0.1), optim.momentum(0.1, 0.0), optim.nesterov(0.1, 0.0)
+    for updates in all_at_once(optimizers, grads):
+        np.testing.assert_array_equal(updates, expected)
 
 
 def test_momentum_multiplies_a_constant_gradient_by_one_over_one_minus_decay():
-    last = updates_of(optim.momentum(0.1, 0.9), jnp.ones((300, 1)))[-1]
+    last = updates_of(optim.momentum(0.1, 0.9), np.ones((300, 1), np.float32))[-1]
     np.testing.assert_allclose(last, [-0.1 / (1 - 0.9)], rtol=1e-5)
 
 
@@ -87,21 +105,23 @@ FALLING = optim.inverse_time(0.3, 0.2)
 RISING = optim.linear(0.5, 0.99, 15)
 
 
+@functools.cache
 def values(number_or_schedule, steps):
     if not callable(number_or_schedule):
         return np.full(steps, number_or_schedule)
-    return np.asarray(jax.vmap(number_or_schedule)(jnp.arange(steps)), np.float64)
+    return np.float64(jax.jit(jax.vmap(number_or_schedule))(np.arange(steps, dtype=np.int32)))
 
 
 @pytest.mark.parametrize("form", ["polyak", "average", "classical"])
-@pytest.mark.parametrize("rate", [0.3, FALLING])
-@pytest.mark.parametrize("decay", [0.8, RISING, optim.annealed_momentum(3)])
-def test_momentum_in_the_three_forms_of_the_lectures(form, rate, decay):
+def test_momentum_in_the_three_forms_of_the_lectures(form):
     """Rate and γ constant or on a schedule; lecture E anneals γ from 0.5 to 0.99."""
     grads = grads_of(20, 3)
-    expected = velocities(form, grads, values(rate, 20), values(decay, 20))
-    ours = updates_of(optim.momentum(rate, decay, form), grads)
-    np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-7)
+    rates, decays = (0.3, FALLING), (0.8, RISING, optim.annealed_momentum(3))
+    pairs = list(itertools.product(rates, decays))
+    every = all_at_once([optim.momentum(rate, decay, form) for rate, decay in pairs], grads)
+    for ours, (rate, decay) in zip(every, pairs, strict=True):
+        expected = velocities(form, grads, values(rate, 20), values(decay, 20))
+        np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("rate", [0.3, FALLING])
@@ -109,25 +129,18 @@ def test_the_average_is_polyaks_form_at_a_smaller_rate(rate):
     """A(η) = C(η(1 − γ)), whatever the rate does."""
     grads, decay = grads_of(20, 3), 0.8
     smaller = (lambda t: (1 - decay) * rate(t)) if callable(rate) else (1 - decay) * rate
-    np.testing.assert_allclose(
-        updates_of(optim.momentum(rate, decay, "average"), grads),
-        updates_of(optim.momentum(smaller, decay), grads),
-        rtol=2e-5,
-        atol=1e-7,
-    )
+    both = optim.momentum(rate, decay, "average"), optim.momentum(smaller, decay)
+    np.testing.assert_allclose(*all_at_once(both, grads), rtol=2e-5, atol=1e-7)
 
 
 def test_the_classical_form_is_polyaks_only_while_the_rate_is_constant():
     grads = grads_of(20, 3)
-    classical, polyak = (
-        [updates_of(optim.momentum(rate, 0.8, form), grads) for rate in (0.3, FALLING)]
-        for form in ("classical", "polyak")
-    )
+    # Where the rate drops to nothing, Polyak's weights stop and the classical ones roll on.
+    rates = 0.3, FALLING, optim.piecewise_constant(0.3, {10: 0.0})
+    *classical, rolling = all_at_once([optim.momentum(r, 0.8, "classical") for r in rates], grads)
+    *polyak, stopped = all_at_once([optim.momentum(r, 0.8) for r in rates], grads)
     np.testing.assert_allclose(classical[0], polyak[0], rtol=2e-5, atol=1e-7)
-    # When the rate drops to nothing, Polyak's weights stop and the classical ones roll on.
-    stop = optim.piecewise_constant(0.3, {10: 0.0})
-    rolling = updates_of(optim.momentum(stop, 0.8, "classical"), grads)
-    assert not np.any(updates_of(optim.momentum(stop, 0.8), grads)[10:])
+    assert not np.any(stopped[10:])
     np.testing.assert_allclose(rolling[11:], 0.8 * rolling[10:-1], rtol=1e-5)
     assert np.linalg.norm(np.subtract(classical[1], polyak[1])) > 0.1 * np.linalg.norm(polyak[1])
 
@@ -143,12 +156,12 @@ def test_a_scheduled_decay_is_an_injected_one():
 
 def test_adagrads_rate_falls_with_the_root_of_the_gradients_seen():
     """The n-th of equal gradients moves by η/√n, whatever their size; a rare one by η."""
-    often = jnp.full((9, 1), 7.0)
-    updates = updates_of(optim.adagrad(0.1, initial_accumulator_value=0.0, eps=0.0), often)
-    np.testing.assert_allclose(updates[:, 0], -0.1 / np.sqrt(np.arange(1, 10)), rtol=1e-5)
-    rare = jnp.zeros((9, 1)).at[8].set(7.0)
-    updates = updates_of(optim.adagrad(0.1, initial_accumulator_value=0.0, eps=0.0), rare)
-    np.testing.assert_allclose(updates[:, 0], [*[0] * 8, -0.1], rtol=1e-5)
+    grads = np.full((9, 2), 7.0, np.float32)
+    grads[:8, 1] = 0.0
+    optimizer = optim.adagrad(0.1, initial_accumulator_value=0.0, eps=0.0)
+    often, rare = updates_of(optimizer, grads).T
+    np.testing.assert_allclose(often, -0.1 / np.sqrt(np.arange(1, 10)), rtol=1e-5)
+    np.testing.assert_allclose(rare, [*[0] * 8, -0.1], rtol=1e-5)
 
 
 def test_adadelta_is_zeilers_algorithm():
@@ -185,6 +198,7 @@ def test_amsgrad_converges_where_adam_does_not():
     """
     options = {"b1": 0.0, "b2": 0.1, "eps": 0.0, "bias_correction": False}
 
+    @functools.partial(jax.jit, static_argnums=0)
     def end(factory):
         optimizer = factory(optim.diminishing(0.5, 0.5), **options)
 
@@ -200,28 +214,27 @@ def test_amsgrad_converges_where_adam_does_not():
 
 
 def test_lion_moves_every_weight_alike():
-    grads = grads_of(20, 4).at[:, 3].set(0.0)
+    grads = grads_of(20, 4)
+    grads[:, 3] = 0.0
     updates = updates_of(optim.lion(0.1, weight_decay=0.0), grads)
-    np.testing.assert_allclose(jnp.abs(updates[:, :3]), 0.1, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(updates[:, :3]), 0.1, rtol=1e-6)
     assert not np.any(updates[:, 3])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_lamb_changes_every_leaf_by_one_share_of_its_norm(dtype):
     rng = np.random.default_rng(0)
-    params = {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in SHAPES.items()}
-    params["zero"] = jnp.zeros(3, dtype)
-    optimizer = optim.lamb(0.01, weight_decay=0.1)
-    state = optimizer.init(params)
-    for _ in range(3):
-        grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), params)
-        updates, state = jax.jit(optimizer.update)(grads, state, params)
-        rtol = 1e-5 if dtype == "float32" else 2e-2
-        for name in SHAPES:
-            u, p = (np.linalg.norm(np.asarray(x[name], np.float64)) for x in (updates, params))
-            assert u == pytest.approx(0.01 * p, rel=rtol)
-    first = optim.lamb(0.01).update(grads, optim.lamb(0.01).init(params), params)[0]
-    np.testing.assert_allclose(np.abs(np.float32(first["zero"])), 0.01, rtol=1e-2)  # ratio 1: Adam
+    params = {name: rng.normal(size=shape).astype(dtype) for name, shape in SHAPES.items()}
+    params["zero"] = np.zeros(3).astype(dtype)
+    grads = jax.tree.map(lambda p: rng.normal(size=(3, *p.shape)).astype(dtype), params)
+    updates = updates_of(optim.lamb(0.01, weight_decay=0.1), grads, params)
+    rtol = 1e-5 if dtype == "float32" else 2e-2
+    for name in SHAPES:
+        p = np.linalg.norm(np.float64(params[name]))
+        for update in np.float64(updates[name]):
+            assert np.linalg.norm(update) == pytest.approx(0.01 * p, rel=rtol)
+    first = np.float32(updates_of(optim.lamb(0.01), grads, params)["zero"])[0]
+    np.testing.assert_allclose(np.abs(first), 0.01, rtol=1e-2)  # ratio 1: Adam
 
 
 SHAPES = {"kernel": (6, 4), "bias": (4,), "conv": (3, 3, 2, 5)}
@@ -233,7 +246,7 @@ def test_muon_makes_the_singular_values_of_its_momentum_equal(shape, stretch):
     rng = np.random.default_rng(0)
     u, _, vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
     values = np.geomspace(1.0, 0.05, len(vt))
-    grad = jnp.asarray(u * values @ vt, jnp.float32)
+    grad = np.float32(u * values @ vt)
     update = updates_of(optim.muon(0.1), grad[None])[0]
     inner = u.T @ np.asarray(update, np.float64) @ vt.T / (-0.1 * stretch)
     np.testing.assert_allclose(inner, np.diag(np.diag(inner)), atol=1e-5)
@@ -255,52 +268,52 @@ def test_muon_leaves_what_is_no_matrix_to_nadamw(standard_promotion):
     grads = {"kernel": grads_of(5, 3, 4), "bias": grads_of(5, 4)}
     params = jax.tree.map(lambda g: g[0], grads)
     optimizer = optim.muon(0.3, adam_learning_rate=0.1, adam_weight_decay=0.2)
-    theirs = optax.nadamw(0.1, weight_decay=0.2)
-    state, their_state = optimizer.init(params), theirs.init(params["bias"])
-    for i in range(5):
-        now = jax.tree.map(lambda g, i=i: g[i], grads)
-        updates, state = optimizer.update(now, state, params)
-        expected, their_state = theirs.update(now["bias"], their_state, params["bias"])
-        np.testing.assert_allclose(updates["bias"], expected, rtol=1e-5)
+    updates = updates_of(optimizer, grads, params)
+    expected = updates_of(optax.nadamw(0.1, weight_decay=0.2), grads["bias"], params["bias"])
+    np.testing.assert_allclose(updates["bias"], expected, rtol=1e-5)
 
 
 def test_a_mask_is_a_glob_a_tree_or_a_function():
-    params = {"head": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "frozen": None}
+    head = {"kernel": np.ones((2, 2), np.float32), "bias": np.ones(2, np.float32)}
+    params = {"head": head, "frozen": None}
     tree = {"head": {"kernel": True, "bias": False}, "frozen": None}
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    for factory in (optim.adamw, optim.lion, optim.lamb):
-        for mask in ("**/kernel", tree, lambda p: jax.tree.map(lambda leaf: leaf.ndim > 1, p)):
-            optimizer = factory(0.1, weight_decay=0.5, mask=mask)
-            updates, _ = optimizer.update(zeros, optimizer.init(params), params)
-            assert np.all(updates["head"]["kernel"] != 0)
-            assert not np.any(updates["head"]["bias"])
+    zeros = jax.tree.map(lambda leaf: np.zeros_like(leaf)[None], params)
+    optimizers = [
+        factory(0.1, weight_decay=0.5, mask=mask)
+        for factory in (optim.adamw, optim.lion, optim.lamb)
+        for mask in ("**/kernel", tree, lambda p: jax.tree.map(lambda leaf: leaf.ndim > 1, p))
+    ]
+    for updates in all_at_once(optimizers, zeros, params):
+        assert np.all(updates["head"]["kernel"] != 0)
+        assert not np.any(updates["head"]["bias"])
 
 
 @pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("eps_in_sqrt", [False, True])
 def test_rmsprop_without_eps_never_moves_a_dead_input(centered, eps_in_sqrt):
     """Lecture A's form has no ε; 0/0 is read as 0, and the living neighbour moves as ever."""
-    grads = grads_of(50, 2).at[:, 1].set(0.0)
+    grads = grads_of(50, 2)
+    grads[:, 1] = 0.0
     optimizer = optim.rmsprop(0.1, eps=0.0, centered=centered, eps_in_sqrt=eps_in_sqrt)
     alive, dead = updates_of(optimizer, grads).T
-    assert jnp.all(dead == 0)
-    assert jnp.all(jnp.isfinite(alive) & (alive * grads[:, 0] < 0))
+    assert np.all(dead == 0)
+    assert np.all(np.isfinite(alive) & (alive * grads[:, 0] < 0))
 
 
 def test_rmsprop_first_step_does_not_depend_on_the_gradients_size():
     """Lecture A: ν = (1 − γ)g² after one step, so the update is −η sign(g)/√(1 − γ)."""
-    grads = jnp.asarray([[1e-6, -1.0, 1e6, 0.0]])
+    grads = np.float32([[1e-6, -1.0, 1e6, 0.0]])
     update = updates_of(optim.rmsprop(0.1, decay=0.9, eps=0.0), grads)[0]
     np.testing.assert_allclose(update, -0.1 / np.sqrt(1 - 0.9) * np.sign(grads[0]), rtol=1e-5)
 
 
 def test_centered_rmsprop_stays_finite_where_rounding_makes_the_variance_negative():
-    grads = jnp.broadcast_to(jnp.linspace(1.0, 100.0, 50), (400, 50))
-    assert jnp.all(jnp.isfinite(updates_of(optim.rmsprop(0.1, centered=True), grads)))
+    grads = np.broadcast_to(np.linspace(1, 100, 50, dtype=np.float32), (400, 50))
+    assert np.all(np.isfinite(updates_of(optim.rmsprop(0.1, centered=True), grads)))
 
 
 def test_adam_first_step_is_the_rate_against_the_sign():
-    grads = jnp.asarray([[1e-6, -1.0, 1e6, 0.0]])
+    grads = np.float32([[1e-6, -1.0, 1e6, 0.0]])
     for factory in (optim.adam, lambda rate, eps: optim.adamw(rate, eps=eps, weight_decay=0.0)):
         update = updates_of(factory(0.1, eps=0.0), grads)[0]
         np.testing.assert_allclose(update, -0.1 * np.sign(grads[0]), rtol=1e-5)
@@ -322,14 +335,14 @@ def test_adaptive_updates_do_not_depend_on_the_losses_scale(optimizer):
 
 
 def test_weight_decay_shrinks_what_the_mask_names_and_never_enters_the_moments():
-    params = {"kernel": jnp.asarray([2.0]), "bias": jnp.asarray([2.0])}
+    params = {"kernel": np.float32([2.0]), "bias": np.float32([2.0])}
     for mask in ({"kernel": True, "bias": False}, lambda p: {name: name == "kernel" for name in p}):
         optimizer = optim.adamw(0.1, weight_decay=0.5, mask=mask)
-        state = optimizer.init(params)
-        updates, state = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
+        zeros, state = jax.tree.map(np.zeros_like, params), optimizer.init(params)
+        updates, state = jax.jit(optimizer.update)(zeros, state, params)
         np.testing.assert_allclose(updates["kernel"], [-0.1 * 0.5 * 2.0], rtol=1e-6)
         assert updates["bias"] == 0
-        assert optax.tree.norm(optax.tree.get(state, "nu")) == 0
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(optax.tree.get(state, "nu")))
 
 
 @pytest.mark.parametrize(
@@ -340,5 +353,5 @@ def test_weight_decay_shrinks_what_the_mask_names_and_never_enters_the_moments()
 )
 def test_a_gradient_that_is_nan_is_not_hidden(optimizer):
     """Reading 0/0 as 0 does not read NaN as 0, not even in the moments of the steps after."""
-    updates = updates_of(optimizer, jnp.asarray([[1.0, jnp.nan], [2.0, 1.0]]))
-    assert jnp.isnan(updates).tolist() == [[False, True], [False, True]]
+    updates = updates_of(optimizer, np.float32([[1.0, np.nan], [2.0, 1.0]]))
+    assert np.isnan(updates).tolist() == [[False, True], [False, True]]

@@ -1,4 +1,5 @@
-"""Run by test_checkpoint.py as a program: kill savers in every moment, look at what is left.
+"""Run by test_checkpoint.py as a program, with a folder and a stride: kill savers in every moment
+(in every STRIDE-th), look at what is left.
 
 One process imports dlcore and forks the savers, so that a kill costs milliseconds. Leaves are numpy
 arrays: no device is ever started, which a fork would not survive.
@@ -6,12 +7,12 @@ arrays: no device is ever started, which a fork would not survive.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
 import struct
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -53,27 +54,29 @@ def check(root: Path, step: int | None = None) -> int:
     return found.step
 
 
-def at_random(root: Path, kills: int = 50) -> None:
-    """Savers that save without a pause, killed at random moments."""
+def at_random(root: Path, kills: int) -> None:
+    """Savers that save without a pause and tell their last step before each call; at a random one
+    of these they are killed, from outside and so anywhere in what they do next.
+    """
     rng, step, leftovers = random.Random(0), -1, 0
     for _ in range(kills):
         ours, theirs = os.pipe()
 
         def endlessly(step: int = step, pipe: int = theirs) -> None:
+            before_each_call(lambda: os.write(pipe, struct.pack("q", step)))
             with checkpoint.Writer(root) as writer:
                 while True:
+                    writer.save(step + 1, trees(step + 1), {"step": step + 1})
                     step += 1
-                    writer.save(step, trees(step), {"step": step})
-                    os.write(pipe, struct.pack("q", step))
 
         child = forked(endlessly)
         os.close(theirs)
-        time.sleep(rng.uniform(0, 0.04))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        reported = os.read(ours, 1 << 16)
-        os.close(ours)
-        finished = struct.unpack("q", reported[-8:])[0] if reported else step
+        with open(ours, "rb") as told:
+            reported = told.read(8 * rng.randrange(1, 400))
+            os.kill(child, signal.SIGKILL)
+            assert os.waitpid(child, 0) == (child, signal.SIGKILL)
+            reported += told.read()
+        (finished,) = struct.unpack("q", reported[-8:])
         leftovers += any(root.glob(".tmp-step-*"))
         step = check(root)
         assert step >= finished, (step, finished)
@@ -82,11 +85,11 @@ def at_random(root: Path, kills: int = 50) -> None:
     print(f"{step} steps saved, {leftovers} kills left something half-written")
 
 
-def at_every_call(root: Path, saved: int) -> int:
+def at_every_call(root: Path, saved: int, stride: int) -> int:
     """A saver with checkpoints 1 to 3 behind it saves one step, and dies at its k-th call."""
-    calls, status = -1, None
+    calls, status = -stride, None
     while status != 0:
-        calls += 1
+        calls += stride
         home = root / f"{saved}-{calls}"
         for step in (1, 2, 3):
             checkpoint.save(home, step, trees(step), {"step": step})
@@ -110,13 +113,21 @@ def at_every_call(root: Path, saved: int) -> int:
 
 def die_at(moment: int) -> None:
     """Kill this process instead of its next call but `moment` of a hooked function of os."""
-    left = [moment]
+    moments = itertools.count()
+
+    def die() -> None:
+        if next(moments) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    before_each_call(die)
+
+
+def before_each_call(act: Callable[[], object]) -> None:
+    """Let this process do something before it calls a hooked function of os."""
 
     def hooked(real: Callable) -> Callable:
         def call(*arguments, **options):
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
+            act()
             return real(*arguments, **options)
 
         return call
@@ -128,6 +139,6 @@ def die_at(moment: int) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-    folder = Path(sys.argv[1])
-    at_random(folder / "random")
-    print(*(at_every_call(folder, saved) for saved in (3, 4)), "calls killed")
+    folder, stride = Path(sys.argv[1]), int(sys.argv[2])
+    at_random(folder / "random", kills=50 // stride)
+    print(*(at_every_call(folder, saved, stride) for saved in (3, 4)), "calls at most")

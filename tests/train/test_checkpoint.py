@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import pytest
 import dlcore
 from dlcore.train import checkpoint
 from dlcore.train.checkpoint import CheckpointError, CheckpointWarning, Writer
+from tests.budget import IN_CI
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -176,11 +176,14 @@ def memory():
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(memory):
-    """50 kills at random, and one at each call to the system, of a new and of a repeated step."""
+    """50 kills at random, and one at each call to the system, of a new and of a repeated step.
+
+    All of these in CI, a fifth elsewhere.
+    """
     program = Path(__file__).parent / "kill_saves.py"
     environment = {**os.environ, "PYTHONPATH": str(Path(dlcore.__file__).parents[1])}
     result = subprocess.run(
-        [sys.executable, program, memory],
+        [sys.executable, program, memory, str(1 if IN_CI else 5)],
         env=environment,
         capture_output=True,
         text=True,
@@ -584,9 +587,3 @@ def test_a_checkpoint_with_someones_file_in_it_is_used_but_not_removed(tmp_path)
     save(tmp_path, 2, 3, keep=1)
     assert checkpoint.steps(tmp_path) == [1, 3]
     assert_found(restore(tmp_path, step=1), 1)
-
-
-def test_a_good_checkpoint_gives_no_warning(saved):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert_found(restore(saved[0]), 2)

@@ -13,9 +13,12 @@ N, FOLDS = 63, 4  # three folds of 16 and one of 15
 OPTIONS = {"epochs": 3, "folds": FOLDS, "batch_size": 12}
 
 
+LAYER = nn.linear(4, 3)
+OBJECTIVE = train.classification(LAYER)
+
+
 def build(h):
-    layer = nn.linear(4, 3)
-    return layer, train.classification(layer), optim.sgd(h.get("learning_rate", 0.1))
+    return LAYER, OBJECTIVE, optim.sgd(h.get("learning_rate", 0.1))
 
 
 @pytest.fixture(scope="module")

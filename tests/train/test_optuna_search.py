@@ -9,9 +9,12 @@ from dlcore import nn, optim, train
 optuna = pytest.importorskip("optuna")
 
 
+LAYER = nn.linear(4, 3)
+OBJECTIVE = train.classification(LAYER)
+
+
 def build(h):
-    layer = nn.linear(4, 3)
-    return layer, train.classification(layer), optim.sgd(h["learning_rate"])
+    return LAYER, OBJECTIVE, optim.sgd(h["learning_rate"])
 
 
 def suggest(trial):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 import optax
@@ -16,6 +18,7 @@ IMAGES = {
 }
 
 
+@functools.cache
 def network():
     return nn.serial(
         nn.conv(2, 4, 3),
@@ -28,15 +31,20 @@ def network():
     )
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def given(layer, params, state, x):
+    """What each batch norm is given in training, by path."""
+    _, _, seen = nn.layer.calls(layer, params, state, x, train=True)
+    return {path: call.x for path, call in seen.items() if call.layer.info.kind == "batch_norm"}
+
+
 def by_hand(layer, params, state, x, batch_size):
     """Mean and variance of what each batch norm is given, of all batches in one array."""
     inputs = {}
     for first in range(0, len(x), batch_size):
-        _, _, seen = nn.layer.calls(layer, params, state, x[first : first + batch_size], train=True)
-        for path, call in seen.items():
-            if call.layer.info.kind == "batch_norm":
-                flat = np.asarray(call.x, np.float64).reshape(-1, call.x.shape[-1])
-                inputs.setdefault(path.rstrip("'"), []).append(flat)
+        for path, one in given(layer, params, state, x[first : first + batch_size]).items():
+            flat = np.asarray(one, np.float64).reshape(-1, one.shape[-1])
+            inputs.setdefault(path.rstrip("'"), []).append(flat)
     together = {path: np.concatenate(parts) for path, parts in inputs.items()}
     return {path: {"mean": one.mean(0), "var": one.var(0)} for path, one in together.items()}
 
@@ -57,8 +65,8 @@ def test_in_one_batch_evaluation_is_training():
     layer = network()
     params, state = layer.init(jax.random.key(0))
     fresh = train.batch_norm_statistics(layer, params, state, IMAGES)
-    trained, _ = layer.apply(params, state, IMAGES["x"], train=True)
-    evaluated, _ = layer.apply(params, fresh, IMAGES["x"])
+    trained, _ = jax.jit(functools.partial(layer.apply, train=True))(params, state, IMAGES["x"])
+    evaluated, _ = jax.jit(layer.apply)(params, fresh, IMAGES["x"])
     np.testing.assert_allclose(evaluated, trained, rtol=1e-3, atol=1e-4)
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcore.train import EarlyStopping
+from tests.budget import examples
 
 scores = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
 
@@ -20,7 +21,7 @@ def play(stopping, values):
     return progress, None
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100)
 @given(scores)
 def test_the_best_is_the_first_of_the_least(values):
     progress, _ = play(EarlyStopping(), values)
@@ -28,7 +29,7 @@ def test_the_best_is_the_first_of_the_least(values):
     assert progress.step == values.index(min(values)) + 1
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100)
 @given(scores)
 def test_max_is_min_of_the_negatives(values):
     up, end = play(EarlyStopping(mode="max", patience=3), values)

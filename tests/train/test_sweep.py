@@ -31,6 +31,15 @@ def build(h):
     return layer, objective, optim.momentum(rate, momentum)
 
 
+LINEAR = nn.linear(4, 3)
+OBJECTIVE = train.classification(LINEAR)
+
+
+def build_linear(h):
+    """Where any network would do."""
+    return LINEAR, OBJECTIVE, optim.sgd(h["learning_rate"])
+
+
 def single(configuration, examples, validation, epochs=EPOCHS, build=build):
     """(history, last state) of one run of `fit`."""
     configuration = dict(configuration)
@@ -71,7 +80,9 @@ def expected():
     return examples, validation, [single(one, examples, validation) for one in SPACE]
 
 
-@pytest.mark.parametrize("at_once", [None, 1, 2])
+@pytest.mark.parametrize(
+    "at_once", [None, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))]
+)
 def test_each_trial_is_a_single_fit(at_once, expected):
     examples, validation, runs = expected
     swept = train.sweep(
@@ -94,9 +105,10 @@ def test_a_program_for_each_shape_and_one_for_all_floats(blobs):
 
     def counting(h):
         traced.append(isinstance(h["learning_rate"], jax.core.Tracer))
-        return build(h)
+        layer = nn.serial(nn.linear(4, h["width"]), nn.linear(h["width"], 3))
+        return layer, train.classification(layer), optim.momentum(h["learning_rate"], h["decay"])
 
-    rates = space.grid(width=[3, 5], learning_rate=[0.01, 0.1, 0.2], dropout=[0.0, 0.1])
+    rates = space.grid(width=[3, 5], learning_rate=[0.01, 0.1, 0.2], decay=[0.0, 0.9])
     found = together.programs(counting, rates, ())
     assert [len(places) for places in found.values()] == [6, 6]
     assert sorted(itertools.chain(*found.values())) == list(range(12))
@@ -111,12 +123,13 @@ def test_a_program_for_each_shape_and_one_for_all_floats(blobs):
     assert sum(traced) == before  # nothing is compiled again
 
 
-def test_batch_norm_and_plateau_follow_their_own_run(blobs, network):
+def test_batch_norm_and_plateau_follow_their_own_run(blobs):
+    layer = nn.serial(nn.batch_norm(4), nn.linear(4, 3))
+    objective = train.classification(layer)
+
     def build(h):
-        layer = network()
         plateau = optim.reduce_on_plateau(factor=0.5, patience=1)
-        optimizer = optax.chain(optim.adam(h["learning_rate"]), plateau)
-        return layer, train.classification(layer), optimizer
+        return layer, objective, optax.chain(optim.sgd(h["learning_rate"]), plateau)
 
     examples, validation = blobs(60), blobs(30, seed=2)
     configurations = space.grid(learning_rate=[1e-3, 0.3])
@@ -128,20 +141,35 @@ def test_batch_norm_and_plateau_follow_their_own_run(blobs, network):
         assert_same(trial, *expected)
 
 
-@pytest.mark.parametrize("at_once", [None, 1])
-def test_a_run_that_diverges_stops_alone_and_ranks_last(at_once, blobs):
-    examples = blobs(64)
+RATES = space.grid(learning_rate=[1e9, 1e-2, 1e30, 3e-2])
+SQUARE = nn.linear(4, 4)
+SQUARED_ERROR = train.regression(SQUARE)
 
-    def build(h):
-        layer = nn.linear(4, 4)
-        targets = train.regression(layer)
-        return layer, targets, optim.sgd(h["learning_rate"])
 
-    examples = {"x": examples["x"], "y": examples["x"]}
-    rates = space.grid(learning_rate=[1e9, 1e-2, 1e30, 3e-2])
+def build_regression(h):
+    return SQUARE, SQUARED_ERROR, optim.sgd(h["learning_rate"])
+
+
+@pytest.fixture(scope="module")
+def diverging():
+    """Examples, where the first of RATES stops, and what `fit` makes of the second and fourth."""
+    x = make_blobs(64)["x"]
+    examples = {"x": x, "y": x}
+    step = train.make_step(SQUARED_ERROR, optim.sgd(RATES[0]["learning_rate"]))
+    state = train.train_state(SQUARE, step.optimizer)
+    with pytest.raises(train.NonFiniteLossError) as caught:
+        # A function has no gradient that the error would look at, leaf by leaf.
+        list(train.fit(lambda *a: step(*a), state, examples, epochs=EPOCHS, batch_size=BATCH))
+    runs = {k: single(RATES[k], examples, examples, build=build_regression) for k in (1, 3)}
+    return examples, caught.value.step, runs
+
+
+@pytest.mark.parametrize("at_once", [None, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_run_that_diverges_stops_alone_and_ranks_last(at_once, diverging):
+    examples, stop, runs = diverging
     swept = train.sweep(
-        build,
-        rates,
+        build_regression,
+        RATES,
         examples,
         epochs=EPOCHS,
         batch_size=BATCH,
@@ -151,12 +179,10 @@ def test_a_run_that_diverges_stops_alone_and_ranks_last(at_once, blobs):
     stopped = [trial.stopped for trial in swept.trials]
     assert stopped[1] is None
     assert stopped[3] is None
-    with pytest.raises(train.NonFiniteLossError) as caught:
-        single(rates[0], examples, examples, build=build)
-    assert stopped[0] == caught.value.step
+    assert stopped[0] == stop
     assert [trial.configuration["learning_rate"] for trial in swept.ranked[:2]] == [3e-2, 1e-2]
-    for k in (1, 3):
-        assert_same(swept.trials[k], *single(rates[k], examples, examples, build=build))
+    for k, run in runs.items():
+        assert_same(swept.trials[k], *run)
     assert math.isnan(swept.score(swept.trials[0]))
     assert np.isfinite(jax.tree.leaves(swept.trials[0].state.params)[0]).all()
 
@@ -210,14 +236,15 @@ def test_prints_what_varies():
 
 
 class TestSuccessiveHalving:
-    def test_keeps_the_best_share_and_goes_on_from_their_states(self, blobs):
+    @pytest.mark.parametrize("at_once", [1, pytest.param(None, marks=pytest.mark.slow)])
+    def test_keeps_the_best_share_and_goes_on_from_their_states(self, blobs, at_once):
         examples, validation = blobs(64), blobs(32, seed=1)
         configurations = space.grid(learning_rate=[1e-4, 1e-3, 1e-2, 0.1, 0.3], seed=[1])
-        options = {"batch_size": BATCH, "validation": validation}
+        options = {"batch_size": BATCH, "validation": validation, "at_once": at_once}
         halved = train.successive_halving(
-            build, configurations, examples, rungs=(1, 2, 4), **options
+            build_linear, configurations, examples, rungs=(1, 2, 4), **options
         )
-        full = train.sweep(build, configurations, examples, epochs=4, **options)
+        full = train.sweep(build_linear, configurations, examples, epochs=4, **options)
         lengths = [len(trial.history) for trial in halved.trials]
         assert sorted(lengths, reverse=True) == [4, 4, 2, 1, 1]  # 5, ⌈5/2⌉ = 3, ⌈3/2⌉ = 2
         for one, whole in zip(halved.trials, full.trials, strict=True):
@@ -267,12 +294,13 @@ def test_every_number_of_an_optimizer_can_be_swept(make):
             now = optax.apply_updates(now, updates)
         return now
 
-    numbers = np.float32([0.05, 0.3])
-    swept = jax.jit(jax.vmap(updated))(numbers)
-    for k, number in enumerate(numbers.tolist()):
-        alone = updated(number)
+    numbers = [0.05, 0.3]
+    swept, alone = jax.jit(
+        lambda traced: (jax.vmap(updated)(traced), [updated(number) for number in numbers])
+    )(np.float32(numbers))
+    for k in range(2):
         for name in params:
-            np.testing.assert_allclose(swept[name][k], alone[name], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(swept[name][k], alone[k][name], rtol=1e-5, atol=1e-6)
     assert not np.allclose(swept["kernel"][0], swept["kernel"][1])
 
 
@@ -293,17 +321,18 @@ def test_every_rate_of_a_layer_can_be_swept(make):
     def applied(rate):
         return make(rate).apply(params, state, x, key=jax.random.key(1), train=True)[0]
 
-    rates = np.float32([0.0, 0.4])
-    swept = jax.jit(jax.vmap(applied))(rates)
-    for y, rate in zip(swept, rates.tolist(), strict=True):
-        np.testing.assert_allclose(y, applied(rate), rtol=1e-5, atol=1e-6)
+    rates = [0.0, 0.4]
+    swept, alone = jax.jit(
+        lambda traced: (jax.vmap(applied)(traced), [applied(rate) for rate in rates])
+    )(np.float32(rates))
+    np.testing.assert_allclose(swept, alone, rtol=1e-5, atol=1e-6)
     assert not np.allclose(swept[0], swept[1])
 
 
 def test_data_on_the_host_goes_one_by_one(blobs):
     rates = space.grid(learning_rate=[0.1, 0.2])
-    host = train.sweep(build, rates, data.HostData(blobs()), epochs=1, batch_size=BATCH)
-    device = train.sweep(build, rates, blobs(), epochs=1, batch_size=BATCH)
+    host = train.sweep(build_linear, rates, data.HostData(blobs()), epochs=1, batch_size=BATCH)
+    device = train.sweep(build_linear, rates, blobs(), epochs=1, batch_size=BATCH)
     for one, other in zip(host.trials, device.trials, strict=True):
         assert one.history[-1] == pytest.approx(other.history[-1], rel=1e-5)
 

@@ -10,8 +10,10 @@ import optax
 import pytest
 
 from dlcore import data, nn, optim, train, tree
-from tests.train.conftest import make_blobs, make_network
+from dlcore import functional as F
+from tests.train.conftest import make_blobs
 
+NETWORK = nn.serial(nn.linear(4, 6), nn.batch_norm(6), F.relu, nn.linear(6, 3))
 FROZEN = ("linear1/**", "batch_norm1/**")
 
 
@@ -36,11 +38,11 @@ def by_path(*trees):
 
 
 def test_frozen_leaves_are_bit_identical_after_100_steps_of_decay():
-    layer = nn.freeze(make_network(), *FROZEN)
+    layer = nn.freeze(NETWORK, *FROZEN)
     optimizer = optim.adamw(0.01, weight_decay=0.1)
     step, state = start(layer, optimizer)
     # Statistics that are not those a layer starts with.
-    state = state._replace(state=jax.tree.map(lambda leaf: leaf + 0.25, state.state))
+    state = state._replace(state=jax.tree.map(lambda leaf: np.asarray(leaf) + 0.25, state.state))
     after = trained(step, state, 100)
     assert int(after.step) == 100
     new, old = by_path(after.params, after.state), by_path(state.params, state.state)
@@ -53,7 +55,7 @@ def test_frozen_leaves_are_bit_identical_after_100_steps_of_decay():
 
 
 def test_moments_are_kept_of_what_learns_only():
-    layer = nn.freeze(make_network(), *FROZEN)
+    layer = nn.freeze(NETWORK, *FROZEN)
     learning = tree.count(layer.init(jax.random.key(0))[0]["linear2"])
     moments = train.train_state(layer, optim.adam(0.1)).opt_state
     assert tree.count(moments) == 2 * learning + 1
@@ -76,7 +78,7 @@ def test_training_the_rest_is_optax_on_the_rest(standard_promotion):
 
 
 def test_a_run_goes_on_from_given_parameters_with_more_of_them_thawed():
-    layer = nn.freeze(make_network(), *FROZEN)
+    layer = nn.freeze(NETWORK, *FROZEN)
     step, state = start(layer, optim.adam(0.01))
     first = trained(step, state, 3)
     thawed = nn.thaw(layer, "batch_norm1/**")
@@ -91,7 +93,7 @@ def test_a_run_goes_on_from_given_parameters_with_more_of_them_thawed():
 
 
 def test_a_frozen_run_is_checkpointed_and_resumed_bit_for_bit(tmp_path):
-    layer = nn.freeze(make_network(), *FROZEN)
+    layer = nn.freeze(NETWORK, *FROZEN)
     whole, parts = (start(layer, optim.adam(0.01)) for _ in range(2))
     settings = {"data": make_blobs(), "batch_size": 16, "visible": False}
     straight = train.run(*whole, epochs=3, **settings)
@@ -101,7 +103,7 @@ def test_a_frozen_run_is_checkpointed_and_resumed_bit_for_bit(tmp_path):
 
 
 def test_given_parameters_that_do_not_fit_are_refused():
-    layer = make_network()
+    layer = NETWORK
     params, _ = layer.init(jax.random.key(0))
     wrong = {**params, "linear2": {"kernel": params["linear2"]["kernel"]}}
     with pytest.raises(ValueError, match=r"params do not fit .*linear2/bias should be \[3\]"):
@@ -111,17 +113,17 @@ def test_given_parameters_that_do_not_fit_are_refused():
 
 
 def test_layerwise_falls_from_the_head():
-    assert train.layerwise(make_network(), 0.5) == {
+    assert train.layerwise(NETWORK, 0.5) == {
         "linear2/**": 1,
         "batch_norm1/**": 0.5,
         "linear1/**": 0.25,
     }
     with pytest.raises(ValueError, match="0 < decay ≤ 1"):
-        train.layerwise(make_network(), 0)
+        train.layerwise(NETWORK, 0)
 
 
 def test_features_and_head_are_the_network():
-    layer = make_network()
+    layer = NETWORK
     params, state = layer.init(jax.random.key(0))
     body, head = nn.split(layer, "linear2")
     examples = make_blobs(n=50)
@@ -131,12 +133,12 @@ def test_features_and_head_are_the_network():
         )
         np.testing.assert_array_equal(features["y"], examples["y"])
         logits = train.predict(head, nn.part(head, params), (), features)
-        expected, _ = layer.apply(params, state, examples["x"])
+        expected, _ = jax.jit(layer.apply)(params, state, examples["x"])
         np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_cached_features_are_those_of_the_same_weights_and_data(tmp_path):
-    layer = make_network()
+    layer = NETWORK
     params, state = layer.init(jax.random.key(0))
     examples, path = make_blobs(n=20), tmp_path / "features.safetensors"
     first = train.extract(layer, params, state, examples, cache=path)
@@ -144,13 +146,13 @@ def test_cached_features_are_those_of_the_same_weights_and_data(tmp_path):
     again = train.extract(layer, params, state, examples, cache=path)
     assert path.stat().st_mtime_ns == written
     chex.assert_trees_all_equal(first, again)
-    other = jax.tree.map(lambda leaf: leaf + 1, params)
+    other = jax.tree.map(lambda leaf: np.asarray(leaf) + 1, params)
     changed = train.extract(layer, other, state, examples, cache=path)
     assert path.stat().st_mtime_ns > written
-    expected, _ = layer.apply(other, state, examples["x"])
+    expected, _ = jax.jit(layer.apply)(other, state, examples["x"])
     np.testing.assert_allclose(changed["x"], expected, rtol=1e-5, atol=1e-6)
     for factor in (2.0, 3.0):  # functions of one name, and arrays that they hold
-        shift = jnp.arange(4.0) * factor
+        shift = jnp.asarray(factor * np.arange(4), jnp.float32)
         layer = nn.serial(lambda x, factor=factor, shift=shift: factor * x + shift)
         scaled = train.extract(layer, (), (), examples, cache=path)
         np.testing.assert_allclose(scaled["x"], factor * examples["x"] + shift, rtol=1e-6)

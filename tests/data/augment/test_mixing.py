@@ -88,7 +88,9 @@ def test_the_key_alone_decides(mix, batch):
 
 
 def test_distributions_may_be_mixed_again():
-    chain = augment.chain(partial(cutmix, alpha=1.0), partial(mixup, alpha=0.3))
+    chain = augment.chain(
+        lambda key, batch: cutmix(key, batch, 1.0), lambda key, batch: mixup(key, batch, 0.3)
+    )
     mixed = chain(jax.random.key(0), BATCH)
     np.testing.assert_allclose(mixed["y"].sum(1), 1, atol=1e-6)
     assert (np.count_nonzero(mixed["y"], axis=1) > 2).any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,24 +16,30 @@ from dlcore.functional import landscapes
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def value_and_jacobian(function, x):
+    return function(x), jax.jacobian(function)(x)
+
+
 def assert_kkt(result, f, *, equality=None, inequality=None, atol=1e-5):
     """∇f + λ·∇h + μ·∇g = 0, h = 0, g ≤ 0, μ ≥ 0 and μ·g = 0."""
-    x, constraints = result.x, result.constraints
-    gradient = jax.jit(jax.grad(f))(x)
+    x, constraints = result.x, jax.tree.map(np.asarray, result.constraints)
+    gradient = np.asarray(jax.jit(jax.grad(f))(x))
     if equality is not None:
-        slopes = np.atleast_2d(jax.jit(jax.jacobian(equality))(x))
-        gradient += constraints.equality @ slopes
-        np.testing.assert_allclose(equality(x), 0, atol=atol)
+        values, slopes = map(np.atleast_1d, value_and_jacobian(equality, x))
+        gradient = gradient + constraints.equality @ np.atleast_2d(slopes)
+        np.testing.assert_allclose(values, 0, atol=atol)
     if inequality is not None:
-        slopes = np.atleast_2d(jax.jit(jax.jacobian(inequality))(x))
-        gradient += constraints.inequality @ slopes
-        assert jnp.all(inequality(x) <= atol)
-        assert jnp.all(constraints.inequality >= 0)
-        np.testing.assert_allclose(constraints.inequality * inequality(x), 0, atol=atol)
+        values, slopes = map(np.atleast_1d, value_and_jacobian(inequality, x))
+        gradient = gradient + constraints.inequality @ np.atleast_2d(slopes)
+        assert np.all(values <= atol)
+        assert np.all(constraints.inequality >= 0)
+        np.testing.assert_allclose(constraints.inequality * values, 0, atol=atol)
     np.testing.assert_allclose(gradient, 0, atol=atol)
     np.testing.assert_allclose(result.gradient, gradient, atol=atol)
 
 
+@pytest.mark.slow
 def test_a_linear_program_ends_where_linprog_does_from_every_start():
     rng = np.random.default_rng(0)
     a, c = rng.normal(size=(8, 3)), rng.normal(size=3)
@@ -59,7 +67,7 @@ def test_a_linear_program_ends_where_linprog_does_from_every_start():
 
 
 def test_a_convex_program_with_both_kinds_of_constraints():
-    h = jnp.asarray([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]])
+    h = np.asarray([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]])
 
     @jax.jit
     def f(x):
@@ -74,7 +82,7 @@ def test_a_convex_program_with_both_kinds_of_constraints():
         return jnp.stack([x[0] - 0.1, -x[1], x[2] - 5])
 
     result = optim.minimize(
-        f, jnp.zeros(3), equality=equality, inequality=inequality, tolerance=1e-7
+        f, np.zeros(3), equality=equality, inequality=inequality, tolerance=1e-7
     )
     theirs = scipy.optimize.minimize(
         f,
@@ -83,14 +91,15 @@ def test_a_convex_program_with_both_kinds_of_constraints():
         method="SLSQP",
         constraints=[
             {"type": "eq", "fun": equality},
-            {"type": "ineq", "fun": lambda x: -inequality(jnp.asarray(x))},
+            {"type": "ineq", "fun": lambda x: -np.asarray(inequality(x))},
         ],
     )
     assert result.converged
     np.testing.assert_allclose(result.x, theirs.x, atol=1e-5)
     assert_kkt(result, f, equality=equality, inequality=inequality)
-    assert result.constraints.inequality[0] > 0.1  # it binds
-    assert result.constraints.inequality[2] == 0  # it does not
+    binds, _, does_not = np.asarray(result.constraints.inequality)
+    assert binds > 0.1
+    assert does_not == 0
 
 
 def test_a_nonlinear_program_has_its_known_solution():
@@ -107,9 +116,10 @@ def test_a_nonlinear_program_has_its_known_solution():
     np.testing.assert_allclose(result.x, [0, np.sqrt(3)], atol=1e-6)
     assert_kkt(result, f, equality=equality)
     rounds = result.history
-    n = int(jnp.sum(~jnp.isnan(rounds.value))) - 1
-    assert rounds.violation[n] < 1e-8 < rounds.violation[1]
-    assert jnp.all(jnp.diff(rounds.penalty[: n + 1]) >= 0)
+    value, violation, penalty = map(np.asarray, (rounds.value, rounds.violation, rounds.penalty))
+    n = np.sum(~np.isnan(value)) - 1
+    assert violation[n] < 1e-8 < violation[1]
+    assert np.all(np.diff(penalty[: n + 1]) >= 0)
 
 
 def test_a_constraint_that_binds_in_a_box():
@@ -228,9 +238,12 @@ def test_many_starts_on_a_nonlinear_program_end_in_several_values():
     @jax.vmap
     def solve(x0):
         return optim.minimize(
-            lambda x: jnp.sin(3 * x[0]) + x[1], x0, equality=lambda x: x[1] - x[0] ** 2 / 4
+            lambda x: jnp.sin(3 * x[0]) + x[1],
+            x0,
+            equality=lambda x: x[1] - x[0] ** 2 / 4,
+            step_size=optim.armijo(),
         )
 
-    result = solve(jnp.stack([jnp.linspace(-3, 3, 8), jnp.ones(8)], axis=1))
+    result = solve(np.stack([np.linspace(-3, 3, 8), np.ones(8)], axis=1))
     assert jnp.all(result.converged)
     assert len(np.unique(np.round(result.value, 3))) > 1

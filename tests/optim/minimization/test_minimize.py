@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 
 from dlcore import optim
 from dlcore.functional import landscapes
@@ -38,7 +39,7 @@ def test_the_history_is_what_happened():
         landscapes.rosenbrock.f, START, direction=optim.bfgs(), max_iterations=100, record=record
     )
     n = int(result.iterations)
-    history = result.history
+    history = jax.tree.map(np.asarray, result.history)
     assert result.message == f"converged after {n} iterations, f = {float(result.value):.6g}"
     for rows in history[:4]:
         assert rows.shape == (101,)
@@ -46,23 +47,22 @@ def test_the_history_is_what_happened():
     path = history.record["x"]
     np.testing.assert_array_equal(path[0], START)
     np.testing.assert_array_equal(path[n], result.x)
-    gradients = jax.vmap(jax.grad(landscapes.rosenbrock.f))(path[: n + 1])
+    gradients = scipy.optimize.rosen_der(np.float64(path[: n + 1]).T).T
     np.testing.assert_allclose(
-        history.value[: n + 1], landscapes.rosenbrock.f(path[: n + 1]), rtol=1e-3, atol=1e-6
+        history.value[: n + 1], scipy.optimize.rosen(path[: n + 1].T), rtol=1e-3, atol=1e-6
     )
     np.testing.assert_allclose(
         history.gradient_norm[: n + 1], np.linalg.norm(gradients, axis=-1), rtol=1e-2, atol=1e-4
     )
     assert history.gradient_norm[n] <= 1e-5 < history.gradient_norm[n - 1]
-    moves = np.diff(path[: n + 1], axis=0) / np.asarray(history.step_size[1 : n + 1, None])
-    slopes = np.sum(moves * np.asarray(gradients[:-1]), axis=-1)
+    moves = np.diff(path[: n + 1], axis=0) / history.step_size[1 : n + 1, None]
+    slopes = np.sum(moves * gradients[:-1], axis=-1)
     np.testing.assert_allclose(history.slope[1 : n + 1], slopes, rtol=2e-2, atol=1e-6)
     np.testing.assert_array_equal(history.record["quadrant"][n], 2)
 
 
 def test_many_starts_at_once_are_the_single_runs():
-    starts = jnp.asarray(np.random.default_rng(0).normal(size=(5, 2)), jnp.float32)
-
+    starts = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
     traces = []
 
     @jax.jit
@@ -71,7 +71,7 @@ def test_many_starts_at_once_are_the_single_runs():
         return optim.minimize(landscapes.rosenbrock.f, x0, max_iterations=100)
 
     many = jax.jit(jax.vmap(run))(starts)
-    assert jnp.all(many.converged)
+    assert np.all(many.converged)
     for start, x, iterations in zip(starts, many.x, many.iterations, strict=True):
         one = run(start)
         np.testing.assert_allclose(x, one.x, atol=1e-4)
@@ -127,9 +127,9 @@ def test_a_singular_hessian_is_reported_by_newton_and_no_trouble_to_the_convexif
     def f(x):
         return x[0] ** 2 + 0 * x[1]
 
-    plain = optim.minimize(f, jnp.ones(2), direction=optim.newton())
+    plain = optim.minimize(f, jnp.ones(2), direction=optim.newton(), step_size=1.0)
     assert plain.status == optim.Status.NOT_FINITE
-    result = optim.minimize(f, jnp.ones(2), direction=optim.newton("zero"))
+    result = optim.minimize(f, jnp.ones(2), direction=optim.newton("zero"), step_size=1.0)
     np.testing.assert_array_equal(result.x, [0, 1])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -54,6 +57,11 @@ def test_on_a_quadratic_quasi_newton_with_exact_search_is_conjugate_gradients(di
     np.testing.assert_allclose(result.history.record[:6], expected, rtol=1e-6, atol=1e-7)
 
 
+def next_of(direction):
+    """(x, gradient, memory) -> (direction, memory), compiled; these directions need no f."""
+    return jax.jit(functools.partial(direction.next, None))
+
+
 def dense_bfgs(scale, steps, n):
     """The inverse Hessian that the updates build from scale·I."""
     h = scale * np.eye(n)
@@ -73,9 +81,12 @@ def test_bfgs_and_l_bfgs_are_their_formulas():
     steps = list(zip(np.diff(xs, axis=0), np.diff(gs, axis=0), strict=True))
     last = {}
     for direction in (optim.bfgs(), optim.l_bfgs(memory)):
-        remembered = direction.init(jnp.asarray(xs[0]), jnp.asarray(gs[0]))
+        remembered, follow = (
+            direction.init(jnp.asarray(xs[0]), jnp.asarray(gs[0])),
+            next_of(direction),
+        )
         for x, g in zip(xs, gs, strict=True):
-            d, remembered = direction.next(None, jnp.asarray(x), jnp.asarray(g), remembered)
+            d, remembered = follow(x, g, remembered)
         last[direction] = d
     dense, limited = last.values()
     scales = [y @ s / (y @ y) for s, y in steps]
@@ -90,11 +101,12 @@ def test_bfgs_and_l_bfgs_are_their_formulas():
 @pytest.mark.parametrize("direction", [optim.bfgs(), optim.l_bfgs()], ids=["bfgs", "l_bfgs"])
 def test_a_step_without_positive_curvature_teaches_nothing(direction):
     """So the direction is as if it had not been: what was learned before still holds."""
-    x, g, s = (jnp.asarray(v) for v in np.random.default_rng(0).normal(size=(3, 4)))
-    memory = direction.next(None, x, g, direction.init(x - s, g - 2 * s))[1]
-    before = direction.next(None, x, g, memory)[0]
-    after = direction.next(None, x + s, g - s, memory)[1]
-    np.testing.assert_allclose(direction.next(None, x + s, g, after)[0], before, rtol=1e-12)
+    x, g, s = np.random.default_rng(0).normal(size=(3, 4))
+    follow = next_of(direction)
+    memory = follow(x, g, direction.init(jnp.asarray(x - s), jnp.asarray(g - 2 * s)))[1]
+    before = np.asarray(follow(x, g, memory)[0])
+    after = follow(x + s, g - s, memory)[1]
+    np.testing.assert_allclose(follow(x + s, g, after)[0], before, rtol=1e-12)
     assert before @ g < 0
 
 
@@ -126,10 +138,10 @@ def test_the_spectral_step_is_the_mean_curvature_of_the_last():
     _, h, _ = quadratic([0.5, 1.0, 3.0])
     x, new = np.random.default_rng(0).normal(size=(2, 3))
     direction = optim.spectral()
-    memory = direction.init(jnp.asarray(x), jnp.asarray(h @ x))
-    d, memory = direction.next(None, jnp.asarray(new), jnp.asarray(h @ new), memory)
+    memory, follow = direction.init(jnp.asarray(x), jnp.asarray(h @ x)), next_of(direction)
+    d, memory = follow(new, h @ new, memory)
     s = new - x
     np.testing.assert_allclose(d, -(s @ s) / (s @ h @ s) * h @ new, rtol=1e-12)
-    uphill, _ = direction.next(None, jnp.asarray(x), jnp.asarray(-(h @ x)), memory)
+    uphill = np.asarray(follow(x, -(h @ x), memory)[0])
     assert uphill @ (h @ x) > 0
     assert np.linalg.norm(uphill) <= 1 + 1e-12

@@ -1,88 +1,106 @@
-"""The experiments on regularisation, data and augmentation, each on a few drawn examples."""
+"""The chapter on generalisation: each experiment in its smoke form, and what its parts compute."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 
 import jax
 import numpy as np
 import pytest
 
-from dlcore import data, models, train
-from dlcore.data.dataset import Dataset
+from dlcore import models, train
 from experiments.generalisation import (
+    architecture,
     augmentation,
     augmentation_text,
     averaging,
+    bad_data,
+    cross_validation,
     data_efficiency,
     dropout,
     early_stopping,
     penalties,
+    sweep,
     synthetic_data,
 )
 from experiments.generalisation._enlarged import enlarged
 from experiments.generalisation._labels import mislabelled
-
-SHAPES = {"mnist": (28, 28, 1), "fsdd": (32, 32, 1)}
-CLASSES = tuple("0123456789")
-NAMES = (
-    "augmentation",
-    "augmentation_audio",
-    "augmentation_text",
-    "averaging",
-    "data_efficiency",
-    "dropout",
-    "early_stopping",
-    "penalties",
-    "synthetic_data",
-)
+from tests.experiments.smoke import assert_sound, drawn, names
 
 
-def drawn(name, root=None, **options):
-    """A data set of noise in the place of the one called `name`."""
-
-    def part(count, seed):
-        x = np.random.default_rng(seed).random((count, *SHAPES[name]), dtype=np.float32)
-        return {"x": x, "y": (np.arange(count) % 10).astype(np.int32)}
-
-    return Dataset(name, part(100, 0), part(40, 1), part(40, 2), CLASSES, "noise")
+@pytest.mark.parametrize("name", names("generalisation"))
+def test_smoke(name, smoke, tmp_path):
+    assert_sound(name, smoke(name), tmp_path)
 
 
-def said(root=None):
-    """Sentences in the place of the film reviews."""
-    words = np.array([f"word{i}" for i in range(30)])
-    rng = np.random.default_rng(0)
-    return [list(rng.choice(words, 8)) for _ in range(60)], np.arange(60, dtype=np.int32) % 2
+# ------------------------------------------------------------------------------------ search, data
 
 
-@pytest.fixture(scope="module")
-def results():
-    """The result of each experiment's smoke form."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load", drawn)
-        patch.setattr(augmentation_text, "polarity", said)
-        return {name: module(name).run(module(name).Config.smoke()) for name in NAMES}
+@pytest.mark.slow
+def test_a_sweep_has_the_losses_of_fits(smoke):
+    assert all(one.difference < 1e-5 for one in smoke("sweep").races)
+    assert all(one.ratio > 0 for one in smoke("sweep").races)
 
 
-def module(name):
-    return importlib.import_module(f"experiments.generalisation.{name}")
+def test_races_are_judged_by_their_ratios():
+    def claims(sweeps, chosen):
+        races = [
+            sweep.Race("small", 64, sweeps, 0.1, 1.0, 1.0, 1e-6),
+            sweep.Race("large", 4, sweeps, 0.1, 1.0, 1.0, 1e-6),
+        ]
+        result = sweep.Result(races, [], [], np.zeros(0), {}, chosen, 0.5, 0.0, [], None)
+        return [one.holds for one in sweep.claims(result)]
+
+    assert claims(0.4, 0.6) == [True, True, True, True]
+    assert claims(1.0, 0.5) == [False, False, True, False]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_measures_draws_and_prints(results, name):
-    from rich.console import Console
+def test_bad_rows_are_found_and_labels_are_really_wrong():
+    clean = drawn("mnist").train
+    assert bad_data.found_by_comparison(clean) == (True, True)
+    rows, noisy = bad_data.mislabelled(clean, 0.1)
+    assert len(rows) == 60
+    assert np.flatnonzero(noisy["y"] != clean["y"]).tolist() == rows.tolist()
 
-    result = results[name]
-    assert result.claims
-    assert all(np.isfinite(one.measured) for one in result.claims)
-    figures = module(name).plot(result)
-    for figure in figures.values() if isinstance(figures, dict) else [figures]:
-        assert figure.axes[0].has_data()
-    console = Console(width=120)
-    with console.capture() as printed:
-        console.print(result)
-    assert len(printed.get().splitlines()) > 3
+
+@pytest.mark.slow
+def test_the_share_found_counts_the_planted(smoke):
+    result = smoke("bad_data")
+    assert result.planted == 10
+    assert result.found[-1] == pytest.approx(0.1)  # of all, one in ten is wrong
+    assert result.precision == result.found[9]
+
+
+def test_cross_validation_claims_follow_the_draws():
+    def draws(folds, firsts, chosen_loss):
+        accuracies = [
+            np.array([[a, b, 0.7], [0, 0, 0]]) for a, b in zip(folds, firsts, strict=True)
+        ]
+        losses = np.array([[1.0, 1.0, 1.0], [0.5, 0.5, chosen_loss]])
+        return [cross_validation.Draw(one, losses) for one in accuracies]
+
+    def holds(*given):
+        config = cross_validation.Config.smoke()
+        result = cross_validation.Result(draws(*given), 0.0, [], config)
+        return [one.holds for one in cross_validation.claims(result)]
+
+    assert holds([0.69, 0.71], [0.6, 0.8], 0.9) == [True, True, True]
+    assert holds([0.8, 0.9], [0.7, 0.71], 1.1) == [False, False, False]
+
+
+def test_architecture_claims_compare_rates_and_depths():
+    config = dataclasses.replace(
+        architecture.Config.smoke(), depths=(1, 8), widths=(4, 8), rates=(0.01, 0.1)
+    )
+
+    def holds(shallow, deep):
+        accuracies = np.array([[shallow, shallow], [deep, deep]])
+        result = architecture.Result(accuracies, {}, 0.0, 0.0, [], config)
+        return [one.holds for one in architecture.claims(result)]
+
+    assert holds([0.8, 0.9], [0.7, 0.1]) == [True, True, True]
+    assert holds([0.8, 0.7], [0.85, 0.9]) == [False, True, False]
+    assert holds([0.8, 0.9], [0.8, 0.9]) == [False, False, False]
 
 
 # ------------------------------------------------------------------------------------- penalties
@@ -97,8 +115,9 @@ def test_a_penalty_is_that_of_lecture_b(shares):
     assert float(penalty({"linear": {"kernel": theta}})) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_proximal_path_has_zeros_and_the_subgradient_none(results):
-    ways = results["penalties"].ways
+@pytest.mark.slow
+def test_the_proximal_path_has_zeros_and_the_subgradient_none(smoke):
+    ways = smoke("penalties").ways
     assert ways["L1"].zeros[0] == 0
     assert ways["L1"].zeros[-1] > 0.5
     assert ways["L1, subgradient"].zeros == [0, 0, 0]
@@ -131,10 +150,11 @@ def test_dropconnect_drops_in_training_alone():
     assert len({*losses, float(plain)}) == 4
 
 
-def test_no_unit_knocked_out_changes_nothing_and_all_leave_the_bias(results):
+@pytest.mark.slow
+def test_no_unit_knocked_out_changes_nothing_and_all_leave_the_bias(smoke):
     config = dropout.Config.smoke()
     assert config.knocked_out == [0, 1, 2, 3, 4, 5, 6, 7]
-    for arm in results["dropout"].arms.values():
+    for arm in smoke("dropout").arms.values():
         assert arm.robustness[0] == pytest.approx(1 - arm.error)
 
 
@@ -176,8 +196,9 @@ def test_half_way_lies_between_epochs():
     assert early_stopping.half_way([1.0, 0.7, 0.3, 0.0]) == pytest.approx(1.5)
 
 
-def test_distances_and_linear_shares_begin_and_end_where_they_must(results):
-    result = results["early_stopping"]
+@pytest.mark.slow
+def test_distances_and_linear_shares_begin_and_end_where_they_must(smoke):
+    result = smoke("early_stopping")
     for way in result.distances.values():
         assert len(way) == result.config.epochs + 1
         assert (way[0], way[-1]) == (1, 0)
@@ -328,3 +349,17 @@ def test_averaging_claims_follow_the_measurements():
     assert len(good) == len(bad) == 6
     assert all(one.holds for one in good)
     assert not any(one.holds for one in bad)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sweep.Config(configurations=1), "configurations must be at least 2"),
+        (lambda: architecture.Config(depths=(4, 2)), "depths are rising numbers"),
+        (lambda: bad_data.Config(share=1.0), "share must be in"),
+        (lambda: cross_validation.Config(decays=(0.1, 1.0)), "the first of decays is 0"),
+    ],
+)
+def test_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
