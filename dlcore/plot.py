@@ -173,7 +173,9 @@ def bars(
     if not names:
         raise ValueError("bars needs at least one group with one bar")
     width = 0.8 / len(names)
-    figure, (axes,) = _figure(max(4.5, 1.2 + 0.62 * max(len(names), 1.6) * len(groups)), 3.8, 1, 1)
+    legend = 0.5 + 0.08 * max(map(len, names)) if len(names) > 1 else 0.0
+    room = 0.62 * max(len(names), 1.6) * len(groups)  # for the numbers above the bars
+    figure, (axes,) = _figure(max(4.5, 1.2 + room + legend), 3.8, 1, 1)
     for k, name in enumerate(names):
         places = [i for i, group in enumerate(groups.values()) if name in group]
         heights = [float(group[name]) for group in groups.values() if name in group]
@@ -429,7 +431,7 @@ def _note(text: str) -> Figure:
 
 
 def _label(axes: Axes, title: str, x: str, y: str) -> None:
-    room = int(10 * axes.figure.get_figwidth() / axes.get_gridspec().ncols)
+    room = int(13 * axes.bbox.width / axes.figure.dpi)  # letters
     axes.set_title(textwrap.fill(title, room), loc="left", color=_INK, fontsize=11)
     axes.set_xlabel(x, color=_INK)
     axes.set_ylabel(y, color=_INK)
@@ -501,7 +503,12 @@ def _map(terrains: Sequence[Terrain]) -> tuple[Figure, list[Axes]]:
             axes.contour(*sides, outside, levels=[0.5], colors=_INK, linewidths=0.9)
         if len(terrain.minima):
             places = np.asarray(terrain.minima, float)
-            cross = {"color": _INK, "markersize": 11, "markeredgewidth": 1.6, "zorder": 4}
+            cross: dict[str, Any] = {
+                "color": _INK,
+                "markersize": 11,
+                "markeredgewidth": 1.6,
+                "zorder": 4,
+            }
             axes.plot(*places.T, "+", **cross, label="minimum")
         for start in {tuple(np.asarray(way)[0].tolist()) for way in terrain.paths.values()}:
             axes.plot(*start, "o", color=_INK, markersize=7, fillstyle="none", label="start")
@@ -526,7 +533,7 @@ def _ways(axes: Axes, terrain: Terrain) -> list[Any]:
     return lines
 
 
-def _order(k: int) -> dict[str, float]:
+def _order(k: int) -> dict[str, Any]:
     """The first line lies on top, and every other reaches out from under those before it."""
     return {"linewidth": 1.3 + 0.6 * k, "zorder": 3 - 0.05 * k}
 

@@ -12,7 +12,7 @@ from tests import budget
 @pytest.fixture
 def spent(monkeypatch):
     """A budget of ten quick programs and no slow ones, and what some tests reported."""
-    monkeypatch.setattr(budget, "PROGRAMS", {"tests/optim": (10, 0)})
+    monkeypatch.setattr(budget, "PROGRAMS", {"tests/optim": {"quick": 10}})
     plugin = budget.Budget()
 
     def report(test, programs, seconds=0.0, *marks):
@@ -55,6 +55,7 @@ def test_slow_tests_and_new_folders_have_a_budget_of_their_own(spent):
     plugin, report = spent
     report("tests/optim/test_adam.py::test_long", 1, 0.0, "slow")
     report("tests/new/test_one.py::test_one", 1)
+    report("tests/optim/test_adam.py::test_equals_torch", 99, 0.0, "torch", "slow")
     assert [said.split(" compiled")[0] for said in plugin.exceeded()] == [
         "tests/new: 1",
         "tests/optim: 1",

@@ -192,7 +192,9 @@ def test_a_network_of_which_no_part_is_called(timed):
     assert found.left[4:6] == found.network[4:6] == (1, 1)
 
 
-@pytest.mark.parametrize("how", [{}, {"scan": True}, {"remat": True}])
+@pytest.mark.parametrize(
+    "how", [{}, {"scan": True}, pytest.param({"remat": True}, marks=pytest.mark.slow)]
+)
 def test_however_blocks_are_repeated(timed, how):
     layer = nn.repeat(nn.residual(nn.serial(nn.linear(4, 4), F.tanh)), 3, **how)
     found = profiled(layer, 2, 4)

@@ -60,7 +60,7 @@ def test_equals_flax(standard_promotion):
 
 
 def test_bfloat16_adds_up_in_float32():
-    x, kernel = (a.astype(jnp.bfloat16) for a in arrays(3, (1, 4, 3, 2), (1, 1, 4, 3, 2, 3)))
+    x, kernel = (a.astype(jnp.bfloat16) for a in arrays(3, (1, 5, 5, 2), (1, 1, 5, 5, 2, 3)))
     y = jax.jit(F.locally_connected)(x, kernel)
     assert y.dtype == jnp.bfloat16
     exact = np.sum(x[..., None].astype(float) * kernel[0].astype(float), (1, 2, 3))

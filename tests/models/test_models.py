@@ -82,12 +82,13 @@ SMALL = {
     "alexnet_2012": {"inputs": (63, 63, 1)},
     "vgg": {"depth": 11, "inputs": (32, 32, 1), "width": 4},
     "small_vgg": {"width": 4},
+    "googlenet": {"inputs": (16, 16, 1), "width": 8},
     "resnet_cifar": {"depth": 8},
     "vit": {"size": "tiny", "patch": 6, "scan": True},
 }
 QUICK = {"linear", "mlp", "lenet5", "resnet_cifar"}  # others are dear even so
 # Their gradients are compared with torch's, in their own files.
-HUGE = {"resnet", "convnext_tiny", "googlenet"}
+HUGE = {"resnet", "convnext_tiny"}
 
 
 @pytest.mark.parametrize(

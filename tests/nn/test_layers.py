@@ -110,28 +110,28 @@ def made(name):
     return layer, params, state, np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-TRACES = collections.Counter()  # by name, of what `trained` gives
 SEED = np.uint32(1)
+TRACES = collections.Counter()  # by name, of what `trained` gives
+
+
+def train_apply(layer):
+    """One application in training as a function of (params, state, x, seed)."""
+    return lambda params, state, x, seed=SEED: layer.apply(
+        params, state, x, key=jax.random.key(seed), train=True
+    )
 
 
 @functools.cache
 def trained(name):
-    """One application in training as a function of (params, state, x, seed), compiled once."""
-    layer, *_ = made(name)
+    """The same, compiled once."""
+    apply = train_apply(made(name)[0])
 
     @jax.jit
-    def apply(params, state, x, seed):
+    def counted(params, state, x, seed):
         TRACES[name] += 1
-        return layer.apply(params, state, x, key=jax.random.key(seed), train=True)
+        return apply(params, state, x, seed)
 
-    return apply
-
-
-def train_apply(layer):
-    """The same outside of jit, and with one seed."""
-    return lambda params, state, x: layer.apply(
-        params, state, x, key=jax.random.key(SEED), train=True
-    )
+    return counted
 
 
 # By NumPy, which compiles nothing.
@@ -170,9 +170,9 @@ def test_jit_changes_nothing_traces_once_and_keeps_the_structure_of_the_state(na
 @of_each_layer
 def test_vmap_changes_nothing(name):
     """Over members that differ in parameters, states, inputs and keys."""
-    _, *arguments = made(name)
+    layer, *arguments = made(name)
     members = [(*scaled(arguments, i), np.uint32(i)) for i in (1, 2)]
-    together = jax.jit(jax.vmap(trained(name)))(*stacked(*members))
+    together = jax.jit(jax.vmap(train_apply(layer)))(*stacked(*members))
     alone = [trained(name)(*member) for member in members]
     chex.assert_trees_all_close(stacked(*alone), together, rtol=1e-4, atol=1e-5)
 

@@ -48,7 +48,12 @@ def blocks():
 
 
 @pytest.mark.parametrize(
-    ("make", "weighted"), [(lambda: deep(F.relu), 22), (lambda: deep(F.tanh), 22), (blocks, 10)]
+    ("make", "weighted"),
+    [
+        (lambda: deep(F.relu), 22),
+        pytest.param(lambda: deep(F.tanh), 22, marks=pytest.mark.slow),
+        (blocks, 10),
+    ],
 )
 def test_every_weighted_layer_gives_variance_1(make, weighted):
     layer = make()

@@ -34,8 +34,15 @@ def apply_linen(module, variables, x, mutable=False):
     return module.apply(variables, x, mutable=mutable)
 
 
-@pytest.mark.parametrize("shape", [(6, 5, 4, 3), (8, 3), (4, 5, 3)])
-@pytest.mark.parametrize("settings", [{}, {"momentum": 0.6, "epsilon": 0.1}])
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ((6, 5, 4, 3), {}),
+        ((6, 5, 4, 3), {"momentum": 0.6, "epsilon": 0.1}),
+        ((8, 3), {}),
+        ((4, 5, 3), {}),
+    ],
+)
 def test_equals_flax_in_training_and_evaluation(shape, settings, standard_promotion):
     settings = {"momentum": 0.9, "epsilon": 1e-5} | settings
     layer = nn.batch_norm(3, **settings)
