@@ -477,13 +477,20 @@ def _panel(axes: Axes, panel: Panel) -> None:
     for axis in panel.log:
         axes.set(**{f"{axis}scale": "log"})
     measured = sorted({float(x) for xs, *_ in panel.series.values() for x in xs})
-    if "x" in panel.log and len(measured) <= 8:  # the places themselves say more than powers of 10
-        axes.set_xticks(measured, [f"{x:,.7g}" for x in measured])
+    texts = [f"{x:,.7g}" for x in measured]
+    if "x" in panel.log and len(measured) <= 8 and _have_room(measured, texts):
+        axes.set_xticks(measured, texts)  # the places themselves say more than powers of 10
         axes.minorticks_off()
     _label(axes, panel.title, panel.x, panel.y)
     _grid(axes, panel.percent)
     if len(panel.series) > 1 or panel.level is not None:
         axes.legend(frameon=False, fontsize=8)
+
+
+def _have_room(places: list[float], texts: list[str]) -> bool:
+    """Whether texts at these places of a logarithmic axis stay apart from one another."""
+    steps = np.diff(np.log(places))
+    return max(map(len, texts)) <= 9 and bool(np.all(steps >= 0.1 * steps.sum()))
 
 
 def _map(terrains: Sequence[Terrain]) -> tuple[Figure, list[Axes]]:

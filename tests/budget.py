@@ -28,7 +28,7 @@ PROGRAMS = {
     "tests/experiments": {"quick": 515, "slow": 1050},
     "tests/functional": {"quick": 1050, "slow": 10},
     "tests/interop": {"quick": 250, "slow": 135},
-    "tests/models": {"quick": 115, "slow": 100},
+    "tests/models": {"quick": 120, "slow": 145},
     "tests/nn": {"quick": 725, "slow": 140},
     "tests/optim": {"quick": 780, "slow": 225},
     "tests/train": {"quick": 560, "slow": 95},

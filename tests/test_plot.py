@@ -504,3 +504,14 @@ def test_a_map_names_start_and_minimum_and_is_grey_outside_of_constraints():
         path.vertices for one in axes.collections if one.get_fc().size for path in one.get_paths()
     ]
     assert any(len(one) and one[:, 0].min() > 0.4 for one in outside)
+
+
+@pytest.mark.parametrize(
+    ("places", "own"), [([0.001, 0.01, 0.1], True), ([0.003685848, 0.005086414, 0.1], False)]
+)
+def test_places_measured_are_ticks_where_they_have_room(places, own):
+    panel = plot.Panel("", "seconds", "loss", {"a": (places, [1.0, 2.0, 3.0])}, log="x")
+    figure = plot.lines(panel)
+    assert faults(figure) == []
+    first, *_ = figure.axes[0].get_xticklabels()
+    assert (first.get_text() == "0.001") == own
