@@ -71,6 +71,7 @@ def test_the_command_writes_all_its_files_and_tells_the_figures(command, tmp_pat
     assert (status, err.count("\n")) == (2, 1)
 
 
+@pytest.mark.slow
 def test_the_weights_stand_for_the_network_that_was_tested(trained):
     path = trained / "weights.safetensors"
     body, params, state = models.load(path)
@@ -138,6 +139,7 @@ def test_a_damaged_file_is_named(command, tmp_path):
     assert "-ubyte.gz" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{"seed": 1}, {"batch_size": 64}, {"label_smoothing": 0.2}, {"precision": "bfloat16"}]
 )

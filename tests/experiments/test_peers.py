@@ -9,7 +9,7 @@ from experiments.speed import _compare, _networks, bench
 from experiments.speed.peers import DLCORE, PEERS, dlcore_fit
 
 FEW = {"batch": 8, "steps": 3}
-QUICK = ("playground", "lenet5")
+QUICK = ("playground",)
 PAIRS = [
     pytest.param(label, name, marks=() if name in QUICK else pytest.mark.slow)
     for label in PEERS

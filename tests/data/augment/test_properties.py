@@ -77,7 +77,9 @@ def test_shape_dtype_and_range_stay_and_the_key_alone_decides(augmentation, exam
     assert under_vmap.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name", ["rotation", "random_augment", "time_stretch"])
+@pytest.mark.parametrize(
+    "name", ["rotation", pytest.param("random_augment", marks=pytest.mark.slow), "time_stretch"]
+)
 def test_a_batch_is_its_examples_each_with_a_key_of_its_own(name):
     """One by one, as on CPU, and all at once, as elsewhere."""
     augmentation = {**OF_IMAGES, **OF_SOUNDS}[name]
