@@ -24,7 +24,7 @@ PROGRAMS = {
     "dlcore": {"quick": 180},
     "tests": {"quick": 195, "slow": 15},
     "tests/analysis": {"quick": 175, "slow": 15},
-    "tests/data": {"quick": 510, "slow": 10},
+    "tests/data": {"quick": 510, "slow": 20},
     "tests/experiments": {"quick": 515, "slow": 1100},
     "tests/functional": {"quick": 1050, "slow": 10},
     "tests/interop": {"quick": 250, "slow": 135},
