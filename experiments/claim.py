@@ -1,13 +1,48 @@
-"""A claim: an expected figure beside the measured one."""
+"""A claim: what is measured, the figure expected of it, and who says so.
+
+An experiment states its claims as data, before anything runs; a verdict is a claim beside the
+figure measured.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from experiments.tables import Table
+
+FIGURE = r"[-+.\de]+"
+EXPECTED = re.compile(
+    rf"(?P<relation>[≥>≤]) (?P<bound>{FIGURE})|(?P<figure>{FIGURE}) ± (?P<margin>{FIGURE})"
+)
 
 
 class Claim(NamedTuple):
-    """What is claimed, the figure expected, the one measured, the verdict, and who claims it."""
+    """What is claimed; the figure expected, as "≥ 0.98", "> 0", "≤ 1e-5" or "2 ± 0.3"; a source."""
+
+    what: str
+    expected: str
+    source: str
+
+    def holds(self, measured: float) -> bool:
+        """Whether the figure measured is the expected one, the bound included but for ">".
+
+        NaN never is. ValueError where `expected` has another form.
+        """
+        found = EXPECTED.fullmatch(self.expected)
+        if found is None:
+            raise ValueError(f"expected is ≥, > or ≤ a figure, or figure ± margin: {self.expected}")
+        if found["margin"]:
+            return abs(measured - float(found["figure"])) <= float(found["margin"])
+        bound = float(found["bound"])
+        return {"≥": measured >= bound, ">": measured > bound, "≤": measured <= bound}[
+            found["relation"]
+        ]
+
+
+class Verdict(NamedTuple):
+    """A claim, the figure measured, and whether it holds."""
 
     what: str
     expected: str
@@ -16,38 +51,7 @@ class Claim(NamedTuple):
     source: str
 
 
-def at_least(what: str, floor: float, measured: float, source: str) -> Claim:
-    """The claim measured ≥ floor."""
-    return Claim(what, f"≥ {floor:g}", measured, measured >= floor, source)
-
-
-def more_than(what: str, bound: float, measured: float, source: str) -> Claim:
-    """The claim measured > bound."""
-    return Claim(what, f"> {bound:g}", measured, measured > bound, source)
-
-
-def at_most(what: str, ceiling: float, measured: float, source: str) -> Claim:
-    """The claim measured ≤ ceiling."""
-    return Claim(what, f"≤ {ceiling:g}", measured, measured <= ceiling, source)
-
-
-def near(what: str, expected: float, margin: float, measured: float, source: str) -> Claim:
-    """The claim |measured − expected| ≤ margin."""
-    holds = abs(measured - expected) <= margin
-    return Claim(what, f"{expected:g} ± {margin:g}", measured, holds, source)
-
-
-def table(claims: Sequence[Claim]) -> Any:
-    """The claims as a rich table."""
-    from rich.table import Table
-
-    shown = Table("claim", "expected", "measured", "holds", "source")
-    for one in claims:
-        shown.add_row(
-            one.what,
-            one.expected,
-            f"{one.measured:.4g}",
-            "[green]yes[/]" if one.holds else "[red]no[/]",
-            one.source,
-        )
-    return shown
+def table(claims: Sequence[Claim] | Sequence[Verdict]) -> Table:
+    """A line for each."""
+    yield "claim", *claims[0]._fields[1:]
+    yield from claims

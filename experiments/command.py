@@ -18,10 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import catalogue
+from experiments import catalogue, claim, frame
+from experiments.claim import Claim, Verdict
+from experiments.tables import terminal
 
 USAGE = """usage: python -m experiments NAME [--flags]     run one
-       python -m experiments NAME --help        its flags
+       python -m experiments NAME --help        its claims and its flags
+       python -m experiments --claims           the claims of all
 """
 # What wrong input raises; any other exception is a mistake of ours, and shown whole.
 BAD_INPUT = (ValueError, TypeError, OSError, FloatingPointError)
@@ -34,6 +37,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         if not argv or argv[0] in ("-h", "--help"):
             print(f"{USAGE}\n{catalogue.table()}")
+            return 0
+        if argv[0] == "--claims":
+            for entry in catalogue.entries():
+                _print_claims(entry.load().CLAIMS, entry.name)
             return 0
         return _run(catalogue.find(argv[0]), list(argv[1:]))
     except KeyboardInterrupt as interrupt:
@@ -56,7 +63,7 @@ def _run(entry: catalogue.Entry, argv: list[str]) -> int:
     if config is None:
         return 0
     if not hasattr(config, "out"):
-        return _show(experiment.run(config))
+        return _show(frame.run(experiment, config))
 
     from experiments import output
 
@@ -66,7 +73,7 @@ def _run(entry: catalogue.Entry, argv: list[str]) -> int:
     aside = output.prepare(out, entry.name, resume=resume)
     try:
         result = _result(experiment, config, aside)
-        output.write_result(out, entry.name, config, result)  # before showing it can fail
+        output.write_result(out, entry.name, result)  # before showing it can fail
         status = _show(result)
         _write_figures(experiment, entry, out, result)
     except KeyboardInterrupt as interrupt:
@@ -88,7 +95,7 @@ def _result(experiment: Any, config: Any, aside: Path | None) -> Any:
     from experiments import output
 
     try:
-        return experiment.run(config)
+        return frame.run(experiment, config)
     except BAD_INPUT:
         output.withdraw(config.out, aside)
         raise
@@ -115,6 +122,7 @@ def _parse(experiment: Any, entry: catalogue.Entry, argv: list[str]) -> Any:
             )
     except SystemExit as stop:
         if not stop.code:
+            _print_claims(experiment.CLAIMS)
             return None
         raise ValueError(_unboxed(printed.getvalue())) from None
 
@@ -131,20 +139,24 @@ def _unboxed(box: str) -> str:
 
 def _show(result: Any) -> int:
     """Prints the result and its claims; the exit status that follows from these."""
-    from rich.console import Console
+    _print(result)
+    _print_claims(result.claims)
+    return 0 if all(one.holds for one in result.claims) else 1
 
-    from experiments import claim
+
+def _print_claims(claims: Sequence[Claim] | Sequence[Verdict], title: str = "") -> None:
+    if claims:
+        _print(terminal(claim.table(claims), title))
+
+
+def _print(shown: Any) -> None:
+    from rich.console import Console
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
             raise  # the error itself; rich would exit with 1, as if a claim did not hold
 
-    console = Output(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(result)
-    claims = getattr(result, "claims", ())
-    if claims:
-        console.print(claim.table(claims))
-    return 0 if all(one.holds for one in claims) else 1
+    Output(width=None if sys.stdout.isatty() else WIDTH).print(shown)
 
 
 def _write_figures(experiment: Any, entry: catalogue.Entry, out: Path, result: Any) -> None:

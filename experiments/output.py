@@ -3,6 +3,7 @@
 OUT/.experiment    the experiment's name; a folder without it is not ours
 OUT/…              what the experiment writes itself (metrics, weights, checkpoints)
 OUT/NAME.png       its figures, animations as NAME.gif
+OUT/result.md      its tables and claims
 OUT/result.json    written last: with it the run is complete
 """
 
@@ -22,6 +23,9 @@ import numpy as np
 
 import dlcore
 from dlcore import files, plot
+from experiments import claim
+from experiments.frame import Result
+from experiments.tables import markdown
 
 MARKER = ".experiment"
 RESULT = "result.json"
@@ -63,15 +67,18 @@ def is_resumable(out: Path) -> bool:
     return any((out / "checkpoints").glob("step-*"))
 
 
-def write_result(out: Path, name: str, config: Any, result: Any) -> None:
-    """result.json: the plain values of the result, its config, versions and device.
-
-    A result may hold a config of its own, in which the choices left to the experiment are made.
-    """
+def write_result(out: Path, name: str, result: Result[Any]) -> None:
+    """result.json: the plain values of the result, versions and device; result.md: its tables."""
+    parts = [markdown(table, title) for title, table in result.tables.items()]
+    if result.claims:
+        parts.append(markdown(claim.table(result.claims), "Claims"))
+    files.replace(out / "result.md", "\n".join(parts).encode())
     facts = {
         "experiment": name,
-        "config": plain(config),
-        **plain(result),
+        "measured": plain(result.measured),
+        "claims": plain(result.claims),
+        "seconds": result.seconds,
+        "config": plain(result.config),
         "versions": versions(),
         "device": device(),
     }

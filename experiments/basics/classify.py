@@ -3,20 +3,13 @@
 Trains a classifier on images and tests it once, on images it has never seen, with the weights of
 the epoch that had the least validation loss.
 
-    data     model    expected test accuracy
-    digits   lenet5   0.98
-    mnist    lenet5   0.990    LeCun et al. 1998: 0.9905
-    mnist    mlp      0.982    Keras's example mnist_mlp: 0.984
-    mnist    linear   0.92     LeCun et al. 1998, without a softmax: 0.88
-
-These are claims of the default settings. LeNet-5 sees the 8×8 digits resized to 28×28.
+The claims are of the default settings. LeNet-5 sees the 8×8 digits resized to 28×28.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,13 +19,21 @@ from dlcore import data, models, nn, optim, train, tree
 from dlcore import functional as F
 from dlcore.nn.layer import select
 from dlcore.train.precision import PRECISIONS
-from experiments import claim, output
+from experiments import output
 from experiments.basics._framing import FRAMINGS
 from experiments.choice import at_least, one_of, positive
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+EXPECTED = {
+    ("digits", "lenet5"): ("≥ 0.98", "dlcore"),
+    ("mnist", "lenet5"): ("≥ 0.99", "LeCun et al. 1998: 0.9905"),
+    ("mnist", "mlp"): ("≥ 0.982", "Keras, mnist_mlp: 0.984"),
+    ("mnist", "linear"): ("≥ 0.92", "LeCun et al. 1998, no softmax: 0.88"),
+}
+CLAIMS = tuple(
+    Claim(f"test accuracy of {model} on {data}", *expected)
+    for (data, model), expected in EXPECTED.items()
+)
 DATA = ("digits", "mnist", "fashion_mnist", "cifar10")
 # Each optimizer with the peak rate that suits these networks at batches of 32 and 64.
 OPTIMIZERS = {
@@ -44,21 +45,13 @@ OPTIMIZERS = {
     "adamw": (optim.adamw, 2e-3),
 }
 WARMUP = 0.05  # of all steps
-
-
 EPOCHS = {"digits": 30, "mnist": 12, "fashion_mnist": 15, "cifar10": 20}
 BATCH_SIZES = {"digits": 32, "mnist": 64, "fashion_mnist": 64, "cifar10": 64}
 SMOOTHING = {"linear": 0.0, "mlp": 0.1, "lenet5": 0.1}
-EXPECTED = {
-    ("digits", "lenet5"): (0.98, "dlcore"),
-    ("mnist", "lenet5"): (0.990, "LeCun et al. 1998: 0.9905"),
-    ("mnist", "mlp"): (0.982, "Keras, mnist_mlp: 0.984"),
-    ("mnist", "linear"): (0.92, "LeCun et al. 1998: 0.88"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """What is learned, by what, and how. What is left out is what suits the data and the model."""
 
     data: str = "digits"
@@ -83,10 +76,6 @@ class Config:
     """Stop after so many epochs without a lower validation loss."""
     seed: int = 0
     """Of the parameters, the order of the examples, and dropout."""
-    root: Path | None = None
-    """Folder that holds the data sets; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/classify."""
     resume: bool = False
     """Go on with the unfinished run in that folder."""
 
@@ -101,14 +90,21 @@ class Config:
         if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing lies in [0, 1), got {self.label_smoothing}")
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(model="mlp", epochs=3)
+
+SMOKE = Config(model="mlp", epochs=3)
+
+
+class Choices(NamedTuple):
+    """What a Config may leave out."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    label_smoothing: float
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Measured:
     """The figures of a trained network, and what its pictures are drawn from."""
 
     test_accuracy: float
@@ -119,9 +115,8 @@ class Result:
     parameters: int
     stopped: str
     recall: dict[str, float]
-    claims: list[claim.Claim]
     classes: tuple[str, ...]
-    config: Config
+    choices: Choices
     history: list[dict[str, Any]] = dataclasses.field(repr=False)
     images: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray = dataclasses.field(repr=False)
@@ -137,34 +132,11 @@ class Result:
         """Counts [true class, predicted class] on the test images."""
         return _confusion(self.predicted, self.labels, len(self.classes))
 
-    def __rich__(self) -> Any:
-        """The test accuracy, and where the mistakes lie."""
-        from rich.console import Group
 
-        wrong = int((self.predicted != self.labels).sum())
-        return Group(
-            f"\ntest accuracy {self.test_accuracy:.4f}  ({wrong:,} wrong of {len(self.labels):,})"
-            f"  test loss {self.test_loss:.4f}  {self.steps:,} steps in {self.seconds:.1f} s"
-            f"  ({self.stopped})\n",
-            self._by_class(),
-        )
-
-    def _by_class(self) -> Any:
-        from rich.table import Table
-
-        shown = Table("class", "recall", "most often taken for", title="Test images by class")
-        for row, (name, recall) in zip(self.confusion, self.recall.items(), strict=True):
-            others = [j for j in np.argsort(-row, kind="stable") if self.classes[j] != name]
-            taken = [f"{self.classes[j]} ({row[j]})" for j in others[:3] if row[j]]
-            shown.add_row(name, f"{recall:.3f}", ", ".join(taken))
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Trains, tests, and writes the weights."""
     dataset = load(config)
     chosen = choices(config)
-    config = dataclasses.replace(config, **chosen._asdict())
     per_epoch = data.batches_per_epoch(len(dataset.train["y"]), chosen.batch_size)
     optimizer = make_optimizer(config, chosen, chosen.epochs * per_epoch)
     description = describe(config, dataset)
@@ -185,36 +157,51 @@ def run(config: Config) -> Result:
         stopping=train.EarlyStopping(patience=config.patience),
         out=config.out,
         resume=config.resume,
-        facts=output.plain(dataclasses.replace(config, root=None, out=None, resume=False)),
+        facts=output.plain(settled(dataclasses.replace(config, root=None, out=None, resume=False))),
     )
     best = trained.best
     if config.out is not None:
         params, state = (select(one, "body") for one in (best.params, best.state))
         models.save(config.out / "weights.safetensors", body, params, state, description)
     logits = train.predict(layer, best.params, best.state, dataset.test)
-    return _result(config, dataset, trained, logits)
+    return _measured(chosen, dataset, trained, logits)
 
 
-def plot(result: Result) -> dict[str, Figure]:
-    """The curves of training, the confusion matrix and the worst mistakes."""
-    from dlcore import plot
+def figures(result: Result[Measured]) -> list[float | None]:
+    """The test accuracy, where data and model have their default settings."""
+    config = result.config
+    free = {name: getattr(config, name) for name in ("seed", "root", "out", "resume")}
+    is_default = settled(config) == settled(Config(config.data, config.model, **free))
+    return [
+        result.measured.test_accuracy if is_default and (config.data, config.model) == one else None
+        for one in EXPECTED
+    ]
 
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """The test accuracy, and where the mistakes lie."""
+    found = result.measured
+    wrong = int((found.predicted != found.labels).sum())
     return {
-        "curves": plot.curves(result.history),
-        "confusion": plot.confusion(result.confusion, result.classes),
-        "mistakes": plot.mistakes(
-            result.images, result.labels, result.predicted, result.probabilities, result.classes
-        ),
+        f"test accuracy {found.test_accuracy:.4f}  ({wrong:,} wrong of {len(found.labels):,})"
+        f"  test loss {found.test_loss:.4f}  {found.steps:,} steps in {found.seconds:.1f} s"
+        f"  ({found.stopped})": (),
+        "Test images by class": _by_class(found),
     }
 
 
-class Choices(NamedTuple):
-    """What a Config may leave out."""
+def plot(result: Result[Measured]) -> dict[str, Figure]:
+    """The curves of training, the confusion matrix and the worst mistakes."""
+    from dlcore import plot
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    label_smoothing: float
+    found = result.measured
+    return {
+        "curves": plot.curves(found.history),
+        "confusion": plot.confusion(found.confusion, found.classes),
+        "mistakes": plot.mistakes(
+            found.images, found.labels, found.predicted, found.probabilities, found.classes
+        ),
+    }
 
 
 def choices(config: Config) -> Choices:
@@ -227,6 +214,11 @@ def choices(config: Config) -> Choices:
     )
     said = {name: getattr(config, name) for name in Choices._fields}
     return suitable._replace(**{name: value for name, value in said.items() if value is not None})
+
+
+def settled(config: Config) -> Config:
+    """`config` with nothing left out."""
+    return dataclasses.replace(config, **choices(config)._asdict())
 
 
 def load(config: Config) -> data.Dataset:
@@ -266,14 +258,14 @@ def network(body: nn.Layer, description: dict[str, Any]) -> nn.Layer:
     return nn.serial(nn.named("input", standardize), nn.named("body", body))
 
 
-def _result(
-    config: Config, dataset: data.Dataset, trained: train.Result, logits: np.ndarray
-) -> Result:
+def _measured(
+    chosen: Choices, dataset: data.Dataset, trained: train.Result, logits: np.ndarray
+) -> Measured:
     labels = dataset.test["y"]
     accuracy, loss = (float(jax.jit(f)(logits, labels)) for f in (F.accuracy, F.cross_entropy))
     counts = _confusion(logits.argmax(axis=-1), labels, len(dataset.classes))
     recall = jax.jit(F.recall)(counts.astype(np.float32)).tolist()
-    return Result(
+    return Measured(
         test_accuracy=accuracy,
         test_loss=loss,
         epochs=len(trained.history),
@@ -282,9 +274,8 @@ def _result(
         parameters=tree.count(trained.state.params),
         stopped=trained.reason,
         recall=dict(zip(dataset.classes, recall, strict=True)),
-        claims=_claims(config, accuracy),
         classes=dataset.classes,
-        config=config,
+        choices=chosen,
         history=trained.history,
         images=dataset.test["x"],
         labels=labels,
@@ -296,13 +287,9 @@ def _confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.nd
     return np.asarray(F.confusion_matrix(predicted, labels, classes)).astype(int)
 
 
-def _claims(config: Config, accuracy: float) -> list[claim.Claim]:
-    """The expected figure, where there is one for this data and model at their default settings."""
-    free = {name: getattr(config, name) for name in ("seed", "root", "out", "resume")}
-    default = Config(config.data, config.model, **free)
-    default = dataclasses.replace(default, **choices(default)._asdict())
-    if config != default or (config.data, config.model) not in EXPECTED:
-        return []
-    floor, source = EXPECTED[config.data, config.model]
-    what = f"test accuracy of {config.model} on {config.data}"
-    return [claim.at_least(what, floor, accuracy, source)]
+def _by_class(found: Measured) -> Table:
+    yield "class", "recall", "most often taken for"
+    for row, (name, recall) in zip(found.confusion, found.recall.items(), strict=True):
+        others = [j for j in np.argsort(-row, kind="stable") if found.classes[j] != name]
+        taken = [f"{found.classes[j]} ({row[j]})" for j in others[:3] if row[j]]
+        yield name, f"{recall:.3f}", ", ".join(taken)

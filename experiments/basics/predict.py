@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -25,10 +25,9 @@ from dlcore.interop import weights
 from dlcore.nn.layer import gather
 from experiments.basics import classify
 from experiments.choice import at_least
+from experiments.frame import Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = ()
 PIXELS = 50_000_000  # more is not a digit, but an attack on the memory
 WORKING = 512  # pixels: the longest side that is looked at
 
@@ -59,26 +58,14 @@ class Prediction(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Measured:
     """A prediction for each picture, and the pictures as the network saw them, [N, H, W, C]."""
 
     predictions: list[Prediction]
     seen: np.ndarray = dataclasses.field(repr=False)
 
-    def __rich__(self) -> Any:
-        """A row for each picture."""
-        from rich.table import Column, Table
-        from rich.text import Text
 
-        shown = Table(Column("picture", overflow="fold"), "is", "probability", "else")
-        for one in self.predictions:
-            told = list(zip(one.classes, map(_percent, one.probabilities), strict=True))
-            others = ", ".join(f"{name} ({percent})" for name, percent in told[1:])
-            shown.add_row(*map(Text, (one.image, *told[0], others)))
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Reads the weights, then the pictures, and looks at them."""
     layer, params, state, description = read_network(config.weights)
     seen = np.stack([_prepared(path, description) for path in config.images])
@@ -88,17 +75,31 @@ def run(config: Config) -> Result:
         ranked = np.argsort(-row, kind="stable")[: config.top].tolist()
         names = tuple(description["classes"][index] for index in ranked)
         predictions.append(Prediction(str(path), names, tuple(row[ranked].tolist())))
-    return Result(predictions, seen)
+    return Measured(predictions, seen)
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> tuple[()]:
+    """None: what is asked is not claimed."""
+    return ()
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each picture."""
+    yield "picture", "is", "probability", "else"
+    for one in result.measured.predictions:
+        told = list(zip(one.classes, map(_percent, one.probabilities), strict=True))
+        yield one.image, *told[0], ", ".join(f"{name} ({percent})" for name, percent in told[1:])
+
+
+def plot(result: Result[Measured]) -> Figure:
     """The pictures as the network saw them."""
     from dlcore import plot
 
     captions = [
-        f"{one.classes[0]}  ({_percent(one.probabilities[0])})" for one in result.predictions
+        f"{one.classes[0]}  ({_percent(one.probabilities[0])})"
+        for one in result.measured.predictions
     ]
-    return plot.image_grid(result.seen, captions)
+    return plot.image_grid(result.measured.seen, captions)
 
 
 def read_network(path: Path) -> tuple[nn.Layer, Any, Any, dict[str, Any]]:

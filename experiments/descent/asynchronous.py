@@ -6,12 +6,6 @@ held constant, over a grid of rates. Then workers take times drawn from a lognor
 follows from who finishes when, and we ask after how many simulated seconds the training loss is
 down, each number of workers at its best rate. A synchronous round waits for its slowest worker.
 
-    τ = 0: largest difference to the losses of plain descent      0
-    best rate, τ = 0 / τ = 32                                      > 1
-    loss at τ = 0's best rate: τ = 32 / τ = 0                      > 1
-    simulated time to the loss, 1 / 8 workers                      > 2
-    simulated time to the loss, synchronous / asynchronous, 8      > 1
-
 Lecture C: asynchronous descent; Dean et al. 2012, section 4.1 and figure 4 (Downpour SGD, faster in
 time than one machine, with no theory why the late gradients do no harm).
 """
@@ -20,28 +14,31 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optax
 
 from dlcore import data, models, optim, train
-from experiments import claim
 from experiments._learning import first
 from experiments.choice import at_least, positive
 from experiments.descent._curve import curve, reached
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+SPEED = "lecture C; Dean et al. 2012"
+CLAIMS = (
+    Claim("τ = 0: largest difference to the losses of plain descent", "≤ 0", "definition"),
+    Claim("best rate, τ = 0 / the largest τ", "> 1", "stability of late gradients"),
+    Claim("loss at the best rate of τ = 0: largest τ / τ = 0", "> 1", "Dean et al. 2012"),
+    Claim("simulated time to the loss, 1 / most workers", "> 2", SPEED),
+    Claim("simulated time, synchronous / asynchronous, most workers", "> 1", SPEED),
+)
 BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """What is trained, and which workers there are."""
 
     images: int = 4096
@@ -60,10 +57,6 @@ class Config:
     """The training loss whose time is taken."""
     seeds: int = 2
     """Runs of each setting; the loss is their mean."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/asynchronous."""
 
     def __post_init__(self) -> None:
         at_least(max(self.workers, default=1) * BATCH, images=self.images)
@@ -73,11 +66,10 @@ class Config:
             if len(values) < 2 or values[0] != start or list(values) != sorted(set(values)):
                 raise ValueError(f"{name} are rising numbers from {start} on, got {values}")
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        few: dict[str, Any] = {"staleness": (0, 2), "workers": (1, 2), "rates": (0.1,)}
-        return cls(images=128, epochs=2, target=10.0, seeds=1, **few)
+
+SMOKE = Config(
+    images=128, epochs=2, staleness=(0, 2), workers=(1, 2), rates=(0.1,), target=10.0, seeds=1
+)
 
 
 class Fleet(NamedTuple):
@@ -91,8 +83,7 @@ class Fleet(NamedTuple):
     synchronous_seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """Losses at the end, by τ and by rate, how far those of τ = 0 are from plain descent's, and
     the fleets.
     """
@@ -100,23 +91,10 @@ class Result:
     losses: list[list[float]]
     difference: float
     fleets: list[Fleet]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each number of workers."""
-        from rich.table import Table
-
-        shown = Table("workers", "mean τ", "best rate", "s to the loss", "synchronous: rate", "s")
-        for one in self.fleets:
-            shown.add_row(*(f"{number:.4g}" for number in one))
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Trains with each τ at each rate, then with each number of workers."""
-    began = time.perf_counter()
     examples = first(data.load("mnist", config.root).train, config.images)
     layer = models.mlp(hidden=(32,), dropout=0)
     objective = train.classification(layer)
@@ -148,32 +126,46 @@ def run(config: Config) -> Result:
         rounds = np.cumsum(took[k].max(axis=0))[: updates // workers]  # waits for the slowest
         times = fastest(apart[k], came[k].seconds, config), fastest(together[k], rounds, config)
         fleets.append(Fleet(workers, float(came[k].staleness.mean()), *times[0], *times[1]))
-    losses, difference = constant[..., -1].tolist(), float(abs(constant[0] - together[0]).max())
-    return Result(
-        losses=losses,
-        difference=difference,
-        fleets=fleets,
-        seconds=time.perf_counter() - began,
-        claims=claims(losses, difference, fleets, config),
-        config=config,
-    )
+    difference = float(abs(constant[0] - together[0]).max())
+    return Measured(constant[..., -1].tolist(), difference, fleets)
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """What lateness costs, and what it buys."""
+    losses, difference, fleets = result.measured
+    rates, one, many = result.config.rates, fleets[0], fleets[-1]
+    prompt, late = int(np.argmin(losses[0])), int(np.argmin(losses[-1]))
+    return [
+        difference,
+        rates[prompt] / rates[late],
+        losses[-1][prompt] / losses[0][prompt],
+        one.seconds / many.seconds,
+        many.synchronous_seconds / many.seconds,
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each number of workers."""
+    yield "workers", "mean τ", "best rate", "s to the loss", "synchronous: rate", "s"
+    yield from result.measured.fleets
+
+
+def plot(result: Result[Measured]) -> Figure:
     """The loss against the rate for each τ, and the speed-up."""
     from dlcore import plot
 
-    config, one = result.config, result.fleets[0]
+    config, fleets = result.config, result.measured.fleets
+    one = fleets[0]
     by_rate = {
         f"τ = {tau}": (config.rates, losses)
-        for tau, losses in zip(config.staleness, result.losses, strict=True)
+        for tau, losses in zip(config.staleness, result.measured.losses, strict=True)
     }
     speed = {
         "ideal": (config.workers, config.workers),
-        "asynchronous": (config.workers, [one.seconds / f.seconds for f in result.fleets]),
+        "asynchronous": (config.workers, [one.seconds / f.seconds for f in fleets]),
         "synchronous": (
             config.workers,
-            [one.synchronous_seconds / f.synchronous_seconds for f in result.fleets],
+            [one.synchronous_seconds / f.synchronous_seconds for f in fleets],
         ),
     }
     return plot.lines(
@@ -212,36 +204,3 @@ def fastest(losses: np.ndarray, seconds: np.ndarray, config: Config) -> tuple[fl
     times = [reached(ends, one, config.target) for one in losses]
     best = int(np.argmin(times))
     return config.rates[best], times[best]
-
-
-def claims(
-    losses: list[list[float]], difference: float, fleets: list[Fleet], config: Config
-) -> list[claim.Claim]:
-    """What lateness costs, and what it buys."""
-    best = [int(np.argmin(one)) for one in losses]
-    latest, many, one = config.staleness[-1], fleets[-1], fleets[0]
-    dean, speed = "Dean et al. 2012", "lecture C; Dean et al. 2012"
-    return [
-        claim.at_most("τ = 0: largest difference to plain descent", 0, difference, "definition"),
-        claim.more_than(
-            f"best rate, τ = 0 / τ = {latest}",
-            1,
-            config.rates[best[0]] / config.rates[best[-1]],
-            "stability of late gradients",
-        ),
-        claim.more_than(
-            f"loss at the best rate of τ = 0: τ = {latest} / τ = 0",
-            1,
-            losses[-1][best[0]] / losses[0][best[0]],
-            dean,
-        ),
-        claim.more_than(
-            f"time to the loss, 1 / {many.workers} workers", 2, one.seconds / many.seconds, speed
-        ),
-        claim.more_than(
-            f"time to the loss, synchronous / asynchronous, {many.workers}",
-            1,
-            many.synchronous_seconds / many.seconds,
-            speed,
-        ),
-    ]

@@ -4,14 +4,6 @@ v ← βv + (1 − β)θ over a season with noise: the share of v that its last 
 and how low v is at the start, where v₀ = 0. Then the three momenta on one ravine, and momentum
 whose γ rises from 0.5 to 0.99.
 
-    share of the last 1/(1 − β) values                           1 − 1/e, within 0.02
-    vₜ/v̂ₜ − (1 − βᵗ), with v̂ the corrected average, largest      ≤ 1e-5
-    A at the rate η against C at η(1 − γ): apart                 ≤ 1e-4
-    E against C: apart at a constant rate                        ≤ 1e-4
-    E against C: apart when the rate drops tenfold               > 0.01
-    f after γ of 0.5 / after γ from 0.5 to 0.99                  > 1
-    highest early f: γ of 0.99 / γ from 0.5 to 0.99              > 1
-
 Lecture A (v_t averages about 1/(1 − β) values; bias correction), and the momenta of A, C and E;
 Sutskever et al. 2013 for the rising γ. "Apart" is the largest distance over the largest |w|.
 """
@@ -19,9 +11,7 @@ Sutskever et al. 2013 for the rising γ. "Apart" is the largest distance over th
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,40 +20,46 @@ import optax
 
 from dlcore import optim
 from dlcore.functional import landscapes
-from experiments import claim
 from experiments.choice import at_least
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
 BETAS = (0.9, 0.98)
+CLAIMS = (
+    *(
+        Claim(
+            f"share of the last 1/(1 − {beta}) values", f"{1 - np.exp(-1):.6f} ± 0.02", "lecture A"
+        )
+        for beta in BETAS
+    ),
+    Claim("vₜ/v̂ₜ − (1 − βᵗ), with v̂ the corrected average, largest", "≤ 1e-5", "lecture A"),
+    Claim("A at the rate η, C at η(1 − γ): apart", "≤ 1e-4", "lectures A, C"),
+    Claim("E and C at a constant rate: apart", "≤ 1e-4", "lectures C, E"),
+    Claim("E and C when the rate drops tenfold: apart", "> 0.01", "lectures C, E"),
+    Claim("f after γ of 0.5 / after γ from 0.5 to 0.99", "> 1", "lecture E"),
+    Claim("highest early f: γ of 0.99 / γ from 0.5 to 0.99", "> 1", "lecture E"),
+)
 RATE, GAMMA = 0.002, 0.9
 RAVINE = landscapes.ravine(1000.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """How long the series and the ways are."""
 
     days: int = 365
     """Values that are averaged."""
     updates: int = 2000
     """Of each momentum."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/averages."""
 
     def __post_init__(self) -> None:
         at_least(60, days=self.days)
         at_least(200, updates=self.updates)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(updates=1000)
+
+SMOKE = Config(updates=1000)
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The averages by β, how far the momenta are apart, and f on the way by γ."""
 
     series: list[float]
@@ -73,27 +69,10 @@ class Result:
     bias_error: float
     apart: dict[str, float]
     annealing: dict[str, list[float]]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """What is apart, and what γ brings."""
-        from rich.table import Table
-
-        shown = Table("measured", "value")
-        for beta, share in self.shares.items():
-            shown.add_row(f"share of the last 1/(1 − {beta}) values", f"{share:.3f}")
-        for names, distance in self.apart.items():
-            shown.add_row(f"apart: {names}", f"{distance:.2g}")
-        for gamma, values in self.annealing.items():
-            shown.add_row(f"f in the end, γ = {gamma}", f"{values[-1]:.3g}")
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Averages the series, and walks."""
-    began = time.perf_counter()
     days = np.arange(config.days)
     noise = np.random.default_rng(0).normal(0, 3, config.days)
     series = (15 + 8 * np.sin(2 * np.pi * (days / 365 - 0.25)) + noise).astype(np.float32)
@@ -101,35 +80,55 @@ def run(config: Config) -> Result:
     corrected = {str(beta): averaged(beta, series, corrected=True) for beta in BETAS}
     t = 1 + days
     errors = [plain[str(b)] / corrected[str(b)] - (1 - b**t) for b in BETAS]
-    measured: dict[str, Any] = {
-        "shares": {str(beta): share(beta) for beta in BETAS},
-        "bias_error": float(np.abs(errors).max()),
-        "apart": momenta(),
-        "annealing": annealing(config),
-    }
-    return Result(
+    return Measured(
         series=series.tolist(),
         plain={beta: v.tolist() for beta, v in plain.items()},
         corrected={beta: v.tolist() for beta, v in corrected.items()},
-        **measured,
-        seconds=time.perf_counter() - began,
-        claims=claims(**measured),
-        config=config,
+        shares={str(beta): share(beta) for beta in BETAS},
+        bias_error=float(np.abs(errors).max()),
+        apart=momenta(),
+        annealing=annealing(config),
     )
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """What is said of averages and momenta."""
+    found = result.measured
+    low, high, rising = found.annealing.values()
+    early = slice(20, len(rising) // 4)
+    return [
+        *found.shares.values(),
+        found.bias_error,
+        *found.apart.values(),
+        low[-1] / rising[-1],
+        max(high[early]) / max(rising[early]),
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """What is apart, and what γ brings."""
+    yield "measured", "value"
+    for beta, share in result.measured.shares.items():
+        yield f"share of the last 1/(1 − {beta}) values", f"{share:.3f}"
+    for names, distance in result.measured.apart.items():
+        yield f"apart: {names}", f"{distance:.2g}"
+    for gamma, values in result.measured.annealing.items():
+        yield f"f in the end, γ = {gamma}", f"{values[-1]:.3g}"
+
+
+def plot(result: Result[Measured]) -> Figure:
     """The series with its averages; f by γ."""
     from dlcore import plot
 
-    days = list(range(1, len(result.series) + 1))
-    lines: dict[str, Any] = {"a day": (days, result.series)}
+    found = result.measured
+    days = list(range(1, len(found.series) + 1))
+    lines: dict[str, Any] = {"a day": (days, found.series)}
     for beta in map(str, BETAS):
-        lines[f"β = {beta}"] = (days, result.plain[beta])
-        lines[f"β = {beta}, corrected"] = (days, result.corrected[beta])
+        lines[f"β = {beta}"] = (days, found.plain[beta])
+        lines[f"β = {beta}, corrected"] = (days, found.corrected[beta])
     start = {name: (xs[:60], ys[:60]) for name, (xs, ys) in lines.items()}
     gammas = {
-        f"γ = {gamma}": (range(len(values)), values) for gamma, values in result.annealing.items()
+        f"γ = {gamma}": (range(len(values)), values) for gamma, values in found.annealing.items()
     }
     return plot.lines(
         plot.Panel("A season and its averages", "day", "temperature", lines),
@@ -191,32 +190,3 @@ def annealing(config: Config) -> dict[str, list[float]]:
         name: optim.path(RAVINE.f, x0, optim.momentum(1e-3, gamma), config.updates).value.tolist()
         for name, gamma in gammas.items()
     }
-
-
-def claims(
-    shares: dict[str, float],
-    bias_error: float,
-    apart: dict[str, float],
-    annealing: dict[str, list[float]],
-) -> list[claim.Claim]:
-    """What is said of averages and momenta."""
-    low, high, rising = annealing.values()
-    early = slice(20, len(rising) // 4)
-    ac, ec, dropped = apart.values()
-    return [
-        *(
-            claim.near(f"share of the last 1/(1 − {beta})", 1 - np.exp(-1), 0.02, part, "lecture A")
-            for beta, part in shares.items()
-        ),
-        claim.at_most("vₜ/v̂ₜ − (1 − βᵗ)", 1e-5, bias_error, "lecture A"),
-        claim.at_most("A(η) and C(η(1 − γ)) apart", 1e-4, ac, "lectures A, C"),
-        claim.at_most("E and C apart, constant rate", 1e-4, ec, "lectures C, E"),
-        claim.more_than("E and C apart, rate dropped", 0.01, dropped, "lectures C, E"),
-        claim.more_than("f: γ = 0.5 / γ rising", 1, low[-1] / rising[-1], "lecture E"),
-        claim.more_than(
-            "highest early f: γ = 0.99 / rising",
-            1,
-            max(high[early]) / max(rising[early]),
-            "lecture E",
-        ),
-    ]

@@ -5,13 +5,9 @@ before each activation and without, under sigmoid and relu, each with the best r
 many updates until the training loss is down, and how far is training accuracy above test accuracy
 at the end?
 
-    updates to the loss: without / with, sigmoid                  > 1, 14 at best (Inception)
-        relu                                                      > 1
-    best rate: with / without, both                               ≥ 1
-    train − test accuracy: without − with, both                   > 0
-
-On these 2,000 digits the last two do not hold under sigmoid: without batch norm its best rate is 3
-rather than 1, and it ends at 98 % of the training digits, where all others have them all.
+On these 2,000 digits the claims on the best rate and on train − test do not hold under sigmoid:
+without batch norm its best rate is 3 rather than 1, and it ends at 98 % of the training digits,
+where all others have them all.
 
 Ioffe and Szegedy 2015: sections 4.1 (this network, faster and better) and 4.2 (Inception: 14 times
 fewer updates, at 5 times the rate), 3.4 (it regularises). Lectures A and E.
@@ -20,29 +16,34 @@ fewer updates, at 5 times the rate), 3.4 (it regularises). Lectures A and E.
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optax
 
 from dlcore import data, nn, optim, train
 from dlcore import functional as F
-from experiments import claim
 from experiments._learning import first
 from experiments.choice import at_least, positive
 from experiments.descent._curve import curve, reached
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-BATCH, WIDTH = 50, 100
+PAPER = "Ioffe and Szegedy 2015"
 ACTIVATIONS = {"sigmoid": F.sigmoid, "relu": F.relu}
+CLAIMS = tuple(
+    Claim(f"{name}, {what}", expected, source)
+    for name in ACTIVATIONS
+    for what, expected, source in (
+        ("updates to the loss: without / with", "> 1", f"{PAPER}: 14 at best (Inception)"),
+        ("best rate: with / without", "≥ 1", PAPER),
+        ("train − test accuracy: without − with", "> 0", f"lecture A; {PAPER}"),
+    )
+)
+BATCH, WIDTH = 50, 100
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """What is learned, and for how long."""
 
     images: int = 2_000
@@ -55,20 +56,14 @@ class Config:
     """The training loss whose updates are counted."""
     seeds: int = 3
     """Runs of each setting; figures are means."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/batch_norm."""
 
     def __post_init__(self) -> None:
         at_least(BATCH, images=self.images)
         at_least(1, epochs=self.epochs, seeds=self.seeds)
         positive(target=self.target)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(images=100, epochs=2, rates=(0.1,), target=10.0, seeds=1)
+
+SMOKE = Config(images=100, epochs=2, rates=(0.1,), target=10.0, seeds=1)
 
 
 class Arm(NamedTuple):
@@ -89,51 +84,48 @@ class Arm(NamedTuple):
         return f"{self.activation}, batch norm" if self.normalised else self.activation
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The four networks."""
-
-    arms: list[Arm]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each network."""
-        from rich.table import Table
-
-        shown = Table("network", "best rate", "updates to the loss", "train", "test")
-        for arm in self.arms:
-            accuracies = (f"{one:.4f}" for one in (arm.train_accuracy, arm.test_accuracy))
-            needed = f"{arm.updates:.0f} ± {arm.spread:.0f}"
-            shown.add_row(arm.name, f"{arm.rate:g}", needed, *accuracies)
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> list[Arm]:
     """Trains the four networks at every rate."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     examples, test = (first(part, config.images) for part in (digits.train, digits.test))
-    arms = [
+    return [
         measure(activation, normalised, examples, test, config)
         for activation in ACTIVATIONS
         for normalised in (False, True)
     ]
-    return Result(
-        arms=arms, seconds=time.perf_counter() - began, claims=claims(arms), config=config
-    )
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[list[Arm]]) -> list[float]:
+    """What batch norm brings to each activation."""
+    found = []
+    for name in ACTIVATIONS:
+        plain, normalised = (arm for arm in result.measured if arm.activation == name)
+        gaps = [arm.train_accuracy - arm.test_accuracy for arm in (plain, normalised)]
+        found += [
+            plain.updates / normalised.updates,
+            normalised.rate / plain.rate,
+            gaps[0] - gaps[1],
+        ]
+    return found
+
+
+def table(result: Result[list[Arm]]) -> Table:
+    """A line for each network."""
+    yield "network", "best rate", "updates to the loss", "train", "test"
+    for arm in result.measured:
+        accuracies = (f"{one:.4f}" for one in (arm.train_accuracy, arm.test_accuracy))
+        yield arm.name, arm.rate, f"{arm.updates:.0f} ± {arm.spread:.0f}", *accuracies
+
+
+def plot(result: Result[list[Arm]]) -> dict[str, Figure]:
     """The training loss over the updates, and the gap between training and test."""
     from dlcore import plot
 
     config = result.config
     updates = np.arange(1, config.epochs + 1) * (config.images // BATCH)
-    losses = {arm.name: (updates, arm.losses) for arm in result.arms}
+    losses = {arm.name: (updates, arm.losses) for arm in result.measured}
     gaps: dict[str, dict[str, float]] = {}
-    for arm in result.arms:
+    for arm in result.measured:
         form = "batch norm" if arm.normalised else "without"
         gaps.setdefault(arm.activation, {})[form] = arm.train_accuracy - arm.test_accuracy
     return {
@@ -205,24 +197,3 @@ def measure(
         test_accuracy=accuracy(test),
         losses=losses.tolist(),
     )
-
-
-def claims(arms: list[Arm]) -> list[claim.Claim]:
-    """What batch norm brings to each activation."""
-    found = []
-    for name in ACTIVATIONS:
-        plain, normalised = (arm for arm in arms if arm.activation == name)
-        gaps = [arm.train_accuracy - arm.test_accuracy for arm in (plain, normalised)]
-        paper = "Ioffe and Szegedy 2015"
-        found += [
-            claim.more_than(
-                f"{name}, updates: without / with", 1, plain.updates / normalised.updates, paper
-            ),
-            claim.at_least(
-                f"{name}, best rate: with / without", 1, normalised.rate / plain.rate, paper
-            ),
-            claim.more_than(
-                f"{name}, train − test: without − with", 0, gaps[0] - gaps[1], f"lecture A; {paper}"
-            ),
-        ]
-    return found

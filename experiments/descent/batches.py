@@ -4,12 +4,6 @@ A small network learns handwritten digits in batches of 1, 10, 100, 1,000 and al
 of a grid that has the least validation loss. Then the training set is made of ten copies of a tenth
 of it: how many examples are looked at until the loss is down to what the batch of all reaches?
 
-    training loss after the epochs: all at once − batches of 100        > 0
-    test accuracy: best of the batches up to 100 − all at once          > 0
-    memory of an update: batches of 10,000 / 1,000                    10, within 3
-    ten copies / one, examples looked at, all at once                   10, within 1
-    ten copies / one, examples looked at, batches of 10                 ≤ 2
-
 Lecture A: mini-batches converge faster although they take more steps; lectures C and E: redundancy
 in the training set favours them; lectures D and E: memory grows with the batch, and large batches
 end worse. After equal epochs they do, since their updates are few; whether more updates would make
@@ -19,30 +13,32 @@ up for it is not asked here. Seconds are measured and shown, but nothing is clai
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dlcore import data, models, optim, train
-from experiments import claim
 from experiments._learning import first
 from experiments.choice import at_least
 from experiments.descent._curve import curve
 from experiments.descent._rates import at_best_rate
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("training loss in the end: all at once − batches of 100", "> 0", "lecture A"),
+    Claim("test accuracy: best of the batches up to 100 − all at once", "> 0", "lectures D, E"),
+    Claim("memory of an update: batches of 10,000 / 1,000", "10 ± 3", "lecture E"),
+    Claim("ten copies / one, examples looked at, all at once", "10 ± 1", "lectures C, E"),
+    Claim("ten copies / one, examples looked at, batches of 10", "≤ 2", "lectures C, E"),
+)
 RATES = {1: 0.01, 10: 0.05, 100: 0.2, 1000: 0.5}  # the middle one of each size
 LARGE = 0.5  # of all at once
 COPIES = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     sizes: tuple[int, ...] = tuple(RATES)
@@ -55,10 +51,6 @@ class Config:
     """Hidden units."""
     copied_epochs: int = 40
     """Passes over the tenth; the batch of all sets its goal there."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/batches."""
 
     def __post_init__(self) -> None:
         at_least(200, images=self.images)
@@ -67,10 +59,8 @@ class Config:
         if 100 not in self.sizes or not set(self.sizes) <= set(RATES):
             raise ValueError(f"sizes are 100 and others of {tuple(RATES)}, got {self.sizes}")
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(sizes=(100,), images=200, epochs=2, width=4, copied_epochs=4)
+
+SMOKE = Config(sizes=(100,), images=200, epochs=2, width=4, copied_epochs=4)
 
 
 class Score(NamedTuple):
@@ -87,30 +77,19 @@ class Score(NamedTuple):
     memory: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The score of each batch size; examples looked at with ten copies over those with one."""
+class Measured(NamedTuple):
+    """The score of each batch size; examples looked at with ten copies over those with one.
+
+    growth: the memory of an update, batches of 10,000 over those of 1,000.
+    """
 
     scores: dict[int, Score]
+    growth: float
     copies: dict[int, float]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each batch size."""
-        from rich.table import Table
-
-        shown = Table("batch", "rate", "training loss", "test accuracy", "s an epoch", "kilobytes")
-        for size, one in self.scores.items():
-            figures = (f"{one.losses[-1]:.4f}", f"{one.accuracy:.3f}", f"{one.seconds:.3f}")
-            shown.add_row(f"{size:,}", f"{one.rate:.2g}", *figures, f"{one.memory / 1e3:,.0f}")
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Learns with each batch size, then with copies."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     parts = [first(part, config.images) for part in (digits.train, digits.validation, digits.test)]
     layer = models.mlp(parts[0]["x"].shape[1:], (config.width,), dropout=0.0)
@@ -121,32 +100,49 @@ def run(config: Config) -> Result:
         size: measure(layer, objective, size, rate, parts, config) for size, rate in sizes.items()
     }
     growth = memory(layer, objective, parts[0], 10_000) / memory(layer, objective, parts[0], 1000)
-    ratios = copied(layer, objective, parts[0], config)
-    return Result(
-        scores=scores,
-        copies=ratios,
-        seconds=time.perf_counter() - began,
-        claims=claims(scores, growth, ratios),
-        config=config,
-    )
+    return Measured(scores, growth, copied(layer, objective, parts[0], config))
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """What small batches bring, and what many examples cost."""
+    scores, growth, copies = result.measured
+    whole = scores[max(scores)]
+    small = max(one.accuracy for size, one in scores.items() if size <= 100)
+    few, many = copies.values()
+    return [
+        whole.losses[-1] - scores[100].losses[-1],
+        small - whole.accuracy,
+        growth,
+        many,
+        few,
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each batch size."""
+    yield "batch", "rate", "training loss", "test accuracy", "s an epoch", "kilobytes"
+    for size, one in result.measured.scores.items():
+        shown = (f"{one.losses[-1]:.4f}", f"{one.accuracy:.3f}", f"{one.seconds:.3f}")
+        yield size, f"{one.rate:.2g}", *shown, f"{one.memory / 1e3:,.0f}"
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """The loss against epochs and against seconds; the memory of an update."""
     from dlcore import plot
 
+    scores, copied = result.measured.scores, result.measured.copies
+
     def panel(x: str, seconds: bool) -> Any:
         lines = {}
-        for size, one in result.scores.items():
+        for size, one in scores.items():
             epochs = np.arange(1, len(one.losses) + 1)
             lines[f"batches of {size:,}"] = (epochs * (one.seconds if seconds else 1), one.losses)
         return plot.Panel("Training loss", x, "loss", lines, log="xy" if seconds else "y")
 
-    sizes = list(result.scores)
-    bytes_ = {"memory": (sizes, [one.memory / 1e3 for one in result.scores.values()])}
+    sizes = list(scores)
+    bytes_ = {"memory": (sizes, [one.memory / 1e3 for one in scores.values()])}
     copies = {
-        f"batches of {size:,}": {"examples looked at": ratio}
-        for size, ratio in result.copies.items()
+        f"batches of {size:,}": {"examples looked at": ratio} for size, ratio in copied.items()
     }
     return {
         "batches": plot.lines(
@@ -256,24 +252,3 @@ def looked_at(
         if loss <= goal:
             break
     return record.step * size, loss
-
-
-def claims(scores: dict[int, Score], growth: float, copies: dict[int, float]) -> list[claim.Claim]:
-    """What small batches bring, and what many examples cost."""
-    whole = scores[max(scores)]
-    small = max(one.accuracy for size, one in scores.items() if size <= 100)
-    few, many = copies.values()
-    return [
-        claim.more_than(
-            "training loss: all at once − batches of 100",
-            0,
-            whole.losses[-1] - scores[100].losses[-1],
-            "lecture A",
-        ),
-        claim.more_than(
-            "test accuracy: batches ≤ 100 − all at once", 0, small - whole.accuracy, "lectures D, E"
-        ),
-        claim.near("memory: batches of 10,000 / 1,000", 10, 3, growth, "lecture E"),
-        claim.near("copies: examples for all at once", 10, 1, many, "lectures C, E"),
-        claim.at_most("copies: examples for batches of 10", 2, few, "lectures C, E"),
-    ]

@@ -4,37 +4,36 @@ The gradient of a small network's loss over a batch of m handwritten digits, dra
 against the gradient over all: the root of the mean squared distance over many draws, at the start
 and after some training.
 
-    growth of the error with m, log-log, at the start and later     −½, within 0.05
-    error of 100 digits / error of 10,000                           10, within 1.5
-    work of 10,000 digits / work of 100, operations counted         100, within 1
-
 Lecture E (standard error σ/√m; 10,000 against 100 examples) and lecture D.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore import data, flops, models, optim, train
-from experiments import claim
 from experiments._learning import first
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    *(
+        Claim(f"growth of the error with m, log-log, {when}", "-0.5 ± 0.05", "lectures D, E")
+        for when in ("at the start", "after training")
+    ),
+    Claim("error of 100 digits / error of 10,000", "10 ± 1.5", "lecture E"),
+    Claim("work of 10,000 digits / work of 100, operations", "100 ± 1", "lecture E"),
+)
 SIZES = (10, 30, 100, 300, 1000, 3000, 10_000)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is drawn."""
 
     images: int = 5_000
@@ -45,45 +44,25 @@ class Config:
     """Of training, in batches of 100, before the second measurement."""
     width: int = 16
     """Hidden units."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/gradient_noise."""
 
     def __post_init__(self) -> None:
         at_least(100, images=self.images)
         at_least(5, draws=self.draws)
         at_least(1, epochs=self.epochs, width=self.width)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(images=100, draws=10, epochs=1, width=4)
+
+SMOKE = Config(images=100, draws=10, epochs=1, width=4)
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The error by batch size, at the start and after training, over the norm of the gradient."""
 
     errors: dict[str, list[float]]
     work: float
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each batch size."""
-        from rich.table import Table
-
-        shown = Table("batch", *self.errors, title="Error of the gradient / its norm")
-        for k, size in enumerate(SIZES):
-            shown.add_row(f"{size:,}", *(f"{errors[k]:.3f}" for errors in self.errors.values()))
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Measures, trains, and measures again."""
-    began = time.perf_counter()
     digits = first(data.load("mnist", config.root).train, config.images)
     layer = models.mlp(digits["x"].shape[1:], (config.width,), dropout=0.0)
     objective, optimizer = train.classification(layer), optim.sgd(0.3)
@@ -99,21 +78,34 @@ def run(config: Config) -> Result:
         flops.count(jax.grad(lambda p, batch: objective(p, (), batch)[0]), state.params, batch)
         for batch in (shaped(digits, 10_000), shaped(digits, 100))
     )
-    return Result(
-        errors=errors,
-        work=many / few,
-        seconds=time.perf_counter() - began,
-        claims=claims(errors, many / few),
-        config=config,
-    )
+    return Measured(errors, many / few)
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """The slope, and what it means."""
+    errors = list(result.measured.errors.values())
+    few, many = SIZES.index(100), SIZES.index(10_000)
+    return [
+        *(float(np.polyfit(np.log(SIZES), np.log(one), 1)[0]) for one in errors),
+        float(np.mean([one[few] / one[many] for one in errors])),
+        result.measured.work,
+    ]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each batch size."""
+    errors = result.measured.errors
+    lines = zip(SIZES, *([f"{one:.3f}" for one in way] for way in errors.values()), strict=True)
+    return {"Error of the gradient / its norm": [("batch", *errors), *lines]}
+
+
+def plot(result: Result[Measured]) -> Figure:
     """The error against the batch, and σ/√m from the first point."""
     from dlcore import plot
 
-    lines: dict[str, Any] = {name: (SIZES, errors) for name, errors in result.errors.items()}
-    start = next(iter(result.errors.values()))[0]
+    measured = result.measured.errors
+    lines: dict[str, Any] = {name: (SIZES, errors) for name, errors in measured.items()}
+    start = next(iter(measured.values()))[0]
     lines["∝ 1/√m"] = (SIZES, [start * (SIZES[0] / size) ** 0.5 for size in SIZES])
     return plot.lines(
         plot.Panel("The gradient of a batch", "batch m", "error / norm", lines, log="xy")
@@ -154,23 +146,3 @@ def shaped(digits: dict[str, np.ndarray], count: int) -> dict[str, jax.ShapeDtyp
         name: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype)
         for name, leaf in digits.items()
     }
-
-
-def claims(errors: dict[str, list[float]], work: float) -> list[claim.Claim]:
-    """The slope, and what it means."""
-    few, many = SIZES.index(100), SIZES.index(10_000)
-    ratios = [one[few] / one[many] for one in errors.values()]
-    return [
-        *(
-            claim.near(
-                f"growth of the error, {name}",
-                -0.5,
-                0.05,
-                float(np.polyfit(np.log(SIZES), np.log(one), 1)[0]),
-                "lectures D, E",
-            )
-            for name, one in errors.items()
-        ),
-        claim.near("error, 100 / 10,000", 10, 1.5, float(np.mean(ratios)), "lecture E"),
-        claim.near("work, 10,000 / 100", 100, 1, work, "lecture E"),
-    ]

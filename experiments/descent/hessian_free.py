@@ -4,11 +4,6 @@ Newton's equations are solved by conjugate gradients, each of whose iterations t
 the Hessian with a vector. Networks 784-H-10 learn some handwritten digits as a whole, without
 mini-batches; for the widest, the training loss against gradient descent with the same line search.
 
-    parameters of the widest network                                ≥ 100,000
-    memory beside the weights, its growth with W, log-log           ≤ 1.1
-    that memory / the memory of the Hessian, W² numbers             ≤ 0.01
-    training loss after as many iterations, descent / Newton-CG     > 1
-
 Lecture C: conjugate gradients in the place of the inverse; Martens 2010. The memory is what XLA
 reserves for the compiled `minimize`, beside the digits and the weights. The work, gradients and
 Hessian products at most, is reported and not claimed: an iteration of Newton's method costs as many
@@ -19,9 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,20 +22,22 @@ import numpy as np
 
 from dlcore import data, models, optim, train, tree
 from dlcore import functional as F
-from experiments import claim
 from experiments._learning import first
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
+CLAIMS = (
+    Claim("parameters of the widest network", "≥ 100000", "lecture C"),
+    Claim("memory beside the weights, growth with W, log-log", "≤ 1.1", "lecture C"),
+    Claim("that memory / the memory of the Hessian, W² numbers", "≤ 0.01", "lecture C"),
+    Claim("training loss after as many iterations, descent / Newton-CG", "> 1", "lecture C"),
+)
 GOAL = 0.01  # of the training loss
 TINY = 1e-9  # a loss that float32 does not tell from 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     widths: tuple[int, ...] = (16, 32, 64, 128)
@@ -53,10 +48,6 @@ class Config:
     """Of Newton's method; gradient descent goes on for as much work."""
     products: int = 20
     """Of the Hessian with a vector, at most, in each."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/hessian_free."""
 
     def __post_init__(self) -> None:
         at_least(10, images=self.images)
@@ -69,10 +60,8 @@ class Config:
         """Gradients and Hessian products of an iteration, at most."""
         return {"Newton-CG": self.products + 1, "gradient descent": 1}
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(widths=(4, 8), images=20, iterations=3, products=5)
+
+SMOKE = Config(widths=(4, 8), images=20, iterations=3, products=5)
 
 
 class Memory(NamedTuple):
@@ -82,35 +71,15 @@ class Memory(NamedTuple):
     bytes: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """Memory by width, and the training loss over the iterations."""
 
     memory: list[Memory]
     losses: dict[str, list[float]]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each width, and for each method."""
-        from rich.console import Group
-        from rich.table import Table
-
-        shown = Table("parameters", "memory", "of the Hessian", title="Megabytes")
-        for one in self.memory:
-            row = (one.bytes, 4 * one.parameters**2)
-            shown.add_row(f"{one.parameters:,}", *(f"{size / 1e6:,.1f}" for size in row))
-        reached = Table("method", "iterations", "work", title=f"To a training loss of {GOAL:g}")
-        for name, values in self.losses.items():
-            count = until(values)
-            reached.add_row(name, f"{count:,.0f}", f"{count * self.config.work[name]:,.0f}")
-        return Group(shown, reached)
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Compiles for each width, and trains the widest."""
-    began = time.perf_counter()
     digits = first(data.load("mnist", config.root).train, config.images)
     memory = [reserved(width, digits, config) for width in config.widths]
     directions = {
@@ -122,27 +91,52 @@ def run(config: Config) -> Result:
         name: descend(config.widths[-1], digits, direction, work // config.work[name])
         for name, direction in directions.items()
     }
-    return Result(
-        memory=memory,
-        losses=losses,
-        seconds=time.perf_counter() - began,
-        claims=claims(memory, losses),
-        config=config,
-    )
+    return Measured(memory, losses)
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """How much memory, and to what end."""
+    memory, losses = result.measured
+    parameters, sizes = np.log(np.array(memory, float)).T
+    widest = memory[-1]
+    newton, descent = losses["Newton-CG"], losses["gradient descent"]
+    return [
+        widest.parameters,
+        float(np.polyfit(parameters, sizes, 1)[0]),
+        widest.bytes / (4 * widest.parameters**2),
+        descent[len(newton) - 1] / max(newton[-1], TINY),
+    ]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each width, and for each method."""
+
+    def megabytes() -> Table:
+        yield "parameters", "memory", "of the Hessian"
+        for count, size in result.measured.memory:
+            yield count, f"{size / 1e6:,.1f}", f"{4 * count**2 / 1e6:,.1f}"
+
+    def reached() -> Table:
+        yield "method", "iterations", "work"
+        for name, values in result.measured.losses.items():
+            count = until(values)
+            yield name, f"{count:,.0f}", f"{count * result.config.work[name]:,.0f}"
+
+    return {"Megabytes": megabytes(), f"To a training loss of {GOAL:g}": reached()}
+
+
+def plot(result: Result[Measured]) -> Figure:
     """The memory against W beside that of the Hessian; the loss."""
     from dlcore import plot
 
-    parameters = [one.parameters for one in result.memory]
+    parameters = [one.parameters for one in result.measured.memory]
     sizes = {
-        "Newton-CG": (parameters, [one.bytes / 1e6 for one in result.memory]),
+        "Newton-CG": (parameters, [one.bytes / 1e6 for one in result.measured.memory]),
         "the Hessian": (parameters, [4 * count**2 / 1e6 for count in parameters]),
     }
     losses = {
         name: (result.config.work[name] * np.arange(len(values)), values)
-        for name, values in result.losses.items()
+        for name, values in result.measured.losses.items()
     }
     return plot.lines(
         plot.Panel("Memory", "parameters W", "megabytes", sizes, log="xy"),
@@ -200,25 +194,3 @@ def descend(
 def until(losses: list[float]) -> float:
     """Iterations to the goal; infinity where it is never reached."""
     return next((float(i) for i, loss in enumerate(losses) if loss <= GOAL), math.inf)
-
-
-def claims(memory: list[Memory], losses: dict[str, list[float]]) -> list[claim.Claim]:
-    """How much memory, and to what end."""
-    parameters, sizes = np.log(np.array(memory, float)).T
-    growth = float(np.polyfit(parameters, sizes, 1)[0])
-    widest = memory[-1]
-    newton, descent = losses["Newton-CG"], losses["gradient descent"]
-    lecture = "lecture C"
-    return [
-        claim.at_least("parameters", 100_000, widest.parameters, lecture),
-        claim.at_most("growth of the memory with W", 1.1, growth, lecture),
-        claim.at_most(
-            "memory / that of the Hessian", 0.01, widest.bytes / (4 * widest.parameters**2), lecture
-        ),
-        claim.more_than(
-            "loss after as many iterations, descent / Newton-CG",
-            1,
-            descent[len(newton) - 1] / max(newton[-1], TINY),
-            lecture,
-        ),
-    ]

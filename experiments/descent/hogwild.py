@@ -5,10 +5,8 @@ take rows in turn and never wait: while one works, the other P − 1 write into 
 has read. How often do they meet (write what another one has read), and what is the loss after as
 many updates as a single processor makes, at the same rate?
 
-    loss of 64 processors / of one, where D is largest              1 ± 0.01
-    the same where D is smallest                                   > 1.01
-    share of updates that met another: largest difference to
-        1 − (1 − p)^(P − 1), p = 1 − C(D − 10, 10) / C(D, 10)     ≤ 0.02
+Two rows share a feature with p = 1 − C(D − 10, 10) / C(D, 10); so a share 1 − (1 − p)^(P − 1) of
+the updates is expected to meet another.
 
 Niu et al. 2011 (Hogwild!), proposition 4.1 and section 5: near-optimal as long as few rows share
 features, and then P processors do P times the work. Lecture C: asynchronous descent.
@@ -18,9 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,17 +25,19 @@ import numpy as np
 from dlcore import functional as F
 from dlcore import optim
 from dlcore.data import batching
-from experiments import claim
 from experiments.choice import at_least, positive
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("loss of most processors / of one, where D is largest", "1 ± 0.01", "Niu et al. 2011"),
+    Claim("the same where D is smallest", "> 1.01", "Niu et al. 2011"),
+    Claim("updates that met another: largest difference to expected", "≤ 0.02", "combinatorics"),
+)
 FEATURES = 10  # of a row
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The rows, and who works on them."""
 
     rows: int = 5_000
@@ -54,8 +52,6 @@ class Config:
     """Of every update."""
     seeds: int = 3
     """Draws of the rows; figures are means."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/hogwild."""
 
     def __post_init__(self) -> None:
         at_least(1, rows=self.rows, epochs=self.epochs, seeds=self.seeds)
@@ -64,10 +60,8 @@ class Config:
         if len(self.processors) < 2 or self.processors[0] != 1:
             raise ValueError(f"processors are 1 and more, got {self.processors}")
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(rows=200, epochs=1, sizes=(50, 5_000), processors=(1, 8), seeds=1)
+
+SMOKE = Config(rows=200, epochs=1, sizes=(50, 5_000), processors=(1, 8), seeds=1)
 
 
 class Arm(NamedTuple):
@@ -79,45 +73,38 @@ class Arm(NamedTuple):
     expected: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """An arm for each D."""
-
-    arms: list[Arm]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each D, of the most processors."""
-        from rich.table import Table
-
-        shown = Table("D", "loss of one", "loss of all", "met another", "expected")
-        for arm in self.arms:
-            numbers = (arm.losses[0], arm.losses[-1], arm.conflicts[-1], arm.expected[-1])
-            shown.add_row(f"{arm.size:,}", *(f"{number:.4g}" for number in numbers))
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> list[Arm]:
     """Every number of processors on every kind of rows."""
-    began = time.perf_counter()
-    arms = [measure(size, config) for size in config.sizes]
-    return Result(
-        arms=arms, seconds=time.perf_counter() - began, claims=claims(arms), config=config
+    return [measure(size, config) for size in config.sizes]
+
+
+def figures(result: Result[list[Arm]]) -> list[float]:
+    """Sparse rows do no harm, dense ones do."""
+    arms = result.measured
+    dense, sparse = (arm.losses[-1] / arm.losses[0] for arm in (arms[0], arms[-1]))
+    worst = max(
+        abs(a - b) for arm in arms for a, b in zip(arm.conflicts, arm.expected, strict=True)
     )
+    return [sparse, dense, worst]
 
 
-def plot(result: Result) -> Figure:
+def table(result: Result[list[Arm]]) -> Table:
+    """A line for each D, of the most processors."""
+    yield "D", "loss of one", "loss of all", "met another", "expected"
+    for arm in result.measured:
+        yield arm.size, arm.losses[0], arm.losses[-1], arm.conflicts[-1], arm.expected[-1]
+
+
+def plot(result: Result[list[Arm]]) -> Figure:
     """Loss and conflicts against the number of processors."""
     from dlcore import plot
 
     processors = result.config.processors
     losses = {
         f"D = {arm.size:,}": (processors, np.divide(arm.losses, arm.losses[0]))
-        for arm in result.arms
+        for arm in result.measured
     }
-    conflicts = {f"D = {arm.size:,}": (processors, arm.conflicts) for arm in result.arms}
+    conflicts = {f"D = {arm.size:,}": (processors, arm.conflicts) for arm in result.measured}
     return plot.lines(
         plot.Panel("Loss without locks", "processors", "loss / loss of one", losses, log="x"),
         plot.Panel(
@@ -182,17 +169,3 @@ def descend(
     )
     losses = jax.vmap(logistic)(end.x[index], rows)
     return float(losses.mean()), float(end.conflicts.mean())
-
-
-def claims(arms: list[Arm]) -> list[claim.Claim]:
-    """Sparse rows do no harm, dense ones do."""
-    dense, sparse = (arm.losses[-1] / arm.losses[0] for arm in (arms[0], arms[-1]))
-    worst = max(
-        abs(a - b) for arm in arms for a, b in zip(arm.conflicts, arm.expected, strict=True)
-    )
-    niu = "Niu et al. 2011"
-    return [
-        claim.near(f"D = {arms[-1].size:,}: loss of all / of one", 1, 0.01, sparse, niu),
-        claim.more_than(f"D = {arms[0].size:,}: the same", 1.01, dense, niu),
-        claim.at_most("conflicts: largest difference to expected", 0.02, worst, "combinatorics"),
-    ]

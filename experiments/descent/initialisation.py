@@ -4,18 +4,6 @@ Ten hidden layers of 200 units on standardised digits, from nine starts, under t
 the deviation σ of what each layer gives, over a batch and all units, before any training; then the
 training loss after a few epochs of gradient descent, each start at its best rate of a grid.
 
-    growth of σ a layer under relu: √(2/N), He                    1 ± 0.05
-        2/√N, He as the lecture writes it                         √2 ± 0.05
-        1/√N, Xavier as the lecture writes it                     √½ ± 0.05
-    tanh, N(0, 0.01²): σ of the last layer / the first            ≤ 1e-3
-    tanh, N(0, 1): share of units beyond ±0.99                    > 0.5
-    LSUV: largest |σ − 1| of a linear layer                       ≤ 0.01
-    constant start: units of a layer differ after training        ≤ 1e-6
-    zero start: largest change, all but the output's bias         0
-        and of that bias                                          > 0
-    relu, training loss: N(0, 0.01²) / He                         > 1
-    tanh, training loss: N(0, 0.01²) / Xavier                     > 1
-
 Lecture E: initialisation; He et al. 2015, section 2.2, whose σ is √(2/N); LeCun et al. 1998;
 Mishkin and Matas 2016.
 """
@@ -25,9 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -36,14 +22,25 @@ import optax
 from dlcore import data, keys, nn, optim, train, tree
 from dlcore import functional as F
 from dlcore.nn import init
-from experiments import claim
 from experiments._learning import first
 from experiments.choice import at_least
 from experiments.descent._curve import curve
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+HE = "He et al. 2015"
+CLAIMS = (
+    Claim("relu, √(2/N), He: growth of σ a layer", "1 ± 0.05", HE),
+    Claim("relu, 2/√N, He as the lecture writes it: the same", f"{2**0.5:.6f} ± 0.05", HE),
+    Claim("relu, 1/√N, Xavier as the lecture writes it: the same", f"{0.5**0.5:.6f} ± 0.05", HE),
+    Claim("tanh, N(0, 0.01²): σ of the last layer / the first", "≤ 1e-3", "lecture E"),
+    Claim("tanh, N(0, 1): share of units beyond ±0.99", "> 0.5", "lecture E"),
+    Claim("LSUV: largest |σ − 1| of a linear layer", "≤ 0.01", "Mishkin and Matas 2016"),
+    Claim("constant start: units of a layer differ after training", "≤ 1e-6", "lecture E"),
+    Claim("zero start: largest change, all but the output's bias", "≤ 0", "lecture E"),
+    Claim("zero start: change of the output's bias", "> 0", "lecture E"),
+    Claim("relu, training loss: N(0, 0.01²) / He", "> 1", "lecture E"),
+    Claim("tanh, training loss: N(0, 0.01²) / Xavier", "> 1", "lecture E"),
+)
 BATCH = 50
 ACTIVATIONS: dict[str, Any] = {"tanh": F.tanh, "relu": F.relu}
 
@@ -76,7 +73,7 @@ SHOWN = (  # as histograms
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """The network, and how long it is trained."""
 
     depth: int = 10
@@ -91,20 +88,14 @@ class Config:
     """Learning rates of plain descent."""
     seeds: int = 3
     """Draws whose σ are averaged; the first is trained."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/initialisation."""
 
     def __post_init__(self) -> None:
         at_least(1, width=self.width, epochs=self.epochs, seeds=self.seeds)
         at_least(2, depth=self.depth)
         at_least(BATCH, images=self.images)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(depth=2, width=10, images=50, epochs=2, rates=(0.1,), seeds=1)
+
+SMOKE = Config(depth=2, width=10, images=50, epochs=2, rates=(0.1,), seeds=1)
 
 
 class Arm(NamedTuple):
@@ -123,29 +114,15 @@ class Arm(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Measured:
     """The arms, and what hidden units give, as histograms by arm and layer."""
 
     arms: list[Arm]
     histograms: dict[str, dict[str, tuple[Any, Any]]] = dataclasses.field(repr=False)
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each arm."""
-        from rich.table import Table
-
-        shown = Table("activation", "start", "σ, first layer", "last", "best rate", "training loss")
-        for arm in self.arms:
-            numbers = (arm.deviations[0], arm.deviations[-1], arm.rate, arm.loss)
-            shown.add_row(arm.activation, arm.start, *(f"{number:.3g}" for number in numbers))
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Looks at the network from each start, and trains it."""
-    began = time.perf_counter()
     examples = first(data.load("mnist", config.root).train, config.images)
     scale = data.mean_and_std(examples["x"], per="all")
     examples = {**examples, "x": data.normalise(scale, examples["x"])}
@@ -159,27 +136,61 @@ def run(config: Config) -> Result:
             arms.append(arm)
             if (activation, start) in SHOWN:
                 histograms[f"{activation}, {start}"] = histogram(hidden)
-    return Result(
-        arms=arms,
-        histograms=histograms,
-        seconds=time.perf_counter() - began,
-        claims=claims(arms),
-        config=config,
+    return Measured(arms, histograms)
+
+
+def figures(result: Result[Measured]) -> list[float]:
+    """What the starts do to the signal, and to training."""
+    tanh, relu = (
+        {arm.start: arm for arm in result.measured.arms if arm.activation == name}
+        for name in ACTIVATIONS
     )
+    he, xavier, small = "√(2/N), He", "1/√N, Xavier", "N(0, 0.01²)"
+
+    def growth(start: str) -> float:
+        deviations = relu[start].deviations
+        return float((deviations[-1] / deviations[0]) ** (1 / (len(deviations) - 1)))
+
+    zeros, constants, scaled = (
+        [arm[start] for arm in (tanh, relu)] for start in ("zero", "constant 0.01", "LSUV")
+    )
+    return [
+        growth(he),
+        growth("2/√N, as written"),
+        growth(xavier),
+        tanh[small].deviations[-1] / tanh[small].deviations[0],
+        tanh["N(0, 1)"].saturated,
+        max(arm.linear_error for arm in scaled),
+        max(arm.units_differ for arm in constants),
+        max(arm.other_change for arm in zeros),
+        min(arm.bias_change for arm in zeros),
+        relu[small].loss / relu[he].loss,
+        tanh[small].loss / tanh[xavier].loss,
+    ]
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def table(result: Result[Measured]) -> Table:
+    """A line for each arm."""
+    yield "activation", "start", "σ, first layer", "last", "best rate", "training loss"
+    for arm in result.measured.arms:
+        numbers = (arm.deviations[0], arm.deviations[-1], arm.rate, arm.loss)
+        yield arm.activation, arm.start, *(f"{number:.3g}" for number in numbers)
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """σ layer by layer, histograms, and the training loss of those that do not diverge."""
     from dlcore import plot
 
     layers = range(1, result.config.depth + 1)
     panels = []
     losses: dict[str, dict[str, float]] = {}
-    for arm in result.arms:
+    for arm in result.measured.arms:
         if np.isfinite(arm.loss):
             losses.setdefault(arm.start, {})[arm.activation] = arm.loss
     for name in ACTIVATIONS:
-        arms = [arm for arm in result.arms if arm.activation == name and arm.deviations[0] > 0]
+        arms = [
+            arm for arm in result.measured.arms if arm.activation == name and arm.deviations[0] > 0
+        ]
         seen = {arm.start: (layers, arm.deviations) for arm in arms}
         panels.append(plot.Panel(f"Before training: {name}", "layer", "σ of its units", seen, "y"))
     return {
@@ -187,7 +198,7 @@ def plot(result: Result) -> dict[str, Figure]:
         "histograms": plot.lines(
             *(
                 plot.Panel(title, "output of a unit", "density", series, "y")
-                for title, series in result.histograms.items()
+                for title, series in result.measured.histograms.items()
             )
         ),
         "training": plot.bars(losses, title="After training, at the best rate", y="training loss"),
@@ -272,50 +283,3 @@ def histogram(hidden: list[np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarra
         density = np.where(counts, counts, np.nan) / (hidden[place].size * np.diff(edges))
         shown[f"layer {place + 1}"] = (edges[1:] + edges[:-1]) / 2, density
     return shown
-
-
-def claims(arms: list[Arm]) -> list[claim.Claim]:
-    """What the starts do to the signal, and to training."""
-    tanh, relu = (
-        {arm.start: arm for arm in arms if arm.activation == name} for name in ACTIVATIONS
-    )
-    he, xavier, small = "√(2/N), He", "1/√N, Xavier", "N(0, 0.01²)"
-
-    def growth(start: str) -> float:
-        deviations = relu[start].deviations
-        return float((deviations[-1] / deviations[0]) ** (1 / (len(deviations) - 1)))
-
-    collapse = tanh[small].deviations[-1] / tanh[small].deviations[0]
-    zeros, constants, scaled = (
-        [arm[start] for arm in (tanh, relu)] for start in ("zero", "constant 0.01", "LSUV")
-    )
-    e, he_paper = "lecture E", "He et al. 2015"
-    return [
-        claim.near(f"relu, {he}: growth of σ a layer", 1, 0.05, growth(he), he_paper),
-        claim.near("relu, 2/√N: the same", 2**0.5, 0.05, growth("2/√N, as written"), he_paper),
-        claim.near("relu, 1/√N: the same", 0.5**0.5, 0.05, growth(xavier), he_paper),
-        claim.at_most(f"tanh, {small}: σ, last / first layer", 1e-3, collapse, e),
-        claim.more_than("tanh, N(0, 1): units beyond ±0.99", 0.5, tanh["N(0, 1)"].saturated, e),
-        claim.at_most(
-            "LSUV: largest |σ − 1|",
-            0.01,
-            max(arm.linear_error for arm in scaled),
-            "Mishkin and Matas 2016",
-        ),
-        claim.at_most(
-            "constant: units differ", 1e-6, max(arm.units_differ for arm in constants), e
-        ),
-        claim.at_most(
-            "zero: largest change but of the last bias",
-            0,
-            max(arm.other_change for arm in zeros),
-            e,
-        ),
-        claim.more_than(
-            "zero: change of the last bias", 0, min(arm.bias_change for arm in zeros), e
-        ),
-        claim.more_than(f"relu, loss: {small} / He", 1, relu[small].loss / relu[he].loss, e),
-        claim.more_than(
-            f"tanh, loss: {small} / Xavier", 1, tanh[small].loss / tanh[xavier].loss, e
-        ),
-    ]

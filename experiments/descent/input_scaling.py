@@ -6,13 +6,6 @@ regression on scikit-learn's digits. Six forms of the inputs, fitted on the trai
 condition number of E[x̃x̃ᵀ], x̃ = (x, 1), over the directions in which x varies. Each form has the
 best rate of a grid; it has arrived where its loss stays below a target.
 
-    κ: turned to its axes (decorrelation alone) / centred         1 ± 0.01
-    κ, whitened by PCA and by ZCA                                 ≤ 1.01
-    steps, both problems: raw / centred                           ≥ 1
-        centred / standardised                                    > 1
-        standardised / whitened by ZCA                            > 1
-        centred / turned                                          1 ± 0.01
-
 Lecture E: preprocessing; LeCun et al. 1998, "Efficient BackProp", section 4.3. Lecture E calls
 whitening not applied to images, which is a custom: the test accuracy stands beside it.
 """
@@ -21,21 +14,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore import data, nn, optim, train
-from experiments import claim
 from experiments.choice import at_least
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+LECUN = "lecture E; LeCun et al. 1998"
+CLAIMS = tuple(
+    one
+    for name in ("regression", "digits")
+    for one in (
+        Claim(f"{name}, κ: turned (decorrelated alone) / centred", "1 ± 0.01", "algebra"),
+        Claim(f"{name}, κ: whitened, the larger of PCA's and ZCA's", "≤ 1.01", "algebra"),
+        Claim(f"{name}, steps: raw / centred", "≥ 1", LECUN),
+        Claim(f"{name}, steps: centred / standardised", "> 1", LECUN),
+        Claim(f"{name}, steps: standardised / whitened by ZCA", "> 1", LECUN),
+        Claim(f"{name}, steps: centred / turned", "1 ± 0.01", "algebra"),
+    )
+)
 # Of 1/λ, where λ is the Hessian's largest eigenvalue at the start: quadratics converge below 2.
 RATES = (0.5, 1.0, 1.5, 1.9, 4.0, 8.0, 16.0, 32.0)
 SIX = {
@@ -49,7 +50,7 @@ SIX = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """How long is descended, and to where."""
 
     steps: int = 20_000
@@ -60,17 +61,13 @@ class Config:
     """The training loss on the digits that is to be reached."""
     seed: int = 0
     """Of the regression's examples."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/input_scaling."""
 
     def __post_init__(self) -> None:
         at_least(4, steps=self.steps)
         at_least(0, share=self.share, target=self.target, seed=self.seed)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(steps=60, share=0.99, target=2.2)
+
+SMOKE = Config(steps=60, share=0.99, target=2.2)
 
 
 class Problem(NamedTuple):
@@ -102,44 +99,45 @@ class Arm(NamedTuple):
     losses: list[float]  # after these, above the minimum, in float32's reach of it
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The twelve arms."""
-
-    arms: list[Arm]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each arm."""
-        from rich.table import Table
-
-        shown = Table("problem", "inputs", "κ", "best rate", "steps", "test accuracy")
-        for arm in self.arms:
-            numbers = (f"{number:.4g}" for number in (arm.condition, arm.rate, arm.steps))
-            accuracy = "" if arm.test_accuracy is None else f"{arm.test_accuracy:.3f}"
-            shown.add_row(arm.problem, arm.form, *numbers, accuracy)
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> list[Arm]:
     """Descends on both problems, in each form."""
-    began = time.perf_counter()
-    arms = [
+    return [
         measure(problem, form) for problem in (regression(config), digits(config)) for form in SIX
     ]
-    return Result(
-        arms=arms, seconds=time.perf_counter() - began, claims=claims(arms), config=config
-    )
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[list[Arm]]) -> list[float]:
+    """What each form brings."""
+    found = []
+    for name in dict.fromkeys(arm.problem for arm in result.measured):
+        arms = {arm.form: arm for arm in result.measured if arm.problem == name}
+        κ = {form: arm.condition for form, arm in arms.items()}
+        steps = {form: arm.steps for form, arm in arms.items()}
+        found += [
+            κ["turned"] / κ["centred"],
+            max(κ["PCA whitened"], κ["ZCA whitened"]),
+            steps["raw"] / steps["centred"],
+            steps["centred"] / steps["standardised"],
+            steps["standardised"] / steps["ZCA whitened"],
+            steps["centred"] / steps["turned"],
+        ]
+    return found
+
+
+def table(result: Result[list[Arm]]) -> Table:
+    """A line for each arm."""
+    yield "problem", "inputs", "κ", "best rate", "steps", "test accuracy"
+    for arm in result.measured:
+        accuracy = None if arm.test_accuracy is None else f"{arm.test_accuracy:.3f}"
+        yield arm.problem, arm.form, arm.condition, arm.rate, arm.steps, accuracy
+
+
+def plot(result: Result[list[Arm]]) -> Figure:
     """The loss over the steps, each form at its best rate."""
     from dlcore import plot
 
     panels: dict[str, dict[str, Any]] = {}
-    for arm in result.arms:
+    for arm in result.measured:
         label = f"{arm.form}, κ = {arm.condition:,.3g}"
         series = panels.setdefault(arm.problem, {})
         series[label] = (arm.shown, arm.losses)
@@ -226,44 +224,3 @@ def descend(objective: Any, steps: int, batch: Any, start: Any, rates: jax.Array
         )
 
     return jax.vmap(one)(rates)
-
-
-def claims(arms: list[Arm]) -> list[claim.Claim]:
-    """What each form brings."""
-    lecun = "lecture E; LeCun et al. 1998"
-    found = []
-    for name in dict.fromkeys(arm.problem for arm in arms):
-        by_form = {arm.form: arm for arm in arms if arm.problem == name}
-        κ = {form: arm.condition for form, arm in by_form.items()}
-        steps = {form: arm.steps for form, arm in by_form.items()}
-        found += [
-            claim.near(
-                f"{name}, κ: turned / centred", 1, 0.01, κ["turned"] / κ["centred"], "algebra"
-            ),
-            claim.at_most(
-                f"{name}, κ: whitened", 1.01, max(κ["PCA whitened"], κ["ZCA whitened"]), "algebra"
-            ),
-            claim.at_least(
-                f"{name}, steps: raw / centred", 1, steps["raw"] / steps["centred"], lecun
-            ),
-            claim.more_than(
-                f"{name}, steps: centred / standardised",
-                1,
-                steps["centred"] / steps["standardised"],
-                lecun,
-            ),
-            claim.more_than(
-                f"{name}, steps: standardised / ZCA whitened",
-                1,
-                steps["standardised"] / steps["ZCA whitened"],
-                lecun,
-            ),
-            claim.near(
-                f"{name}, steps: centred / turned",
-                1,
-                0.01,
-                steps["centred"] / steps["turned"],
-                "algebra",
-            ),
-        ]
-    return found

@@ -3,11 +3,6 @@
 Gradient descent on random quadratics ½x·Hx with eigenvalues from 1 to 20, at rates about 2/λmax;
 then on handwritten digits, at rates from far too small to diverging.
 
-    largest η·λmax at which every quadratic shrinks              2, within 0.01
-    smallest η·λmax at which every quadratic grows               2, within 0.01
-    loss on digits: a hundredth of the best rate / the best      > 2
-    loss on digits: the largest rate / ln 10, a mere guess       ≥ 0.9
-
 Lectures A, B and D. Lecture B has the rate in [0, 1], which is no bound of stability.
 """
 
@@ -15,9 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,18 +18,22 @@ import numpy as np
 
 from dlcore import data, models, optim, train
 from dlcore.functional import landscapes
-from experiments import claim
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+LECTURES = "lectures A, B, D"
+CLAIMS = (
+    Claim("largest η·λmax at which every quadratic shrinks", "2 ± 0.01", "theory"),
+    Claim("smallest η·λmax at which every quadratic grows", "2 ± 0.01", "theory"),
+    Claim("loss on digits: a hundredth of the best rate / the best", "> 2", LECTURES),
+    Claim("loss on digits: the largest rate / ln 10, a mere guess", "≥ 0.9", LECTURES),
+)
 EIGENVALUES = (1.0, 20.0)  # the least and the largest
 SHOWN = {"too small": 0.05, "right": 1.9, "too large": 1.97, "diverging": 2.03}  # η·λmax
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is tried."""
 
     quadratics: int = 50
@@ -47,77 +44,69 @@ class Config:
     """Digits of MNIST to learn."""
     learning: int = 1000
     """Updates on digits, in batches of 100."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/learning_rate."""
 
     def __post_init__(self) -> None:
         at_least(1, quadratics=self.quadratics, learning=self.learning)
         at_least(100, updates=self.updates, images=self.images)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(quadratics=4, updates=100, images=100, learning=10)
+
+SMOKE = Config(quadratics=4, updates=100, images=100, learning=10)
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """Which rates shrink a quadratic, ways down a ravine, and the loss on digits by rate."""
 
     shrinks_up_to: float
     grows_from: float
     ways: dict[str, list[float]]
     losses: dict[str, list[float]]  # of digits, by rate: the mean of each tenth of the updates
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each rate."""
-        from rich.table import Table
-
-        shown = Table("rate", "training loss, last tenth of the updates", title="Digits")
-        for rate, losses in self.losses.items():
-            shown.add_row(rate, f"{losses[-1]:.4f}")
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Descends with all rates."""
-    began = time.perf_counter()
-    bounds = stability(config)
-    losses = digits(config)
-    return Result(
-        shrinks_up_to=bounds[0],
-        grows_from=bounds[1],
-        ways=ways(),
-        losses=losses,
-        seconds=time.perf_counter() - began,
-        claims=claims(*bounds, losses),
-        config=config,
-    )
+    return Measured(*stability(config), ways(), digits(config))
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """The bound, and what is on either side of the best rate."""
+    found = result.measured
+    last = [one[-1] for one in found.losses.values()]
+    at = best(found.losses)
+    largest = last[-1] if math.isfinite(last[-1]) else math.inf
+    return [
+        found.shrinks_up_to,
+        found.grows_from,
+        last[max(0, at - 4)] / last[at],
+        largest / math.log(10),
+    ]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each rate."""
+    losses = result.measured.losses.items()
+    lines = [(rate, f"{by_tenth[-1]:.4f}") for rate, by_tenth in losses]
+    return {"Digits": [("rate", "training loss, last tenth of the updates"), *lines]}
+
+
+def plot(result: Result[Measured]) -> Figure:
     """f in a ravine, and the loss on digits over the updates, and by rate."""
     from dlcore import plot
 
     ways = {
         f"{name}: {SHOWN[name]:g}/λmax": (range(len(values)), values)
-        for name, values in result.ways.items()
+        for name, values in result.measured.ways.items()
     }
     tenth = result.config.learning / 10
     updates = [tenth * (k + 1) for k in range(10)]
-    every = list(result.losses.items())
-    chosen = sorted({max(0, best(result.losses) + k) for k in (-4, -2, 0, 1, 2)})
+    every = list(result.measured.losses.items())
+    at = best(result.measured.losses)
+    chosen = sorted({max(0, at + k) for k in (-4, -2, 0, 1, 2)})
     curves = {
         f"η = {rate}": (updates, losses)
         for rate, losses in (every[k] for k in chosen if k < len(every))
     }
-    rates = [float(rate) for rate in result.losses]
-    last = [losses[-1] for losses in result.losses.values()]
+    rates = [float(rate) for rate, _ in every]
+    last = [losses[-1] for _, losses in every]
     finite = [(r, loss) for r, loss in zip(rates, last, strict=True) if math.isfinite(loss)]
     return plot.lines(
         plot.Panel("A ravine, κ = 20", "updates", "f", ways, log="y"),
@@ -208,21 +197,3 @@ def digits(config: Config) -> dict[str, list[float]]:
 def best(losses: dict[str, list[float]]) -> int:
     """The place of the rate with the least loss in the end."""
     return int(np.nanargmin([one[-1] for one in losses.values()]))
-
-
-def claims(
-    shrinks_up_to: float, grows_from: float, losses: dict[str, list[float]]
-) -> list[claim.Claim]:
-    """The bound, and what is on either side of the best rate."""
-    last = [one[-1] for one in losses.values()]
-    at = best(losses)
-    largest = last[-1] if math.isfinite(last[-1]) else math.inf
-    lectures = "lectures A, B, D"
-    return [
-        claim.near("largest η·λmax that shrinks", 2, 0.01, shrinks_up_to, "theory"),
-        claim.near("smallest η·λmax that grows", 2, 0.01, grows_from, "theory"),
-        claim.more_than(
-            "loss: best rate ÷ 100 / best", 2, last[max(0, at - 4)] / last[at], lectures
-        ),
-        claim.at_least("loss: largest rate / ln 10", 0.9, largest / math.log(10), lectures),
-    ]

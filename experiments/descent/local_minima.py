@@ -4,21 +4,15 @@ From many starts at once: on ripples (a bowl full of local minima), on a plateau
 with networks 2-H-1 that learn XOR on all four examples. Noise is that of a stochastic gradient, of
 a standard deviation that is given; all rates fall to 0 along a straight line.
 
-    ripples: f in the end, gradient descent − momentum, − noise              > 0
-    plateau: share that arrive, momentum, noise − gradient descent           > 0
-    XOR: share of starts left above a loss of 0.1, H = 2 − H = 8             > 0
-
 Lecture A: momentum "can also help to avoid getting stuck in certain local minima"; lecture C: it is
 a trick to escape plateaus and local minima; lecture E: noise helps to escape them. Lecture A says
-that gradient descent is "easily" stuck and then that saddles are worse: the last row measures it.
+that gradient descent is "easily" stuck and then that saddles are worse: XOR tells how easily.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +21,21 @@ import numpy as np
 from dlcore import functional as F
 from dlcore import nn, optim, train
 from dlcore.functional import landscapes
-from experiments import claim
 from experiments.choice import at_least
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+ESCAPES = {"momentum": "lectures A, C", "noise": "lecture E"}
+CLAIMS = (
+    *(
+        Claim(f"ripples: f in the end, gradient descent − {name}", "> 0", source)
+        for name, source in ESCAPES.items()
+    ),
+    *(
+        Claim(f"plateau: share that arrive, {name} − gradient descent", "> 0", source)
+        for name, source in ESCAPES.items()
+    ),
+    Claim("XOR: share of starts left above a loss of 0.1, H = 2 − H = 8", "> 0", "lecture A"),
+)
 # Of each method: γ of the momentum, and how much of the noise there is.
 METHODS = {"gradient descent": (0.0, 0.0), "momentum": (0.9, 0.0), "noise": (0.0, 1.0)}
 # Of each landscape: the rate, below 2/λmax for gradient descent, and the deviation of the noise.
@@ -43,7 +46,7 @@ SHOWN = 300  # ways in the picture: their ends
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """How many starts, for how long."""
 
     starts: int = 1000
@@ -52,17 +55,13 @@ class Config:
     """Of each way on a landscape."""
     xor_updates: int = 2000
     """Of each network."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/local_minima."""
 
     def __post_init__(self) -> None:
         at_least(10, starts=self.starts)
         at_least(1, updates=self.updates, xor_updates=self.xor_updates)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(starts=50, updates=200, xor_updates=200)
+
+SMOKE = Config(starts=50, updates=200, xor_updates=200)
 
 
 class Ends(NamedTuple):
@@ -73,56 +72,56 @@ class Ends(NamedTuple):
     places: list[list[float]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The ends by landscape and method; the share of networks left unlearned, by width."""
 
     ends: dict[str, dict[str, Ends]]
     stuck: dict[int, float]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each method and width."""
-        from rich.table import Table
-
-        shown = Table("terrain", "method", "arrived", "mean f in the end")
-        for terrain, methods in self.ends.items():
-            for method, one in methods.items():
-                shown.add_row(terrain, method, f"{one.arrived:.1%}", f"{one.value:.3f}")
-        for width, share in self.stuck.items():
-            shown.add_row("XOR", f"gradient descent, {width} units", f"{1 - share:.1%}", "")
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Starts everywhere."""
-    began = time.perf_counter()
-    ends = {terrain: descend(terrain, config) for terrain in TERRAINS}
-    stuck = {width: unlearned(width, config) for width in WIDTHS}
-    return Result(
-        ends=ends,
-        stuck=stuck,
-        seconds=time.perf_counter() - began,
-        claims=claims(ends, stuck),
-        config=config,
+    return Measured(
+        ends={terrain: descend(terrain, config) for terrain in TERRAINS},
+        stuck={width: unlearned(width, config) for width in WIDTHS},
     )
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """What momentum, noise and width bring."""
+    ends, stuck = result.measured
+    ripples, plateau = ends["ripples"], ends["plateau"]
+    plain = "gradient descent"
+    return [
+        *(ripples[plain].value - ripples[name].value for name in ESCAPES),
+        *(plateau[name].arrived - plateau[plain].arrived for name in ESCAPES),
+        stuck[WIDTHS[0]] - stuck[WIDTHS[-1]],
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each method and width."""
+    yield "terrain", "method", "arrived", "mean f in the end"
+    for terrain, methods in result.measured.ends.items():
+        for method, one in methods.items():
+            yield terrain, method, f"{one.arrived:.1%}", f"{one.value:.3f}"
+    for width, share in result.measured.stuck.items():
+        yield "XOR", f"gradient descent, {width} units", f"{1 - share:.1%}", None
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """Where the ways over the ripples end; who arrives; XOR by width."""
     from dlcore import plot
 
     ends = {
         method: ([x for x, _ in one.places], [y for _, y in one.places])
-        for method, one in result.ends["ripples"].items()
+        for method, one in result.measured.ends["ripples"].items()
     }
     arrived = {
         terrain: {method: one.arrived for method, one in methods.items()}
-        for terrain, methods in result.ends.items()
+        for terrain, methods in result.measured.ends.items()
     }
-    xor = {"XOR": {f"{width} units": share for width, share in result.stuck.items()}}
+    xor = {"XOR": {f"{width} units": share for width, share in result.measured.stuck.items()}}
     return {
         "ends": plot.lines(
             *(
@@ -188,30 +187,3 @@ def unlearned(width: int, config: Config) -> float:
 def keys(count: int) -> jax.Array:
     """One for each start."""
     return jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(count))
-
-
-def claims(ends: dict[str, dict[str, Ends]], stuck: dict[int, float]) -> list[claim.Claim]:
-    """What momentum, noise and width bring."""
-    ripples, plateau = ends["ripples"], ends["plateau"]
-    plain = "gradient descent"
-    sources = {"momentum": "lectures A, C", "noise": "lecture E"}
-    return [
-        *(
-            claim.more_than(
-                f"ripples: f, descent − {name}", 0, ripples[plain].value - ripples[name].value, who
-            )
-            for name, who in sources.items()
-        ),
-        *(
-            claim.more_than(
-                f"plateau: arrived, {name} − descent",
-                0,
-                plateau[name].arrived - plateau[plain].arrived,
-                who,
-            )
-            for name, who in sources.items()
-        ),
-        claim.more_than(
-            "XOR: stuck with 2 units − with 8", 0, stuck[WIDTHS[0]] - stuck[WIDTHS[-1]], "lecture A"
-        ),
-    ]

@@ -4,32 +4,30 @@ Every optimizer of `dlcore.optim` trains the same small network on handwritten d
 learning rates, half a decade apart, from several seeds. The rate is chosen by the mean validation
 loss; compared are the training loss and the test accuracy at that rate.
 
-    training loss: gradient descent − momentum                > 0
-    training loss: gradient descent − RMSProp                 > 0
-    training loss: gradient descent − Adam                    > 0
-    optimizers that learn, test accuracy above 0.8            all
-
 Lectures A, B, C and E. No order among the others is claimed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore import data, models, optim, train
-from experiments import claim
 from experiments._learning import first
 from experiments.choice import at_least, one_of
 from experiments.descent._rates import at_best_rate, mean_history
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+AHEAD = {"momentum": "lectures A, C, E", "RMSProp": "lectures A, E", "Adam": "lectures A, E"}
+CLAIMS = (
+    *(
+        Claim(f"training loss: gradient descent − {name}", "> 0", source)
+        for name, source in AHEAD.items()
+    ),
+    Claim("share of the optimizers with a test accuracy above 0.8", "≥ 1", "dlcore"),
+)
 # Name, how it is made, and the rate in the middle of its five.
 OPTIMIZERS: dict[str, tuple[Any, float]] = {
     "gradient descent": (optim.sgd, 1.0),
@@ -50,7 +48,7 @@ STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # decades from the middle
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     images: int = 4_000
@@ -63,10 +61,6 @@ class Config:
     """Runs at each rate; figures are means."""
     optimizers: tuple[str, ...] = tuple(OPTIMIZERS)
     """Which of them, gradient descent always; claims are made of those that are there."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/optimizers."""
 
     def __post_init__(self) -> None:
         at_least(100, images=self.images)
@@ -74,10 +68,8 @@ class Config:
         for name in self.optimizers:
             one_of("optimizer", name, OPTIMIZERS)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(images=100, epochs=1, width=4, seeds=1, optimizers=("Adam",))
+
+SMOKE = Config(images=100, epochs=1, width=4, seeds=1, optimizers=("Adam",))
 
 
 class Score(NamedTuple):
@@ -91,29 +83,8 @@ class Score(NamedTuple):
     deviation: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The score of each optimizer."""
-
-    scores: dict[str, Score]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each optimizer, the least training loss first."""
-        from rich.table import Table
-
-        shown = Table("optimizer", "rate", "training loss", "test accuracy")
-        for name, one in sorted(self.scores.items(), key=lambda item: item[1].losses[-1]):
-            accuracy = f"{one.accuracy:.3f} ± {one.deviation:.3f}"
-            shown.add_row(name, f"{one.rate:.2g}", f"{one.losses[-1]:.4f}", accuracy)
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> dict[str, Score]:
     """Trains all of them, a program for each optimizer."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     examples, validation, test = (
         first(part, config.images) for part in (digits.train, digits.validation, digits.test)
@@ -150,17 +121,33 @@ def run(config: Config) -> Result:
             deviation=float(np.std(accuracies)),
         )
 
-    scores = {name: score(name) for name in names}
-    return Result(
-        scores=scores, seconds=time.perf_counter() - began, claims=claims(scores), config=config
-    )
+    return {name: score(name) for name in names}
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[dict[str, Score]]) -> list[float | None]:
+    """Who is ahead of gradient descent, of those that are there; and whether all learn."""
+    scores = result.measured
+    plain = scores["gradient descent"].losses[-1]
+    learned = [one.accuracy > 0.8 for one in scores.values()]
+    return [
+        *(plain - scores[name].losses[-1] if name in scores else None for name in AHEAD),
+        float(np.mean(learned)),
+    ]
+
+
+def table(result: Result[dict[str, Score]]) -> Table:
+    """A line for each optimizer, the least training loss first."""
+    yield "optimizer", "rate", "training loss", "test accuracy"
+    for name, one in sorted(result.measured.items(), key=lambda item: item[1].losses[-1]):
+        accuracy = f"{one.accuracy:.3f} ± {one.deviation:.3f}"
+        yield name, f"{one.rate:.2g}", f"{one.losses[-1]:.4f}", accuracy
+
+
+def plot(result: Result[dict[str, Score]]) -> dict[str, Figure]:
     """The training loss by epoch, of the best half and the others; the test accuracy."""
     from dlcore import plot
 
-    ordered = sorted(result.scores.items(), key=lambda item: item[1].losses[-1])
+    ordered = sorted(result.measured.items(), key=lambda item: item[1].losses[-1])
     half = -(-len(ordered) // 2)
 
     def panel(title: str, some: list[tuple[str, Score]]) -> Any:
@@ -174,20 +161,3 @@ def plot(result: Result) -> dict[str, Figure]:
         ),
         "test": plot.bars(errors, title="Test error", y="error", percent=True),
     }
-
-
-def claims(scores: dict[str, Score]) -> list[claim.Claim]:
-    """Who is ahead of gradient descent."""
-    plain = scores["gradient descent"].losses[-1]
-    sources = {"momentum": "lectures A, C, E", "RMSProp": "lectures A, E", "Adam": "lectures A, E"}
-    learned = [one.accuracy > 0.8 for one in scores.values()]
-    return [
-        *(
-            claim.more_than(
-                f"training loss: descent − {name}", 0, plain - scores[name].losses[-1], source
-            )
-            for name, source in sources.items()
-            if name in scores
-        ),
-        claim.at_least("optimizers that learn", 1, float(np.mean(learned)), "our own"),
-    ]

@@ -7,11 +7,6 @@ Three programs of two numbers, each minimised from many starts at once:
     nonlinear  the ripples of        x² + y² ≤ 9, xy ≥ 1
                `landscapes`
 
-    values that the starts end in, linear and convex             1
-    values that the starts end in, nonlinear                     ≥ 2
-    the linear and the convex value less scipy's, largest        ≤ 1e-4
-    starts that end where the constraints hold                   all
-
 Lecture C: the optimisation program, minimise f(x) subject to g(x) ≤ 0 and h(x) = 0, linear, convex
 and nonlinear. Values count as one where they differ by less than 1e-3.
 """
@@ -19,10 +14,8 @@ and nonlinear. Values count as one where they differ by less than 1e-3.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +23,16 @@ import numpy as np
 
 from dlcore import optim
 from dlcore.functional import landscapes
-from experiments import claim
 from experiments.choice import at_least
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+CLAIMS = (
+    Claim("linear: values that the starts end in", "1 ± 0", "lecture C"),
+    Claim("convex: values that the starts end in", "1 ± 0", "lecture C"),
+    Claim("nonlinear: values that the starts end in", "≥ 2", "lecture C"),
+    Claim("linear and convex: value − scipy's, largest", "≤ 1e-4", "scipy, SLSQP"),
+    Claim("starts that end where the constraints hold, least share", "≥ 1", "dlcore"),
+)
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -72,21 +70,17 @@ WINDOW = ((-4.0, 4.0), (-4.0, 4.0))
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """How many starts."""
 
     starts: int = 200
     """Evenly from [−4, 4]², of each program."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/programs."""
 
     def __post_init__(self) -> None:
         at_least(5, starts=self.starts)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(starts=20)
+
+SMOKE = Config(starts=20)
 
 
 class Ends(NamedTuple):
@@ -100,37 +94,31 @@ class Ends(NamedTuple):
     scipy: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The ends of each program."""
-
-    ends: dict[str, Ends]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each program."""
-        from rich.table import Table
-
-        shown = Table("program", "values", "least", "greatest", "scipy")
-        for name, one in self.ends.items():
-            row = (one.values[0], one.values[-1], one.scipy)
-            shown.add_row(name, str(len(one.values)), *(f"{value:.4f}" for value in row))
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> dict[str, Ends]:
     """Solves each from everywhere."""
-    began = time.perf_counter()
     with jax.enable_x64(True):
-        ends = {name: solve(program, config) for name, program in PROGRAMS.items()}
-    return Result(
-        ends=ends, seconds=time.perf_counter() - began, claims=claims(ends), config=config
-    )
+        return {name: solve(program, config) for name, program in PROGRAMS.items()}
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[dict[str, Ends]]) -> list[float]:
+    """One value, one value, several."""
+    ends = result.measured
+    return [
+        *(len(ends[name].values) for name in ("linear", "convex", "nonlinear")),
+        max(abs(ends[name].values[0] - ends[name].scipy) for name in ("linear", "convex")),
+        min(one.solved for one in ends.values()),
+    ]
+
+
+def table(result: Result[dict[str, Ends]]) -> Table:
+    """A line for each program."""
+    yield "program", "values", "least", "greatest", "scipy"
+    for name, one in result.measured.items():
+        row = (one.values[0], one.values[-1], one.scipy)
+        yield name, len(one.values), *(f"{value:.4f}" for value in row)
+
+
+def plot(result: Result[dict[str, Ends]]) -> Figure:
     """The map of each program where its inequalities hold, and the ends."""
     from dlcore import plot
 
@@ -145,7 +133,7 @@ def plot(result: Result) -> Figure:
 
     terrains = []
     for name, program in PROGRAMS.items():
-        one = result.ends[name]
+        one = result.measured[name]
         values = f"{len(one.values)} value{'s' if len(one.values) > 1 else ''}"
         terrains.append(
             plot.Terrain(
@@ -202,28 +190,3 @@ def by_scipy(program: Program, start: np.ndarray) -> float:
         lambda x: float(program.f(jnp.asarray(x))), start, bounds=box, constraints=constraints
     )
     return float(found.fun)
-
-
-def claims(ends: dict[str, Ends]) -> list[claim.Claim]:
-    """One value, one value, several."""
-    convex = [ends["linear"], ends["convex"]]
-    lecture = "lecture C"
-    return [
-        *(
-            claim.near(f"{name}: values", 1, 0, len(ends[name].values), lecture)
-            for name in ("linear", "convex")
-        ),
-        claim.at_least("nonlinear: values", 2, len(ends["nonlinear"].values), lecture),
-        claim.at_most(
-            "linear, convex: value − scipy's",
-            1e-4,
-            max(abs(one.values[0] - one.scipy) for one in convex),
-            "scipy, SLSQP",
-        ),
-        claim.at_least(
-            "solved: least share of the starts",
-            1,
-            min(one.solved for one in ends.values()),
-            "our own",
-        ),
-    ]

@@ -4,11 +4,6 @@ Logistic regression on bags of words: is a sentence of a film review an opinion 
 Each optimizer has the learning rate of least validation loss. A word is rare if at most 5 training
 sentences have it. Then sentences are judged by their rare words alone, all others set to 0.
 
-    mean |weight| of rare words / of frequent, Adagrad / gradient descent     > 1
-    the same, RMSProp / gradient descent                                      > 1
-    accuracy by rare words alone, Adagrad − gradient descent                  > 0
-    accuracy by rare words alone, RMSProp − gradient descent                  > 0
-
 Lecture A: one rate for all weights, where rarely active neurons might want a larger one; Duchi et
 al. 2011. Lecture A has "updated frequently", but what counts is the size of the recent gradients.
 Sentences: subjectivity v1.0 (Pang and Lee 2004).
@@ -20,21 +15,28 @@ import collections
 import dataclasses
 import functools
 import re
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore import data, nn, optim, train
 from dlcore.data import files
-from experiments import claim
 from experiments.choice import at_least
 from experiments.descent._rates import at_best_rate
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+OWN = ("Adagrad", "RMSProp")
+CLAIMS = (
+    *(
+        Claim(f"mean |w| of rare words / frequent: {name} / gradient descent", "> 1", "lecture A")
+        for name in OWN
+    ),
+    *(
+        Claim(f"accuracy by rare words alone: {name} − gradient descent", "> 0", "lecture A")
+        for name in OWN
+    ),
+)
 ARCHIVE = "subjectivity.tar.gz"
 # From a sum of 0, as Duchi et al.: gradients of single words are near 0.01, and the default of 0.1
 # would drown their squares.
@@ -51,7 +53,7 @@ PARTS = {"train": 0.5, "validation": 0.1, "test": 0.4}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     sentences: int = 8_000
@@ -60,19 +62,13 @@ class Config:
     """Passes over them, in batches of 50."""
     seeds: int = 3
     """Runs at each rate; figures are means."""
-    root: Path | None = None
-    """Folder that holds the data set sentiment; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/rare_features."""
 
     def __post_init__(self) -> None:
         at_least(200, sentences=self.sentences)
         at_least(1, epochs=self.epochs, seeds=self.seeds)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(sentences=200, epochs=1, seeds=1)
+
+SMOKE = Config(sentences=200, epochs=1, seeds=1)
 
 
 class Score(NamedTuple):
@@ -91,30 +87,15 @@ class Bags(NamedTuple):
     counts: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The score of each optimizer."""
+class Measured(NamedTuple):
+    """The score of each optimizer, and how many words there are."""
 
     scores: dict[str, Score]
     words: int
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each optimizer."""
-        from rich.table import Table
-
-        shown = Table("optimizer", "rate", "test accuracy", "by rare words", "|w| rare / frequent")
-        for name, one in self.scores.items():
-            shares = (f"{one.accuracy:.3f}", f"{one.by_rare_words:.3f}")
-            shown.add_row(name, f"{one.rate:g}", *shares, f"{evenness(one):.3f}")
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Learns the sentences with each optimizer."""
-    began = time.perf_counter()
     bags = bags_of_words(*sentences(config.root), config.sentences)
     layer = nn.linear(len(bags.counts), 1)
     objective = train.binary_classification(layer)
@@ -159,29 +140,39 @@ def run(config: Config) -> Result:
             weights={KINDS[k]: float(kernels[kinds == k].mean()) for k in np.unique(kinds)},
         )
 
-    scores = {name: score(name) for name in OPTIMIZERS}
-    return Result(
-        scores=scores,
-        words=len(bags.counts),
-        seconds=time.perf_counter() - began,
-        claims=claims(scores),
-        config=config,
-    )
+    return Measured({name: score(name) for name in OPTIMIZERS}, len(bags.counts))
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """What a rate for each weight brings."""
+    scores = result.measured.scores
+    plain = scores["gradient descent"]
+    return [
+        *(evenness(scores[name]) / evenness(plain) for name in OWN),
+        *(scores[name].by_rare_words - plain.by_rare_words for name in OWN),
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each optimizer."""
+    yield "optimizer", "rate", "test accuracy", "by rare words", "|w| rare / frequent"
+    for name, one in result.measured.scores.items():
+        shares = (f"{one.accuracy:.3f}", f"{one.by_rare_words:.3f}")
+        yield name, f"{one.rate:g}", *shares, f"{evenness(one):.3f}"
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """The weights by how frequent a word is, and the accuracies."""
     from dlcore import plot
 
+    scores = result.measured.scores
     weights = {
-        kind: {
-            name: one.weights[kind] / frequent(one.weights) for name, one in result.scores.items()
-        }
-        for kind in next(iter(result.scores.values())).weights
+        kind: {name: one.weights[kind] / frequent(one.weights) for name, one in scores.items()}
+        for kind in next(iter(scores.values())).weights
     }
     accuracies = {
-        "all words": {name: one.accuracy for name, one in result.scores.items()},
-        "rare words alone": {name: one.by_rare_words for name, one in result.scores.items()},
+        "all words": {name: one.accuracy for name, one in scores.items()},
+        "rare words alone": {name: one.by_rare_words for name, one in scores.items()},
     }
     return {
         "weights": plot.bars(
@@ -234,29 +225,3 @@ def evenness(score: Score) -> float:
 def frequent(weights: dict[str, float]) -> float:
     """The mean |w| of the most frequent words."""
     return list(weights.values())[-1]
-
-
-def claims(scores: dict[str, Score]) -> list[claim.Claim]:
-    """What a rate for each weight brings."""
-    plain = scores["gradient descent"]
-    own = {name: scores[name] for name in ("Adagrad", "RMSProp")}
-    return [
-        *(
-            claim.more_than(
-                f"|w|, rare / frequent: {name} / descent",
-                1,
-                evenness(one) / evenness(plain),
-                "lecture A",
-            )
-            for name, one in own.items()
-        ),
-        *(
-            claim.more_than(
-                f"accuracy by rare words: {name} − descent",
-                0,
-                one.by_rare_words - plain.by_rare_words,
-                "lecture A",
-            )
-            for name, one in own.items()
-        ),
-    ]

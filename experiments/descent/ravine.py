@@ -4,11 +4,6 @@ f = ½(u² + κv²), κ = 100, from (u, v) = (√κ, 1), where the gradient lead
 optimizer has the best rate of a grid: how many updates until f stays below a hundredth of its
 start? Then the same ravine turned by 45°, where no coordinate is steep by itself.
 
-    updates: gradient descent / momentum, RMSProp, Adam           > 1
-    angle between −∇f and the way to the minimum                  78.6°, arccos 2√κ/(κ + 1)
-    swings across in 50 updates at 1.9/λmax: descent − momentum   > 0
-    turned by 45°, RMSProp's updates / those before               > 1
-
 Lectures A and E: the ravine; momentum is A's average of gradients. Lecture A calls the batch
 gradient the optimal direction: it is the steepest, and here it is not the best.
 """
@@ -16,9 +11,7 @@ gradient the optimal direction: it is the steepest, and here it is not the best.
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +19,23 @@ import numpy as np
 
 from dlcore import optim
 from dlcore.functional import landscapes
-from experiments import claim
 from experiments.choice import at_least
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
 CONDITION = 100.0
+ASTRAY = np.degrees(np.arccos(2 * CONDITION**0.5 / (CONDITION + 1)))
+SWINGS = 50  # updates in which swings are counted
+FASTER = ("momentum", "RMSProp", "Adam")
+CLAIMS = (
+    *(Claim(f"updates: gradient descent / {name}", "> 1", "lectures A, E") for name in FASTER),
+    Claim(
+        "angle between −∇f and the way to the minimum, in degrees",
+        f"{ASTRAY:.4f} ± 0.1",
+        "Kantorovich 1948: arccos 2√κ/(κ + 1)",
+    ),
+    Claim(f"swings across in {SWINGS} updates at 1.9/λmax: descent − momentum", "> 0", "lecture A"),
+    Claim("RMSProp's updates, turned by 45° / straight", "> 1", "dlcore"),
+)
 OPTIMIZERS: dict[str, Any] = {
     "gradient descent": optim.sgd,
     "momentum": optim.momentum,
@@ -41,29 +44,24 @@ OPTIMIZERS: dict[str, Any] = {
     "Adam": optim.adam,
 }
 ANGLES = {"straight": 0.0, "turned by 45°": np.pi / 4}
-SWINGS = 50  # updates in which swings are counted
 SHOWN = 60  # updates in the picture
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """How finely rates are tried, and for how long."""
 
     rates: int = 61
     """Learning rates from 1e-4 to 100, evenly on a logarithmic axis."""
     updates: int = 1000
     """At most so many."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/ravine."""
 
     def __post_init__(self) -> None:
         at_least(2, rates=self.rates)
         at_least(SWINGS, updates=self.updates)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(rates=13, updates=300)
+
+SMOKE = Config(rates=13, updates=300)
 
 
 class Walk(NamedTuple):
@@ -74,53 +72,51 @@ class Walk(NamedTuple):
     path: list[list[float]]  # the first places
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A walk of each optimizer in each ravine."""
+class Measured(NamedTuple):
+    """A walk of each optimizer in each ravine; the gradient's angle, in degrees, and the swings."""
 
     walks: dict[str, dict[str, Walk]]  # by ravine and optimizer
     astray: float
     swings: dict[str, int]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each optimizer."""
-        from rich.table import Table
-
-        shown = Table("optimizer", *ANGLES, title="Updates until f stays below 1 % of its start")
-        for name in OPTIMIZERS:
-            shown.add_row(name, *(str(self.walks[angle][name].updates) for angle in ANGLES))
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Walks through both ravines."""
-    began = time.perf_counter()
     walks = {
         name: {optimizer: walk(angle, optimizer, config) for optimizer in OPTIMIZERS}
         for name, angle in ANGLES.items()
     }
-    lost, swung = astray(), swings()
-    return Result(
-        walks=walks,
-        astray=lost,
-        swings=swung,
-        seconds=time.perf_counter() - began,
-        claims=claims(walks, lost, swung),
-        config=config,
-    )
+    return Measured(walks, astray(), swings())
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """Who is slow in a ravine, and why."""
+    walks, astray, swings = result.measured
+    straight, turned = (walks[angle] for angle in ANGLES)
+    plain = straight["gradient descent"].updates
+    return [
+        *(plain / straight[name].updates for name in FASTER),
+        astray,
+        swings["gradient descent"] - swings["momentum"],
+        turned["RMSProp"].updates / straight["RMSProp"].updates,
+    ]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each optimizer."""
+    walks = result.measured.walks
+    lines = [(name, *(walks[angle][name].updates for angle in ANGLES)) for name in OPTIMIZERS]
+    return {"Updates until f stays below 1 % of its start": [("optimizer", *ANGLES), *lines]}
+
+
+def plot(result: Result[Measured]) -> Figure:
     """The first steps of each walk, on the map of each ravine."""
     from dlcore import plot
 
     reach = 1.3 * CONDITION**0.5
     terrains = []
     for name, angle in ANGLES.items():
-        paths = {optimizer: one.path for optimizer, one in result.walks[name].items()}
+        paths = {optimizer: one.path for optimizer, one in result.measured.walks[name].items()}
         window = ((-reach, reach), (-reach, reach) if angle else (-2.5, 2.5))
         ravine = landscapes.ravine(CONDITION, angle)
         title = f"Ravine, {name}: {SHOWN} updates"
@@ -167,30 +163,3 @@ def swings() -> dict[str, int]:
         path = optim.path(landscapes.ravine(CONDITION).f, start(0.0), optimizer, SWINGS)
         counts[name] = int((np.diff(np.sign(path.record[:, 1])) != 0).sum())
     return counts
-
-
-def claims(
-    walks: dict[str, dict[str, Walk]], astray: float, swings: dict[str, int]
-) -> list[claim.Claim]:
-    """Who is slow in a ravine, and why."""
-    straight, turned = (walks[angle] for angle in ANGLES)
-    plain = straight["gradient descent"].updates
-    gains = {name: plain / straight[name].updates for name in ("momentum", "RMSProp", "Adam")}
-    expected = float(np.degrees(np.arccos(2 * CONDITION**0.5 / (CONDITION + 1))))
-    across = swings["gradient descent"] - swings["momentum"]
-    return [
-        *(
-            claim.more_than(f"updates: gradient descent / {name}", 1, gain, "lectures A, E")
-            for name, gain in gains.items()
-        ),
-        claim.near(
-            "angle of −∇f to the way to the minimum", expected, 0.1, astray, "Kantorovich 1948"
-        ),
-        claim.more_than("swings across: descent − momentum", 0, across, "lecture A"),
-        claim.more_than(
-            "RMSProp's updates, turned / straight",
-            1,
-            turned["RMSProp"].updates / straight["RMSProp"].updates,
-            "our own",
-        ),
-    ]

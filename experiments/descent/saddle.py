@@ -4,12 +4,6 @@ On x² − y² + y⁴/4 from (1, y₀): updates until |y| > 1, by optimizer and 
 line that leads into the saddle. Then a small network: from many places to where ‖∇f‖ is least,
 near zero but seldom zero, and the share of negative eigenvalues of the Hessian there, its index.
 
-    updates of gradient descent a decade of 1/y₀         ln 10/ln(1 + 2η), within 10 %
-    updates, gradient descent / momentum                 > 1
-    updates, gradient descent / RMSProp, / Adam          > 1
-    share of the network's flat places: saddles          > 0.5
-    correlation of the index with the loss               > 0
-
 Lecture A: saddle points, not local minima, are the worse problem, for there the gradient is almost
 0 in all directions. The index against the loss: Dauphin et al. 2014, figure 1 (Pascanu et al.).
 """
@@ -17,9 +11,7 @@ Lecture A: saddle points, not local minima, are the worse problem, for there the
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +21,22 @@ from jax.flatten_util import ravel_pytree
 from dlcore import data, models, optim
 from dlcore import functional as F
 from dlcore.functional import landscapes
-from experiments import claim
 from experiments.choice import at_least
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+RATE = 0.02  # η of all optimizers
+A_DECADE = np.log(10) / np.log1p(2 * RATE)
+FASTER = ("momentum", "RMSProp", "Adam")
+CLAIMS = (
+    Claim(
+        "updates of gradient descent a decade of 1/y₀",
+        f"{A_DECADE:.4f} ± {A_DECADE / 10:.4f}",
+        "theory: ln 10/ln(1 + 2η)",
+    ),
+    *(Claim(f"updates: gradient descent / {name}", "> 1", "lecture A") for name in FASTER),
+    Claim("share of the network's flat places: saddles", "> 0.5", "lecture A"),
+    Claim("correlation of the index with the loss", "> 0", "Dauphin et al. 2014"),
+)
 OPTIMIZERS: dict[str, Any] = {
     "gradient descent": optim.sgd,
     "momentum": optim.momentum,
@@ -43,12 +45,11 @@ OPTIMIZERS: dict[str, Any] = {
     "RMSProp": optim.rmsprop,
     "Adam": optim.adam,
 }
-RATE = 0.02  # of all of them
 NEAR = tuple(10.0**-k for k in range(1, 7))  # y₀
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """How long is waited, and how many flat places are looked for."""
 
     updates: int = 1500
@@ -59,18 +60,14 @@ class Config:
     """Places from which a flat place is looked for."""
     iterations: int = 200
     """Of Newton's method at most, from each."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/saddle."""
 
     def __post_init__(self) -> None:
         at_least(400, updates=self.updates)
         at_least(8, examples=self.examples, starts=self.starts)
         at_least(1, iterations=self.iterations)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(updates=800, examples=20, starts=8, iterations=30)
+
+SMOKE = Config(updates=800, examples=20, starts=8, iterations=30)
 
 
 class Flat(NamedTuple):
@@ -80,49 +77,50 @@ class Flat(NamedTuple):
     negative: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """Updates at the saddle, by optimizer and y₀; the flat places found."""
 
     updates: dict[str, list[int]]
     places: list[Flat]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each optimizer."""
-        from rich.table import Table
-
-        shown = Table("updates to leave from y₀ =", *(f"{y:g}" for y in NEAR))
-        for name, updates in self.updates.items():
-            late = self.config.updates
-            shown.add_row(name, *(str(n) if n <= late else f"> {late}" for n in updates))
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Waits at the saddle, and looks for others."""
-    began = time.perf_counter()
     updates = {name: leaving(make, config) for name, make in OPTIMIZERS.items()}
-    places = flat_places(config)
-    return Result(
-        updates=updates,
-        places=places,
-        seconds=time.perf_counter() - began,
-        claims=claims(updates, places),
-        config=config,
-    )
+    return Measured(updates, flat_places(config))
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """How long, and how many."""
+    updates, places = result.measured
+    plain = updates["gradient descent"]
+    index = np.array([one.negative for one in places])
+    loss = np.array([one.loss for one in places])
+    varied = len(places) > 2 and index.std() > 0
+    return [
+        np.polyfit(-np.log10(NEAR[1:]), plain[1:], 1)[0],
+        *(plain[3] / updates[name][3] for name in FASTER),
+        (index > 0).mean() if len(index) else 0.0,
+        np.corrcoef(index, loss)[0, 1] if varied else 0.0,
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each optimizer."""
+    yield "updates to leave from y₀ =", *(f"{y:g}" for y in NEAR)
+    late = result.config.updates
+    for name, updates in result.measured.updates.items():
+        yield name, *(n if n <= late else f"> {late:,}" for n in updates)
+
+
+def plot(result: Result[Measured]) -> Figure:
     """Updates against y₀; the index of the flat places against their loss."""
     from dlcore import plot
 
-    held = {name: (NEAR, updates) for name, updates in result.updates.items()}
+    held = {name: (NEAR, updates) for name, updates in result.measured.updates.items()}
     found = {
-        "saddles": [one for one in result.places if one.negative > 0],
-        "minima": [one for one in result.places if one.negative == 0],
+        "saddles": [one for one in result.measured.places if one.negative > 0],
+        "minima": [one for one in result.measured.places if one.negative == 0],
     }
     points = {
         name: ([one.loss for one in some], [one.negative for one in some])
@@ -210,30 +208,3 @@ def network(config: Config) -> tuple[Any, Any]:
 
 def _double(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
-
-
-def claims(updates: dict[str, list[int]], places: list[Flat]) -> list[claim.Claim]:
-    """How long, and how many."""
-    plain = updates["gradient descent"]
-    a_decade = float(np.polyfit(-np.log10(NEAR[1:]), plain[1:], 1)[0])
-    expected = float(np.log(10) / np.log1p(2 * RATE))
-    index = np.array([one.negative for one in places])
-    loss = np.array([one.loss for one in places])
-    varied = len(places) > 2 and index.std() > 0
-    together = float(np.corrcoef(index, loss)[0, 1]) if varied else 0.0
-    return [
-        claim.near("updates a decade of 1/y₀", expected, 0.1 * expected, a_decade, "theory"),
-        *(
-            claim.more_than(
-                f"updates: gradient descent / {name}", 1, plain[3] / updates[name][3], "lecture A"
-            )
-            for name in ("momentum", "RMSProp", "Adam")
-        ),
-        claim.more_than(
-            "where ‖∇f‖ is small: saddles",
-            0.5,
-            float((index > 0).mean()) if len(index) else 0.0,
-            "lecture A",
-        ),
-        claim.more_than("index with loss, correlation", 0, together, "Dauphin et al. 2014"),
-    ]

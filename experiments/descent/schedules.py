@@ -4,11 +4,6 @@ Momentum trains the same small network on handwritten digits under each schedule
 rates; that with the least validation loss counts. Then gradient descent on ½x² with the rates α₀/k
 and α₀/k², whose steps are known: xₙ/x₀ → 0 as n^(−α₀)/Γ(1 − α₀), and sin(π√α₀)/(π√α₀) > 0.
 
-    training loss at the end: constant − the falling schedules, mean        > 0
-    the same, plateau drop                                                  > 0
-    xₙ/x₀ with α₀/k, of what the theory gives                               1, within 0.01
-    xₙ/x₀ with α₀/k², of what the theory gives                              1, within 0.01
-
 Lecture E: α₀e^(−kt) and α₀/(1 + kt); lecture C: α₀/k with Σα = ∞, and the drop by x % (a factor of
 1 − x/100) on a plateau of the validation loss. The others are those of `dlcore.optim`.
 """
@@ -17,9 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,14 +20,17 @@ import numpy as np
 import optax
 
 from dlcore import data, models, optim, train
-from experiments import claim
 from experiments._learning import first
 from experiments.choice import at_least, one_of
 from experiments.descent._rates import at_best_rate, mean_history
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("training loss: constant − mean of the falling schedules", "> 0", "lectures C, E"),
+    Claim("training loss: constant − plateau drop", "> 0", "lecture C"),
+    Claim("xₙ/x₀ with α₀/k, of what the theory gives", "1 ± 0.01", "lecture C"),
+    Claim("xₙ/x₀ with α₀/k², of what the theory gives", "1 ± 0.01", "lecture C"),
+)
 RATES = (0.03, 0.1, 0.2, 0.4)
 # Of the highest rate η and the number of updates n. What falls comes to about a hundredth of η.
 SCHEDULES: dict[str, Any] = {
@@ -55,7 +51,7 @@ ALPHA = 0.5  # α₀ of α₀/k and α₀/k²
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     images: int = 4_000
@@ -68,10 +64,6 @@ class Config:
     """Which of them, constant, cosine and plateau always."""
     updates: int = 100_000
     """On ½x²."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/schedules."""
 
     def __post_init__(self) -> None:
         at_least(50, images=self.images)
@@ -80,10 +72,8 @@ class Config:
         for name in self.schedules:
             one_of("schedule", name, SCHEDULES)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(images=100, epochs=2, seeds=1, schedules=(), updates=1000)
+
+SMOKE = Config(images=100, epochs=2, seeds=1, schedules=(), updates=1000)
 
 
 class Score(NamedTuple):
@@ -94,41 +84,41 @@ class Score(NamedTuple):
     accuracy: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The score of each schedule, and xₙ/x₀ by the power of k, measured and expected."""
 
     scores: dict[str, Score]
     left: dict[str, tuple[float, float]]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each schedule."""
-        from rich.table import Table
-
-        shown = Table("schedule", "highest rate", "training loss", "test accuracy")
-        for name, one in sorted(self.scores.items(), key=lambda item: item[1].losses[-1]):
-            shown.add_row(name, f"{one.rate:.2g}", f"{one.losses[-1]:.4f}", f"{one.accuracy:.3f}")
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Learns under each schedule, and goes down the parabola."""
-    began = time.perf_counter()
-    scores = learn(config)
-    left = {name: remaining(power, config.updates) for name, power in (("1/k", 1), ("1/k²", 2))}
-    return Result(
-        scores=scores,
-        left=left,
-        seconds=time.perf_counter() - began,
-        claims=claims(scores, left),
-        config=config,
+    return Measured(
+        scores=learn(config),
+        left={"1/k": remaining(1, config.updates), "1/k²": remaining(2, config.updates)},
     )
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """What falling brings, and how it may fall."""
+    last = {name: one.losses[-1] for name, one in result.measured.scores.items()}
+    falling = float(np.mean([last[name] for name in FALLING if name in last]))
+    return [
+        last["constant"] - falling,
+        last["constant"] - last["plateau"],
+        *(got / expected for got, expected in result.measured.left.values()),
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each schedule."""
+    yield "schedule", "highest rate", "training loss", "test accuracy"
+    scores = result.measured.scores
+    for name, one in sorted(scores.items(), key=lambda item: item[1].losses[-1]):
+        yield name, f"{one.rate:.2g}", f"{one.losses[-1]:.4f}", f"{one.accuracy:.3f}"
+
+
+def plot(result: Result[Measured]) -> Figure:
     """The schedules; the training loss under each."""
     from dlcore import plot
 
@@ -140,7 +130,8 @@ def plot(result: Result) -> Figure:
         if name != "plateau"
     }
     losses = {
-        name: (range(1, len(one.losses) + 1), one.losses) for name, one in result.scores.items()
+        name: (range(1, len(one.losses) + 1), one.losses)
+        for name, one in result.measured.scores.items()
     }
     return plot.lines(
         plot.Panel("Schedules", "share of the updates", "rate / highest rate", rates),
@@ -206,24 +197,3 @@ def remaining(power: int, updates: int) -> tuple[float, float]:
     root = math.pi * ALPHA**0.5
     arriving = updates**-ALPHA / math.gamma(1 - ALPHA)
     return float(jax.device_get(way.x)), arriving if power == 1 else math.sin(root) / root
-
-
-def claims(scores: dict[str, Score], left: dict[str, tuple[float, float]]) -> list[claim.Claim]:
-    """What falling brings, and how it may fall."""
-    last = {name: one.losses[-1] for name, one in scores.items()}
-    falling = float(np.mean([last[name] for name in FALLING if name in last]))
-    return [
-        claim.more_than(
-            "training loss: constant − falling", 0, last["constant"] - falling, "lectures C, E"
-        ),
-        claim.more_than(
-            "training loss: constant − plateau drop",
-            0,
-            last["constant"] - last["plateau"],
-            "lecture C",
-        ),
-        *(
-            claim.near(f"xₙ/x₀, α₀·{name}, of the theory's", 1, 0.01, got / expected, "lecture C")
-            for name, (got, expected) in left.items()
-        ),
-    ]

@@ -4,25 +4,13 @@ How fast the error falls towards the minimum of Beale's function (on Rosenbrock'
 curved, long and short steps take turns, and no three errors tell the order); on how many starts f
 rises under a step size; and, where the Hessian is indefinite, who still points downhill.
 
-    Newton: iterations on a quadratic                                1
-    Newton: order p of convergence, eₖ₊₁ ∝ eₖᵖ                       2, within 0.3
-    BFGS: eₖ₊₁/eₖ in the end                                         ≤ 0.2, superlinear
-    steepest descent, exact, on a ravine: fₖ₊₁/fₖ                    ((κ − 1)/(κ + 1))²
-    starts on which f ever rises: a constant step                    > 0
-    starts on which f ever rises: exact, Armijo, Wolfe               0
-    places where Newton's direction leads uphill                     > 0
-    places where the convexified ones do                             0
-    gradient in the negative space alone, eigenvalues to 0           d = 0, reported
-
 Lecture C (Newton's d with its minus, α an argmin); Nocedal and Wright 2006, theorems 3.3, 3.5, 6.6.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +18,23 @@ import numpy as np
 
 from dlcore import optim
 from dlcore.functional import landscapes
-from experiments import claim
 from experiments.choice import at_least
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
 CONDITION = 100.0
+SLOWEST = ((CONDITION - 1) / (CONDITION + 1)) ** 2
+BOOK = "Nocedal and Wright"
+CLAIMS = (
+    Claim("Newton: iterations on a quadratic", "1 ± 0", "lecture C"),
+    Claim("Newton: order p of convergence, eₖ₊₁ ∝ eₖᵖ", "2 ± 0.3", f"{BOOK}, theorem 3.5"),
+    Claim("BFGS: eₖ₊₁/eₖ in the end, superlinear", "≤ 0.2", f"{BOOK}, theorem 6.6"),
+    Claim("steepest, exact: fₖ₊₁/fₖ", f"{SLOWEST:.4f} ± 0.001", f"{BOOK}, theorem 3.3"),
+    Claim("starts where f rises: a constant step", "> 0", "lecture C"),
+    Claim("starts where f rises: exact, Armijo, Wolfe", "≤ 0", "lecture C"),
+    Claim("places where Newton's direction leads uphill", "> 0", "lecture C"),
+    Claim("places where the convexified ones do", "≤ 0", "lecture C"),
+    Claim("d = 0, gradient in the negative space: reported", "1 ± 0", "dlcore"),
+)
 START = (2.0, 0.2)  # on Beale's function, where its Hessian is positive definite
 DIRECTIONS: dict[str, Any] = {
     "steepest": optim.steepest,
@@ -55,28 +53,23 @@ CONVEXIFIED = ("zero", "floor", "absolute")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """How much is tried."""
 
     starts: int = 100
     """Of steepest descent with each step size, and places to ask for a direction."""
     iterations: int = 100
     """Of steepest descent from each start."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/second_order."""
 
     def __post_init__(self) -> None:
         at_least(10, starts=self.starts)
         at_least(5, iterations=self.iterations)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(starts=20, iterations=20)
+
+SMOKE = Config(starts=20, iterations=20)
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The errors by direction, and shares: of starts where f rises, of places led uphill."""
 
     errors: dict[str, list[float]]
@@ -85,61 +78,70 @@ class Result:
     rises: dict[str, float]
     uphill: dict[str, float]
     reported: bool
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each direction, step size and rule."""
-        from rich.table import Table
-
-        shown = Table("on", "what", "measured")
-        for name, errors in self.errors.items():
-            shown.add_row("Beale", f"{name}: iterations to an error of 1e-8", _until(errors))
-        for name, share in self.rises.items():
-            shown.add_row("Rosenbrock", f"{name}: starts where f rises", f"{share:.0%}")
-        for name, share in self.uphill.items():
-            shown.add_row("Beale", f"Newton, eigenvalues {name}: uphill", f"{share:.0%}")
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Descends, in float64."""
-    began = time.perf_counter()
     with jax.enable_x64(True):
-        measured: dict[str, Any] = {
-            "errors": {name: errors(make()) for name, make in DIRECTIONS.items()},
-            "newton_on_quadratic": newton_on_quadratic(),
-            "steepest_ratio": steepest_ratio(),
-            "rises": {name: rises(make(), config) for name, make in STEP_SIZES.items()},
-            "uphill": {rule: uphill(rule, config) for rule in ("none", *CONVEXIFIED)},
-            "reported": reported(),
-        }
-    return Result(
-        **measured,
-        seconds=time.perf_counter() - began,
-        claims=claims(**measured),
-        config=config,
-    )
+        return Measured(
+            errors={name: errors(make()) for name, make in DIRECTIONS.items()},
+            newton_on_quadratic=newton_on_quadratic(),
+            steepest_ratio=steepest_ratio(),
+            rises={name: rises(make(), config) for name, make in STEP_SIZES.items()},
+            uphill={rule: uphill(rule, config) for rule in ("none", *CONVEXIFIED)},
+            reported=reported(),
+        )
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """What the theorems are about."""
+    found = result.measured
+    newton, bfgs = (np.log([e for e in found.errors[n] if e > 1e-13]) for n in ("Newton", "BFGS"))
+    steps = np.diff(newton)
+    return [
+        found.newton_on_quadratic,
+        steps[-1] / steps[-2],
+        np.exp(bfgs[-1] - bfgs[-2]),
+        found.steepest_ratio,
+        found.rises["constant"],
+        max(found.rises[name] for name in ("exact", "Armijo", "Wolfe")),
+        found.uphill["none"],
+        max(found.uphill[rule] for rule in CONVEXIFIED),
+        found.reported,
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each direction, step size and rule."""
+    yield "on", "what", "measured"
+    for name, errors in result.measured.errors.items():
+        yield "Beale", f"{name}: iterations to an error of 1e-8", _until(errors)
+    for name, share in result.measured.rises.items():
+        yield "Rosenbrock", f"{name}: starts where f rises", f"{share:.0%}"
+    for name, share in result.measured.uphill.items():
+        yield "Beale", f"Newton, eigenvalues {name}: uphill", f"{share:.0%}"
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """The errors; the shares."""
     from dlcore import plot
 
-    shown = {name: (range(len(values[:60])), values[:60]) for name, values in result.errors.items()}
+    shown = {
+        name: (range(len(values[:60])), values[:60])
+        for name, values in result.measured.errors.items()
+    }
     return {
         "convergence": plot.lines(
             plot.Panel("Beale's function", "iterations", "distance to the minimum", shown, log="y")
         ),
         "step_sizes": plot.bars(
-            {name: {"share": share} for name, share in result.rises.items()},
+            {name: {"share": share} for name, share in result.measured.rises.items()},
             title="Rosenbrock: f rises on the way",
             y="share of starts",
             percent=True,
         ),
         "directions": plot.bars(
-            {rule: {"share": share} for rule, share in result.uphill.items()},
+            {rule: {"share": share} for rule, share in result.measured.uphill.items()},
             title="Beale: Newton leads uphill, by its rule for negative eigenvalues",
             y="share of places",
             percent=True,
@@ -229,39 +231,6 @@ def places(landscape: landscapes.Landscape, config: Config) -> jax.Array:
     """Evenly over the window."""
     low, high = np.array(landscape.window).T
     return jnp.asarray(np.random.default_rng(0).uniform(low, high, (config.starts, 2)))
-
-
-def claims(
-    errors: dict[str, list[float]],
-    newton_on_quadratic: int,
-    steepest_ratio: float,
-    rises: dict[str, float],
-    uphill: dict[str, float],
-    reported: bool,
-) -> list[claim.Claim]:
-    """The theorems."""
-    book = "Nocedal, Wright"
-    newton, bfgs = (np.log([e for e in errors[name] if e > 1e-13]) for name in ("Newton", "BFGS"))
-    steps = np.diff(newton)
-    expected = ((CONDITION - 1) / (CONDITION + 1)) ** 2
-    return [
-        claim.near("Newton: iterations on a quadratic", 1, 0, newton_on_quadratic, "lecture C"),
-        claim.near("Newton: order of convergence", 2, 0.3, float(steps[-1] / steps[-2]), book),
-        claim.at_most("BFGS: eₖ₊₁/eₖ in the end", 0.2, float(np.exp(bfgs[-1] - bfgs[-2])), book),
-        claim.near("steepest: fₖ₊₁/fₖ on a ravine", expected, 1e-3, steepest_ratio, book),
-        claim.more_than("f rises: constant step", 0, rises["constant"], "lecture C"),
-        claim.at_most(
-            "f rises: exact, Armijo, Wolfe",
-            0,
-            max(rises[name] for name in ("exact", "Armijo", "Wolfe")),
-            "lecture C",
-        ),
-        claim.more_than("uphill: Newton", 0, uphill["none"], "lecture C"),
-        claim.at_most(
-            "uphill: convexified", 0, max(uphill[rule] for rule in CONVEXIFIED), "lecture C"
-        ),
-        claim.near("no direction is reported", 1, 0, float(reported), "our own"),
-    ]
 
 
 def _until(errors: list[float]) -> str:

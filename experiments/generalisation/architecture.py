@@ -3,10 +3,6 @@
 Networks of every depth with every width, each at several learning rates and from several seeds, on
 small digits, by gradient descent with momentum: one compiled program for each structure.
 
-    best rate, shallowest / deepest (mean over the widths)        > 1
-    accuracy lost by the deepest at the shallowest one's rate     > 0
-    accuracy at the own best rate, shallowest − deepest           > 0
-
 Lectures A, C and E: "the network structure itself … is a very hard hyperparameter to tune". By
 validation accuracy, means over the seeds and the widths; what is best is tested once.
 """
@@ -15,23 +11,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore import data, models, nn, optim, train
 from dlcore.train import space
-from experiments import claim
 from experiments.choice import at_least
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+CLAIMS = (
+    Claim("best rate, shallowest / deepest (mean over the widths)", "> 1", "lecture E"),
+    Claim("accuracy lost by the deepest at the shallowest one's rate", "> 0", "lecture E"),
+    Claim("accuracy at the own best rate, shallowest − deepest", "> 0", "lecture A"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """Which structures, at which rates."""
 
     depths: tuple[int, ...] = (1, 2, 4, 8)
@@ -44,8 +41,6 @@ class Config:
     """Of each."""
     epochs: int = 15
     """Passes over 1,257 digits of 8×8 pixels, in batches of 32."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/architecture."""
 
     def __post_init__(self) -> None:
         at_least(2, depths=len(self.depths), rates=len(self.rates))
@@ -54,43 +49,20 @@ class Config:
             if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
                 raise ValueError(f"{name} are rising numbers of at least 1, got {sizes}")
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(depths=(1, 2), widths=(4,), rates=(0.01, 0.1), seeds=1, epochs=1)
+
+SMOKE = Config(depths=(1, 2), widths=(4,), rates=(0.01, 0.1), seeds=1, epochs=1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Validation accuracies [depths, widths, rates], means over the seeds."""
+class Measured(NamedTuple):
+    """Validation accuracies [depths, widths, rates], means over the seeds; what was chosen."""
 
     accuracies: np.ndarray
     chosen: dict[str, Any]
     test_accuracy: float
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """Each structure at its best rate."""
-        from rich.table import Table
-
-        config = self.config
-        shown = Table("depth", *(f"width {width}" for width in config.widths))
-        for depth, row in zip(config.depths, self.accuracies, strict=True):
-            best = row.argmax(axis=-1)
-            cells = [f"{row[k, i]:.3f} at {config.rates[i]:g}" for k, i in enumerate(best)]
-            shown.add_row(str(depth), *cells)
-        shown.caption = (
-            f"chosen: depth {self.chosen['depth']}, width {self.chosen['width']}, rate "
-            f"{self.chosen['learning_rate']:g}; test accuracy {self.test_accuracy:.3f}"
-        )
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Sweeps over structures, rates and seeds."""
-    began = time.perf_counter()
     digits = data.load("digits")
     configurations = space.grid(
         depth=config.depths,
@@ -114,25 +86,46 @@ def run(config: Config) -> Result:
     best = swept.best
     layer = network(best.configuration["depth"], best.configuration["width"])
     logits = train.predict(layer, best.state.params, best.state.state, digits.test)
-    result = Result(
+    return Measured(
         accuracies=scores.reshape(shape).mean(axis=-1),
         chosen=best.configuration,
         test_accuracy=float((logits.argmax(-1) == digits.test["y"]).mean()),
-        seconds=time.perf_counter() - began,
-        claims=[],
-        config=config,
     )
-    return dataclasses.replace(result, claims=claims(result))
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """How structure and rate depend on each other."""
+    accuracies = result.measured.accuracies
+    own = accuracies.max(axis=-1)
+    logs = np.log(result.config.rates)[accuracies.argmax(axis=-1)].mean(axis=-1)  # by depth
+    deep, shallow = accuracies[-1], accuracies[0]
+    borrowed = np.take_along_axis(deep, shallow.argmax(axis=-1)[:, None], axis=-1)[:, 0]
+    return [np.exp(logs[0] - logs[-1]), (own[-1] - borrowed).mean(), (own[0] - own[-1]).mean()]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """Each structure at its best rate."""
+    config, chosen = result.config, result.measured.chosen
+    headings = ("depth", *(f"width {width}" for width in config.widths))
+    lines = [
+        (depth, *(f"{row[k, i]:.3f} at {config.rates[i]:g}" for k, i in enumerate(row.argmax(-1))))
+        for depth, row in zip(config.depths, result.measured.accuracies, strict=True)
+    ]
+    title = (
+        f"Chosen: depth {chosen['depth']}, width {chosen['width']}, rate "
+        f"{chosen['learning_rate']:g}; test accuracy {result.measured.test_accuracy:.3f}"
+    )
+    return {title: [headings, *lines]}
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """Accuracy against the rate by depth, and each structure at its best rate."""
     from dlcore import plot
 
     config = result.config
     lines = {
         f"depth {depth}": (config.rates, row[-1])
-        for depth, row in zip(config.depths, result.accuracies, strict=True)
+        for depth, row in zip(config.depths, result.measured.accuracies, strict=True)
     }
     return {
         "rates": plot.lines(
@@ -146,7 +139,7 @@ def plot(result: Result) -> dict[str, Figure]:
             )
         ),
         "structures": plot.heat_map(
-            result.accuracies.max(axis=-1),
+            result.measured.accuracies.max(axis=-1),
             config.depths,
             config.widths,
             title="Validation accuracy at the best rate, %",
@@ -167,26 +160,3 @@ def build(h: dict[str, Any]) -> Any:
 @functools.cache
 def network(depth: int, width: int) -> nn.Layer:
     return models.mlp((8, 8, 1), (width,) * depth, 10, dropout=0.0)
-
-
-def claims(result: Result) -> list[claim.Claim]:
-    """How structure and rate depend on each other."""
-    accuracies = result.accuracies
-    own = accuracies.max(axis=-1)
-    logs = np.log(result.config.rates)[accuracies.argmax(axis=-1)].mean(axis=-1)  # by depth
-    deep, shallow = accuracies[-1], accuracies[0]
-    borrowed = np.take_along_axis(deep, shallow.argmax(axis=-1)[:, None], axis=-1)[:, 0]
-    return [
-        claim.more_than(
-            "best rate, shallowest / deepest", 1, float(np.exp(logs[0] - logs[-1])), "lecture E"
-        ),
-        claim.more_than(
-            "deepest: own rate − the shallowest one's",
-            0,
-            float((own[-1] - borrowed).mean()),
-            "lecture E",
-        ),
-        claim.more_than(
-            "own rates: shallowest − deepest", 0, float((own[0] - own[-1]).mean()), "lecture A"
-        ),
-    ]

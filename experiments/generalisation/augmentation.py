@@ -6,8 +6,6 @@ Beside them stand what alters each batch anew, cutout, mixup and cutmix, and lab
 alters the targets alone; the papers report these on photographs and deep networks, and nothing
 is claimed of them here.
 
-    test accuracy, ten times by each move, and by all together − the 1,000 digits     > 0
-
 Lecture C: augment data with synthetic variants, ten times the data; E. Simard et al. 2003 for the
 elastic one; DeVries and Taylor 2017, Zhang et al. 2018, Yun et al. 2019, Szegedy et al. 2016.
 """
@@ -16,24 +14,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore import data, models, optim, train
 from dlcore.data import augment
 from dlcore.data.augment import images
-from experiments import claim
 from experiments._learning import accuracy, first, learn
 from experiments.choice import at_least, one_of
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 from experiments.generalisation._enlarged import enlarged
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TIMES = 10
 ALL = "all moves"
 MOVES: dict[str, augment.Augmentation] = {
     "shift": functools.partial(images.random_crop, padding=2),
@@ -43,6 +35,11 @@ MOVES: dict[str, augment.Augmentation] = {
     "elastic": functools.partial(images.random_elastic, alpha=34.0, sigma=4.0),
 }
 MOVES[ALL] = augment.chain(*MOVES.values())
+CLAIMS = tuple(
+    Claim(f"{move}: test accuracy, ten times as many − as they are", "> 0", "lecture C")
+    for move in MOVES
+)
+TIMES = 10
 IN_BATCHES: dict[str, Any] = {
     "cutout": augment.inputs(functools.partial(images.random_cutout, size=8)),
     "mixup": functools.partial(augment.mixup, alpha=0.2, classes=10),
@@ -55,7 +52,7 @@ ARMS = (*MOVES, *IN_BATCHES, SMOOTHED)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     train_images: int = 1_000
@@ -68,10 +65,6 @@ class Config:
     """Each arm is trained from so many seeds; accuracies are means."""
     arms: tuple[str, ...] = ARMS
     """What is compared with the digits as they are."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/augmentation."""
 
     def __post_init__(self) -> None:
         at_least(10, train_images=self.train_images, test_images=self.test_images)
@@ -79,11 +72,8 @@ class Config:
         for arm in self.arms:
             one_of("arm", arm, ARMS)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        arms = ("shift", "mixup")
-        return cls(train_images=20, test_images=20, updates=2, seeds=1, arms=arms)
+
+SMOKE = Config(train_images=20, test_images=20, updates=2, seeds=1, arms=("shift", "mixup"))
 
 
 class Score(NamedTuple):
@@ -95,28 +85,15 @@ class Score(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Measured:
     """Scores, that without augmentation first, and a digit under each move."""
 
     scores: list[Score]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
     pictures: dict[str, np.ndarray] = dataclasses.field(repr=False)
 
-    def __rich__(self) -> Any:
-        """A row for each arm."""
-        from rich.table import Table
 
-        shown = Table("arm", "test accuracy", "±", title=f"{self.config.train_images:,} digits")
-        for score in self.scores:
-            shown.add_row(score.arm, f"{score.mean:.2%}", f"{score.spread:.2%}")
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Trains every arm from every seed."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     examples = first(digits.train, config.train_images)
     test = first(digits.test, config.test_images)
@@ -126,33 +103,39 @@ def run(config: Config) -> Result:
         if arm in MOVES
     }
     scores = [measure(arm, examples, test, config) for arm in (NONE, *config.arms)]
-    return Result(
-        scores=scores,
-        pictures=pictures,
-        seconds=time.perf_counter() - began,
-        claims=claims({score.arm: score.mean for score in scores}),
-        config=config,
-    )
+    return Measured(scores, pictures)
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float | None]:
+    """What the moves bring."""
+    means = {score.arm: score.mean for score in result.measured.scores}
+    return [means[move] - means[NONE] if move in means else None for move in MOVES]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each arm."""
+    lines = [(arm, f"{mean:.2%}", f"{spread:.2%}") for arm, mean, spread in result.measured.scores]
+    return {f"{result.config.train_images:,} digits": [("arm", "test accuracy", "±"), *lines]}
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """The accuracies, and what the network sees."""
     from dlcore import plot
 
-    means = {score.arm: score.mean for score in result.scores}
+    means = {score.arm: score.mean for score in result.measured.scores}
     drawn = {}
     for kind, arms in (("made", MOVES), ("batches", (*IN_BATCHES, SMOOTHED))):
         shown = {arm: mean for arm, mean in means.items() if arm in (NONE, *arms)}
         drawn[kind] = plot.bars(
             {TITLES[kind]: shown}, title="Augmentation", y="test accuracy", percent=True
         )
-    if result.pictures:
+    if result.measured.pictures:
         names = [
             f"{arm}: as it is" if i == 0 else ""
-            for arm, digits in result.pictures.items()
+            for arm, digits in result.measured.pictures.items()
             for i in range(len(digits))
         ]
-        pictures = np.concatenate(list(result.pictures.values()))
+        pictures = np.concatenate(list(result.measured.pictures.values()))
         drawn["pictures"] = plot.image_grid(pictures, names, columns=TIMES)
     return drawn
 
@@ -183,14 +166,3 @@ def measure(
         )
         accuracies.append(accuracy(layer, trained, test))
     return Score(arm, float(np.mean(accuracies)), float(np.std(accuracies)))
-
-
-def claims(accuracies: dict[str, float]) -> list[claim.Claim]:
-    """What the moves bring."""
-    return [
-        claim.more_than(
-            f"{arm}, test accuracy gained", 0, accuracies[arm] - accuracies[NONE], "lecture C"
-        )
-        for arm in MOVES
-        if arm in accuracies
-    ]

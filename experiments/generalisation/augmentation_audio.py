@@ -6,8 +6,6 @@ little higher here and slower there (warp, an elastic deformation), there is noi
 louder or softer, or bands of frequencies and stretches of time are taken out (masks). The network
 and the strength of the warp were chosen on validation.
 
-    test accuracy, ten times by each change, and by all − the 60 recordings     > 0
-
 Lecture E: augmentation of audio; C: ten times the data. Park et al. 2019 (SpecAugment) for warping
 and masks, there for thousands of hours of speech and much larger networks.
 """
@@ -16,9 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,15 +22,11 @@ from dlcore import data, nn, optim
 from dlcore import functional as F
 from dlcore.data import augment
 from dlcore.data.augment import audio, images
-from experiments import claim
 from experiments._learning import accuracy, learn
 from experiments.choice import at_least, one_of
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 from experiments.generalisation._enlarged import enlarged
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TIMES = 10
 ALL = "all changes"
 CHANGES: dict[str, augment.Augmentation] = {
     "warp": functools.partial(images.random_elastic, alpha=17.0, sigma=4.0),
@@ -46,10 +38,15 @@ CHANGES: dict[str, augment.Augmentation] = {
     ),
 }
 CHANGES[ALL] = augment.chain(*CHANGES.values())
+CLAIMS = tuple(
+    Claim(f"{change}: test accuracy, ten times as many − as they are", "> 0", "lecture E")
+    for change in CHANGES
+)
+TIMES = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     per_digit: int = 6
@@ -60,10 +57,6 @@ class Config:
     """Each arm is trained from so many seeds, with other recordings; accuracies are means."""
     arms: tuple[str, ...] = tuple(CHANGES)
     """What is compared with the recordings as they are."""
-    root: Path | None = None
-    """Folder that holds the data set fsdd; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/augmentation_audio."""
 
     def __post_init__(self) -> None:
         at_least(1, per_digit=self.per_digit, updates=self.updates, seeds=self.seeds)
@@ -71,10 +64,8 @@ class Config:
         for arm in self.arms:
             one_of("arm", arm, CHANGES)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(per_digit=2, updates=2, seeds=1, arms=("masks",))
+
+SMOKE = Config(per_digit=2, updates=2, seeds=1, arms=("masks",))
 
 
 class Score(NamedTuple):
@@ -90,28 +81,15 @@ class Score(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Measured:
     """Scores, that without augmentation first, and one recording under each change."""
 
     scores: list[Score]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
     pictures: dict[str, np.ndarray] = dataclasses.field(repr=False)
 
-    def __rich__(self) -> Any:
-        """A row for each arm."""
-        from rich.table import Table
 
-        shown = Table("arm", "test accuracy", "±", title=f"{10 * self.config.per_digit} recordings")
-        for score in self.scores:
-            shown.add_row(score.arm, f"{score.mean:.2%}", f"{np.std(score.accuracies):.2%}")
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Trains every arm from every seed."""
-    began = time.perf_counter()
     digits = data.load("fsdd", config.root)
     sets = [data.subset(digits, config.per_digit, seed).train for seed in range(config.seeds)]
     layer = network()
@@ -129,30 +107,44 @@ def run(config: Config) -> Result:
             trained = learn(layer, seen, optimizer, config.updates, batch_size=50, seed=seed)
             accuracies.append(accuracy(layer, trained, digits.test))
         scores.append(Score(arm, accuracies))
-    return Result(
-        scores=scores,
-        pictures=pictures,
-        seconds=time.perf_counter() - began,
-        claims=claims(scores),
-        config=config,
-    )
+    return Measured(scores, pictures)
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float | None]:
+    """What each change brings."""
+    means = {score.arm: score.mean for score in result.measured.scores}
+    return [means[change] - means["none"] if change in means else None for change in CHANGES]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each arm."""
+    lines = [
+        (score.arm, f"{score.mean:.2%}", f"{np.std(score.accuracies):.2%}")
+        for score in result.measured.scores
+    ]
+    title = f"{10 * result.config.per_digit} recordings"
+    return {title: [("arm", "test accuracy", "±"), *lines]}
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """The accuracies, and what the network sees."""
     from dlcore import plot
 
     recordings = f"{10 * result.config.per_digit} recordings"
-    names = [f"{arm}: as it is" if i == 0 else "" for arm in result.pictures for i in range(TIMES)]
+    names = [
+        f"{arm}: as it is" if i == 0 else ""
+        for arm in result.measured.pictures
+        for i in range(TIMES)
+    ]
     return {
         "accuracy": plot.bars(
-            {recordings: {score.arm: score.mean for score in result.scores}},
+            {recordings: {score.arm: score.mean for score in result.measured.scores}},
             title="Spoken digits, by augmentation",
             y="test accuracy",
             percent=True,
         ),
         "pictures": plot.image_grid(
-            np.concatenate(list(result.pictures.values())), names, columns=TIMES
+            np.concatenate(list(result.measured.pictures.values())), names, columns=TIMES
         ),
     }
 
@@ -168,14 +160,3 @@ def network() -> nn.Layer:
         nn.flatten,
         nn.linear(4 * 4 * 16, 10),
     )
-
-
-def claims(scores: list[Score]) -> list[claim.Claim]:
-    """What each change brings."""
-    none, *others = scores
-    return [
-        claim.more_than(
-            f"{score.arm}, test accuracy gained", 0, score.mean - none.mean, "lecture E"
-        )
-        for score in others
-    ]

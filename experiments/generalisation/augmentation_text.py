@@ -7,9 +7,6 @@ Synonyms are the nearest words by vectors that are made from the training senten
 labels, out of which words occur together; or come from a thesaurus in the format of MyThes, such as
 Debian's mythes-en-us, where one is given. Every seed has other labelled sentences.
 
-    test accuracy, ten times by each way − the sentences as they are     > 0  (paper: about 0.03
-                                                                         with 500 labels)
-
 Lecture E: augmentation of text by synonyms, from a real thesaurus. Wei and Zou 2019, with recurrent
 and convolutional networks; Deerwester et al. 1990 for the vectors; data: Pang and Lee 2005.
 """
@@ -19,11 +16,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -31,13 +27,22 @@ import numpy as np
 from dlcore import data, models, optim
 from dlcore.data import files
 from dlcore.data.augment import text
-from experiments import claim
 from experiments._learning import accuracy, learn
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+PAPER = "Wei and Zou 2019"
+SOURCES = {
+    "synonyms": "lecture E",
+    "insertion": PAPER,
+    "deletion": PAPER,
+    "all three": f"{PAPER}: about 0.03 with 500 labels",
+    "synonyms, thesaurus": "lecture E",
+}
+CLAIMS = tuple(
+    Claim(f"{way}: test accuracy, ten times as many − as they are", "> 0", source)
+    for way, source in SOURCES.items()
+)
 TIMES = 10
 RATE = 0.1  # the share of the words that is changed
 FREQUENT = 100  # the most frequent words and signs, which are not replaced
@@ -47,7 +52,7 @@ Sentences = list[list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     labels: int = 200
@@ -62,19 +67,13 @@ class Config:
     """Each arm learns from so many sets of labelled sentences; accuracies are means."""
     thesaurus: Path | None = None
     """A file of synonyms, th_en_US_v2.dat or the like, for one more arm."""
-    root: Path | None = None
-    """Folder that holds the data set sentiment; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/augmentation_text."""
 
     def __post_init__(self) -> None:
         at_least(2, labels=self.labels, test_sentences=self.test_sentences, words=self.words)
         at_least(1, updates=self.updates, seeds=self.seeds)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(labels=8, test_sentences=20, words=50, updates=2, seeds=1)
+
+SMOKE = Config(labels=8, test_sentences=20, words=50, updates=2, seeds=1)
 
 
 class Score(NamedTuple):
@@ -90,30 +89,8 @@ class Score(NamedTuple):
         return float(np.mean(self.accuracies))
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Scores, that without augmentation first."""
-
-    scores: list[Score]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each arm."""
-        from rich.table import Table
-
-        title = f"{self.config.labels:,} labelled sentences"
-        shown = Table("arm", "test accuracy", "±", "a sentence", title=title)
-        for score in self.scores:
-            spread = f"{np.std(score.accuracies):.2%}"
-            shown.add_row(score.arm, f"{score.mean:.2%}", spread, score.example)
-        return shown
-
-
-def run(config: Config) -> Result:
-    """Trains every arm from every seed."""
-    began = time.perf_counter()
+def run(config: Config) -> list[Score]:
+    """Trains every arm from every seed, that without augmentation first."""
     sentences, labels = polarity(config.root)
     order = np.random.default_rng(0).permutation(len(labels))
     test, rest = np.split(order, [min(config.test_sentences, len(labels) // 2)])
@@ -133,20 +110,31 @@ def run(config: Config) -> Result:
             trained = learn(layer, bags, optimizer, config.updates, batch_size=50, seed=seed)
             accuracies.append(accuracy(layer, trained, held_out))
         scores.append(Score(arm, accuracies, " ".join(seen[config.labels])))
-    return Result(
-        scores=scores,
-        seconds=time.perf_counter() - began,
-        claims=claims(scores),
-        config=config,
-    )
+    return scores
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[list[Score]]) -> list[float | None]:
+    """What each way brings."""
+    means = {score.arm: score.mean for score in result.measured}
+    return [means[way] - means["none"] if way in means else None for way in SOURCES]
+
+
+def table(result: Result[list[Score]]) -> dict[str, Table]:
+    """A line for each arm."""
+    lines = [
+        (score.arm, f"{score.mean:.2%}", f"{np.std(score.accuracies):.2%}", score.example)
+        for score in result.measured
+    ]
+    title = f"{result.config.labels:,} labelled sentences"
+    return {title: [("arm", "test accuracy", "±", "a sentence"), *lines]}
+
+
+def plot(result: Result[list[Score]]) -> Figure:
     """The accuracies."""
     from dlcore import plot
 
     return plot.bars(
-        {f"{result.config.labels:,} labels": {score.arm: score.mean for score in result.scores}},
+        {f"{result.config.labels:,} labels": {score.arm: score.mean for score in result.measured}},
         title="Praise or blame, by augmentation",
         y="test accuracy",
         percent=True,
@@ -237,17 +225,3 @@ def enlarged(sentences: Sentences, augmentations: Sequence[Augmentation], seed: 
         augmentation = text.each(augmentations[copy % len(augmentations)])
         seen += augmentation(jax.random.fold_in(jax.random.key(seed), copy), sentences)
     return seen
-
-
-def claims(scores: list[Score]) -> list[claim.Claim]:
-    """What each way brings."""
-    none, *others = scores
-    return [
-        claim.more_than(
-            f"{score.arm}, test accuracy gained",
-            0,
-            score.mean - none.mean,
-            "lecture E" if "synonyms" in score.arm else "Wei and Zou 2019",
-        )
-        for score in others
-    ]

@@ -7,9 +7,6 @@ make as many updates; SAM's cost twice the gradients. Flat or sharp is measured 
 the training loss along random directions, the mean of vᵀHv with v drawn from N(0, I), which is the
 trace of the Hessian.
 
-    test accuracy, each − SGD                 > 0
-    curvature, SWA / SGD and SAM / SGD        ≤ 1
-
 Polyak and Juditsky 1992; Izmailov et al. 2018; Zhang et al. 2019; Foret et al. 2021.
 """
 
@@ -17,9 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.flatten_util
@@ -27,26 +22,28 @@ import numpy as np
 import optax
 
 from dlcore import data, models, nn, optim
-from experiments import claim
 from experiments._learning import accuracy, classification, first, learn
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 from experiments.generalisation._labels import mislabelled
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-RATE = 0.05
-AVERAGED = ("EMA", "SWA", "look-ahead")
 PAPERS = {
     "EMA": "Polyak, Juditsky 1992",
     "SWA": "Izmailov et al. 2018",
     "look-ahead": "Zhang et al. 2019",
     "SAM": "Foret et al. 2021",
 }
+FLATTER = ("SWA", "SAM")  # whose papers claim it
+CLAIMS = (
+    *(Claim(f"test accuracy, {name} − SGD", "> 0", paper) for name, paper in PAPERS.items()),
+    *(Claim(f"curvature, {name} / SGD", "≤ 1", PAPERS[name]) for name in FLATTER),
+)
+RATE = 0.05
+AVERAGED = ("EMA", "SWA", "look-ahead")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     train_images: int = 2_000
@@ -63,10 +60,6 @@ class Config:
     """Each arm is trained from so many seeds; figures are means."""
     directions: int = 20
     """Random directions of which the curvature is the mean."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/averaging."""
 
     def __post_init__(self) -> None:
         at_least(10, train_images=self.train_images, test_images=self.test_images)
@@ -74,15 +67,13 @@ class Config:
         at_least(1, units=self.units, epochs=self.epochs, seeds=self.seeds)
         at_least(1, directions=self.directions)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(train_images=50, test_images=20, units=4, epochs=2, seeds=1, directions=2)
-
     @property
     def updates(self) -> int:
         """Updates of every arm."""
         return self.epochs * max(1, self.train_images // 50)
+
+
+SMOKE = Config(train_images=50, test_images=20, units=4, epochs=2, seeds=1, directions=2)
 
 
 class Arm(NamedTuple):
@@ -92,48 +83,40 @@ class Arm(NamedTuple):
     curvatures: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The arms, SGD first."""
-
-    arms: dict[str, Arm]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each arm."""
-        from rich.table import Table
-
-        shown = Table("arm", "test accuracy", "±", "curvature", "±", title="SGD and averages")
-        for name, (accuracies, curvatures) in self.arms.items():
-            shown.add_row(
-                name,
-                f"{np.mean(accuracies):.2%}",
-                f"{np.std(accuracies):.2%}",
-                f"{np.mean(curvatures):.1f}",
-                f"{np.std(curvatures):.1f}",
-            )
-        return shown
-
-
-def run(config: Config) -> Result:
-    """Trains every arm from every seed."""
-    began = time.perf_counter()
+def run(config: Config) -> dict[str, Arm]:
+    """Trains every arm from every seed, SGD first."""
     digits = data.load("mnist", config.root)
     examples = mislabelled(first(digits.train, config.train_images), config.wrong)
     test = first(digits.test, config.test_images)
     layer = models.mlp(hidden=[config.units], dropout=0)
-    arms = {
+    return {
         name: measure(name, layer, optimizer, examples, test, config)
         for name, optimizer in optimizers(config.updates).items()
     }
-    return Result(
-        arms=arms, seconds=time.perf_counter() - began, claims=claims(arms), config=config
-    )
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[dict[str, Arm]]) -> list[float]:
+    """What each brings."""
+    means = {name: np.mean(arm, axis=1) for name, arm in result.measured.items()}
+    best, sharp = means["SGD"]
+    gains = [means[name][0] - best for name in PAPERS]
+    return [*gains, *(means[name][1] / sharp for name in FLATTER)]
+
+
+def table(result: Result[dict[str, Arm]]) -> Table:
+    """A line for each arm."""
+    yield "arm", "test accuracy", "±", "curvature", "±"
+    for name, (accuracies, curvatures) in result.measured.items():
+        yield (
+            name,
+            f"{np.mean(accuracies):.2%}",
+            f"{np.std(accuracies):.2%}",
+            f"{np.mean(curvatures):.1f}",
+            f"{np.std(curvatures):.1f}",
+        )
+
+
+def plot(result: Result[dict[str, Arm]]) -> Figure:
     """Test accuracy against curvature, a point for each seed."""
     from dlcore import plot
 
@@ -142,7 +125,7 @@ def plot(result: Result) -> Figure:
             "Flatter and better?",
             "curvature: trace of the Hessian of the training loss",
             "test accuracy",
-            {name: (arm.curvatures, arm.accuracies) for name, arm in result.arms.items()},
+            {name: (arm.curvatures, arm.accuracies) for name, arm in result.measured.items()},
             percent=True,
             lines=False,
         )
@@ -186,19 +169,3 @@ def curvature(layer: nn.Layer, params: Any, examples: Any, directions: int) -> j
     product = optim.hessian_product(loss, flat)
     drawn = jax.random.normal(jax.random.key(0), (directions, flat.size))
     return jax.lax.map(lambda v: v @ product(v), drawn).mean()
-
-
-def claims(arms: dict[str, Arm]) -> list[claim.Claim]:
-    """What each brings."""
-    means = {name: [float(np.mean(part)) for part in arm] for name, arm in arms.items()}
-    best, sharp = means["SGD"]
-    gains = [
-        claim.more_than(f"test accuracy, {name} − SGD", 0, means[name][0] - best, paper)
-        for name, paper in PAPERS.items()
-    ]
-    ratios = [
-        claim.at_most(f"curvature, {name} / SGD", 1, means[name][1] / sharp, paper)
-        for name, paper in PAPERS.items()
-        if name in ("SWA", "SAM")  # whose papers claim it
-    ]
-    return [*gains, *ratios]

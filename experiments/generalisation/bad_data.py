@@ -5,11 +5,6 @@ another. What is not finite and what repeats is found by comparison. The labels 
 cross-validation: the greater the loss of an example under the networks that have not seen it, the
 more suspect; as many are removed as were planted.
 
-    rows of NaN found and nothing else                            = 1 of 1
-    copies found and nothing else                                 = 1 of 1
-    wrong labels among the suspects (by chance 0.1)               > 0.5
-    test accuracy: without the suspects − with them               > 0
-
 Lecture C: removing bad data; out-of-sample predictions against labels as in Northcutt et al. 2021
 ("Confident learning"), who estimate how many to remove instead of knowing it.
 """
@@ -17,25 +12,26 @@ Lecture C: removing bad data; out-of-sample predictions against labels as in Nor
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 import numpy as np
 
 from dlcore import data, models, optim, train
-from experiments import claim
 from experiments._learning import accuracy, first, learn
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("rows of NaN found and nothing else", "≥ 1", "lecture C"),
+    Claim("copies found and nothing else", "≥ 1", "lecture C"),
+    Claim("wrong labels among the suspects (by chance 0.1)", "> 0.5", "Northcutt et al. 2021"),
+    Claim("test accuracy: without the suspects − with them", "> 0", "lecture C"),
+)
 FEW = 20  # rows of NaN, and copies
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is looked at."""
 
     images: int = 3_000
@@ -50,10 +46,6 @@ class Config:
     """Of every network, in batches of 50."""
     seeds: int = 3
     """Networks trained with the suspects and without; figures are means."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/bad_data."""
 
     def __post_init__(self) -> None:
         at_least(100, images=self.images)
@@ -63,14 +55,11 @@ class Config:
         if not 0 < self.share < 1:
             raise ValueError(f"share must be in (0, 1), got {self.share}")
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(images=100, test_images=20, folds=2, epochs=1, seeds=1)
+
+SMOKE = Config(images=100, test_images=20, folds=2, epochs=1, seeds=1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """Whether each kind was found; of the labels, how many for every number of suspects.
 
     found: [N], the share of the planted ones among the first 1 … N suspects. worst: the images of
@@ -85,32 +74,15 @@ class Result:
     worst: np.ndarray
     captions: list[str]
     accuracies: list[tuple[float, float]]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
 
     @property
     def precision(self) -> float:
         """Of as many suspects as were planted, which is also the share of the planted found."""
         return float(self.found[self.planted - 1])
 
-    def __rich__(self) -> Any:
-        """A row for each kind of fault, and the gain."""
-        from rich.table import Table
 
-        before, after = np.mean(self.accuracies, axis=0)
-        shown = Table("fault", "found")
-        shown.add_row("rows of NaN", "all" if self.nan_found else "not all")
-        shown.add_row("copies", "all" if self.copies_found else "not all")
-        shown.add_row(f"{self.planted} wrong labels, as many suspects", f"{self.precision:.3f}")
-        shown.add_row("test accuracy with the suspects", f"{before:.4f}")
-        shown.add_row("test accuracy without them", f"{after:.4f}")
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Plants, finds, removes, and trains with and without."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     clean, test = first(digits.train, config.images), first(digits.test, config.test_images)
     nan_found, copies_found = found_by_comparison(clean)
@@ -141,7 +113,7 @@ def run(config: Config) -> Result:
         ]
         accuracies.append((with_and_without[0], with_and_without[1]))
     captions = [f"label {noisy['y'][i]}, is {clean['y'][i]}" for i in suspects[:16]]
-    result = Result(
+    return Measured(
         nan_found=nan_found,
         copies_found=copies_found,
         planted=len(wrong),
@@ -149,34 +121,50 @@ def run(config: Config) -> Result:
         worst=clean["x"][suspects[:16]],
         captions=captions,
         accuracies=accuracies,
-        seconds=time.perf_counter() - began,
-        claims=[],
-        config=config,
     )
-    return dataclasses.replace(result, claims=claims(result))
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """What is found, and what it brings."""
+    found = result.measured
+    before, after = np.mean(found.accuracies, axis=0)
+    return [found.nan_found, found.copies_found, found.precision, after - before]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each kind of fault, and the gain."""
+    found = result.measured
+    before, after = np.mean(found.accuracies, axis=0)
+    yield "fault", "found"
+    yield "rows of NaN", "all" if found.nan_found else "not all"
+    yield "copies", "all" if found.copies_found else "not all"
+    yield f"{found.planted} wrong labels, as many suspects", f"{found.precision:.3f}"
+    yield "test accuracy with the suspects", f"{before:.4f}"
+    yield "test accuracy without them", f"{after:.4f}"
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """How many suspects are rightly so, and the first of them."""
     from dlcore import plot
 
-    counts = np.arange(1, len(result.found) + 1)
-    recall = result.found * counts / result.planted
+    found, planted = result.measured.found, result.measured.planted
+    counts = np.arange(1, len(found) + 1)
+    recall = found * counts / planted
     return {
         "suspects": plot.lines(
             plot.Panel(
-                f"{result.planted} wrong labels among {len(counts):,} examples",
+                f"{planted} wrong labels among {len(counts):,} examples",
                 "suspects looked at, by out-of-fold loss",
                 "share",
                 {
-                    "of the suspects, wrong": (counts, result.found),
+                    "of the suspects, wrong": (counts, found),
                     "of the wrong, among the suspects": (counts, recall),
                 },
                 percent=True,
-                level=("by chance", result.planted / len(counts)),
+                level=("by chance", planted / len(counts)),
             )
         ),
-        "first": plot.image_grid(result.worst, result.captions),
+        "first": plot.image_grid(result.measured.worst, result.measured.captions),
     }
 
 
@@ -203,15 +191,3 @@ def mislabelled(
     labels = clean["y"].copy()
     labels[rows] = (labels[rows] + rng.integers(1, 10, len(rows))) % 10
     return rows, {**clean, "y": labels.astype(np.int32)}
-
-
-def claims(result: Result) -> list[claim.Claim]:
-    """What is found, and what it brings."""
-    before, after = np.mean(result.accuracies, axis=0)
-    lecture = "lecture C"
-    return [
-        claim.at_least("rows of NaN found, no others", 1, float(result.nan_found), lecture),
-        claim.at_least("copies found, no others", 1, float(result.copies_found), lecture),
-        claim.more_than("wrong labels among the suspects", 0.5, result.precision, "Northcutt 2021"),
-        claim.more_than("test accuracy: without − with", 0, float(after - before), lecture),
-    ]

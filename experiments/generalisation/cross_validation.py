@@ -4,10 +4,6 @@
 on all 200 and tested on digits that no draw holds. The first fold alone is what a person measures
 who holds out a fifth. Then the folds choose the weight decay.
 
-    |five folds − test accuracy|, both means over the draws       ≤ 0.02
-    spread of that difference, one fold / five folds              > 1     (√5 if folds were free)
-    test loss: without decay − at the decay that the folds chose  > 0
-
 Lecture C: "cross-validate like crazy". What the folds estimate is the mean over training sets, less
 well that of the set at hand (Hastie, Tibshirani and Friedman 2009, section 7.12): in one draw they
 were 0.037 from the test, more than the 0.03 first expected. And it is that of the population drawn
@@ -19,26 +15,26 @@ file, by few writers, 0.088.
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore import data, models, optim, train
 from dlcore.train import space
-from experiments import claim
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("folds − test accuracy, means over the draws, either way", "≤ 0.02", "lecture C"),
+    Claim("spread of that, one fold / all folds (√5 if 5 were free)", "> 1", "lecture C"),
+    Claim("test loss: no decay − the decay that the folds chose", "> 0", "lecture C"),
+)
 LAYER = models.mlp((28, 28, 1), (16,), 10, dropout=0.0)
 OBJECTIVE = train.classification(LAYER)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How many labels, how often."""
 
     labels: int = 200
@@ -53,10 +49,6 @@ class Config:
     """Of every network, in batches of 20, by AdamW at a rate of 0.003."""
     test_images: int = 5_000
     """Digits to test on."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/cross_validation."""
 
     def __post_init__(self) -> None:
         at_least(50, labels=self.labels)
@@ -65,10 +57,8 @@ class Config:
         if self.decays[0] != 0:
             raise ValueError(f"the first of decays is 0, none at all, got {self.decays}")
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(labels=50, draws=2, folds=2, decays=(0.0, 0.1), epochs=1, test_images=20)
+
+SMOKE = Config(labels=50, draws=2, folds=2, decays=(0.0, 0.1), epochs=1, test_images=20)
 
 
 class Draw(NamedTuple):
@@ -83,39 +73,8 @@ class Draw(NamedTuple):
         return int(np.argmin(self.losses[:, 0]))
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The draws."""
-
-    draws: list[Draw]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    @property
-    def differences(self) -> np.ndarray:
-        """[draws, 2]: five folds, and one fold, less the test accuracy, without decay."""
-        return np.array([one.accuracies[0, :2] - one.accuracies[0, 2] for one in self.draws])
-
-    def __rich__(self) -> Any:
-        """A row for each decay."""
-        from rich.table import Table
-
-        shown = Table("weight decay", "accuracy, folds", "test", "loss, folds", "test", "chosen")
-        accuracies = np.mean([one.accuracies for one in self.draws], axis=0)
-        losses = np.mean([one.losses for one in self.draws], axis=0)
-        for k, decay in enumerate(self.config.decays):
-            values = accuracies[k, 0], accuracies[k, 2], losses[k, 0], losses[k, 2]
-            times = sum(one.chosen == k for one in self.draws)
-            shown.add_row(f"{decay:g}", *(f"{value:.3f}" for value in values), f"{times} times")
-        apart = np.abs(self.differences[:, 0]).mean()
-        shown.caption = f"without decay, folds and test are {apart:.3f} apart in one draw"
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> list[Draw]:
     """Cross-validates, trains and tests on each draw."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     order = np.random.default_rng(0).permutation(len(digits.train["y"]))
     test = {name: leaf[order[-config.test_images :]] for name, leaf in digits.train.items()}
@@ -124,15 +83,37 @@ def run(config: Config) -> Result:
         rows = order[number * config.labels :][: config.labels]
         examples = {name: leaf[rows] for name, leaf in digits.train.items()}
         draws.append(measure(examples, test, config))
-    result = Result(draws, time.perf_counter() - began, [], config)
-    return dataclasses.replace(result, claims=claims(result))
+    return draws
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[list[Draw]]) -> list[float]:
+    """How good the estimate is, and the choice by it."""
+    apart = differences(result.measured)
+    folds, single = apart.std(axis=0, ddof=1)
+    gains = [one.losses[0, 2] - one.losses[one.chosen, 2] for one in result.measured]
+    return [abs(apart[:, 0].mean()), single / folds, float(np.mean(gains))]
+
+
+def table(result: Result[list[Draw]]) -> dict[str, Table]:
+    """A line for each decay."""
+    draws = result.measured
+    accuracies = np.mean([one.accuracies for one in draws], axis=0)
+    losses = np.mean([one.losses for one in draws], axis=0)
+    lines = []
+    for k, decay in enumerate(result.config.decays):
+        values = accuracies[k, 0], accuracies[k, 2], losses[k, 0], losses[k, 2]
+        times = sum(one.chosen == k for one in draws)
+        lines.append((f"{decay:g}", *(f"{value:.3f}" for value in values), f"{times} times"))
+    headings = ("weight decay", "accuracy, folds", "test", "loss, folds", "test", "chosen")
+    apart = np.abs(differences(draws)[:, 0]).mean()
+    return {f"Without decay, folds and test are {apart:.3f} apart in one draw": [headings, *lines]}
+
+
+def plot(result: Result[list[Draw]]) -> dict[str, Figure]:
     """The estimates beside the test, draw by draw, and the losses by which the decay is chosen."""
     from dlcore import plot
 
-    draws = sorted(result.draws, key=lambda one: one.accuracies[0, 2])
+    draws = sorted(result.measured, key=lambda one: one.accuracies[0, 2])
     numbers = list(range(1, len(draws) + 1))
     names = {"test": 2, "mean of the folds": 0, "first fold": 1}
     accuracies = {
@@ -152,6 +133,11 @@ def plot(result: Result) -> dict[str, Figure]:
     }
 
 
+def differences(draws: list[Draw]) -> np.ndarray:
+    """[draws, 2]: five folds, and one fold, less the test accuracy, without decay."""
+    return np.array([one.accuracies[0, :2] - one.accuracies[0, 2] for one in draws])
+
+
 def build(h: dict[str, Any]) -> Any:
     """One network, at the decay that is tried."""
     return LAYER, OBJECTIVE, optim.adamw(3e-3, weight_decay=h["decay"], mask="**/kernel")
@@ -169,16 +155,3 @@ def measure(examples: dict[str, np.ndarray], test: dict[str, np.ndarray], config
         for name, row in rows.items():
             row.append((one.means[name], float(one.folds[name][0]), float(tested[name])))
     return Draw(np.array(rows["accuracy"]), np.array(rows["loss"]))
-
-
-def claims(result: Result) -> list[claim.Claim]:
-    """How good the estimate is, and the choice by it."""
-    differences = result.differences
-    bias = float(abs(differences[:, 0].mean()))
-    folds, single = differences.std(axis=0, ddof=1)
-    gains = [one.losses[0, 2] - one.losses[one.chosen, 2] for one in result.draws]
-    return [
-        claim.at_most("|mean of folds − mean of tests|", 0.02, bias, "lecture C"),
-        claim.more_than("its spread, one fold / all folds", 1, float(single / folds), "lecture C"),
-        claim.more_than("test loss: none − chosen decay", 0, float(np.mean(gains)), "lecture C"),
-    ]

@@ -5,11 +5,6 @@ Softmax regression on raw pixels and on features made by hand, and networks with
 features are histograms of oriented gradients, of images made upright first: what a person knows of
 strokes, and nothing learned.
 
-    test accuracy with 100 labels: features − large network                      > 0
-    test accuracy with 10,000 labels: large network − features                   > 0
-    what the large network gains over softmax on pixels: 10,000 − 100 labels     > 0
-    accuracy of every model: 10,000 − 100 labels, the least                      > 0
-
 Lecture C: data efficiency; A: the trade between feature engineering and depth. Dalal and Triggs
 2005 for the histograms, here without overlapping blocks; LeCun et al. 1998, section III, for
 deslanting.
@@ -18,27 +13,28 @@ deslanting.
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dlcore import data, models, nn, optim
-from experiments import claim
 from experiments._learning import accuracy, first, learn
 from experiments.choice import at_least, one_of
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("test accuracy, fewest labels: features − large network", "> 0", "lecture A"),
+    Claim("test accuracy, most labels: large network − features", "> 0", "lecture A"),
+    Claim("large network − softmax, pixels: most − fewest labels", "> 0", "lecture C"),
+    Claim("accuracy, most − fewest labels, the least of all models", "> 0", "lecture C"),
+)
 CELL, BINS = 7, 9
 PIXELS, FEATURES = "softmax, pixels", "softmax, features"
 HIDDEN = {"small network": [32], "medium network": [128], "large network": [512, 512]}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     labels: tuple[int, ...] = (100, 300, 1_000, 3_000, 10_000)
@@ -49,10 +45,6 @@ class Config:
     """Updates of every model, with batches of 100."""
     networks: tuple[str, ...] = tuple(HIDDEN)
     """Which of them learn, the large network always."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/data_efficiency."""
 
     def __post_init__(self) -> None:
         at_least(2, labels=len(self.labels))
@@ -61,41 +53,18 @@ class Config:
         for name in self.networks:
             one_of("network", name, HIDDEN)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(labels=(10, 50), test_images=20, updates=2, networks=())
+
+SMOKE = Config(labels=(10, 50), test_images=20, updates=2, networks=())
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+def run(config: Config) -> dict[str, list[float]]:
     """The test accuracy of each model with each number of labels."""
-
-    accuracies: dict[str, list[float]]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each model."""
-        from rich.table import Table
-
-        columns = [f"{labels:,} labels" for labels in self.config.labels]
-        shown = Table("model", *columns, title="Test accuracy")
-        for name, accuracies in self.accuracies.items():
-            shown.add_row(name, *(f"{accuracy:.3f}" for accuracy in accuracies))
-        return shown
-
-
-def run(config: Config) -> Result:
-    """Trains every model on every number of labels."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     raw = first(digits.train, max(config.labels)), first(digits.test, config.test_images)
     made = tuple({**part, "x": features(part["x"])} for part in raw)
     normalisation = data.mean_and_std(made[0]["x"][: min(config.labels)], "all")
     made = tuple({**part, "x": data.normalise(normalisation, part["x"])} for part in made)
-    accuracies = {
+    return {
         PIXELS: measure(models.linear(), raw, config),
         FEATURES: measure(models.linear(made[0]["x"].shape[1:]), made, config),
         **{
@@ -104,20 +73,34 @@ def run(config: Config) -> Result:
             if name in ("large network", *config.networks)
         },
     }
-    return Result(
-        accuracies=accuracies,
-        seconds=time.perf_counter() - began,
-        claims=claims(accuracies, config.labels),
-        config=config,
-    )
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[dict[str, list[float]]]) -> list[float]:
+    """Features where labels are few, capacity where they are many."""
+    accuracies = result.measured
+    pixels, made, large = (accuracies[name] for name in (PIXELS, FEATURES, "large network"))
+    gains = [large[i] - pixels[i] for i in (0, -1)]
+    return [
+        made[0] - large[0],
+        large[-1] - made[-1],
+        gains[1] - gains[0],
+        min(grown[-1] - grown[0] for grown in accuracies.values()),
+    ]
+
+
+def table(result: Result[dict[str, list[float]]]) -> dict[str, Table]:
+    """A line for each model."""
+    headings = ("model", *(f"{labels:,} labels" for labels in result.config.labels))
+    lines = [(name, *(f"{one:.3f}" for one in each)) for name, each in result.measured.items()]
+    return {"Test accuracy": [headings, *lines]}
+
+
+def plot(result: Result[dict[str, list[float]]]) -> Figure:
     """Accuracy against the number of labels."""
     from dlcore import plot
 
     labels = result.config.labels
-    series = {name: (labels, accuracies) for name, accuracies in result.accuracies.items()}
+    series = {name: (labels, accuracies) for name, accuracies in result.measured.items()}
     return plot.lines(
         plot.Panel("Data efficiency", "labels", "test accuracy", series, log="x", percent=True)
     )
@@ -171,17 +154,3 @@ def measure(layer: nn.Layer, parts: Any, config: Config) -> list[float]:
         trained = learn(layer, repeated, optimizer, config.updates, batch_size=100, seed=0)
         accuracies.append(accuracy(layer, trained, test))
     return accuracies
-
-
-def claims(accuracies: dict[str, list[float]], labels: tuple[int, ...]) -> list[claim.Claim]:
-    """Features where labels are few, capacity where they are many."""
-    pixels, made, large = (accuracies[name] for name in (PIXELS, FEATURES, "large network"))
-    few, many = f"{labels[0]:,} labels", f"{labels[-1]:,} labels"
-    least = min(grown[-1] - grown[0] for grown in accuracies.values())
-    gains = [large[i] - pixels[i] for i in (0, -1)]
-    return [
-        claim.more_than(f"{few}: features − large network", 0, made[0] - large[0], "lecture A"),
-        claim.more_than(f"{many}: large network − features", 0, large[-1] - made[-1], "lecture A"),
-        claim.more_than("large − pixels, many − few labels", 0, gains[1] - gains[0], "lecture C"),
-        claim.more_than("many − few labels, least of all models", 0, least, "lecture C"),
-    ]

@@ -11,15 +11,6 @@ weights are scaled (an ensemble with shared weights). Why the validation loss ca
 training loss: the latter is the mean over an epoch, with dropout on; measured like the former, at
 the epoch's end and without dropout, it is below again.
 
-    test error, no dropout − dropout                                  > 0  (paper: 1.6 − 1.35 %)
-    test error, dropout − dropout with max-norm                       > 0  (1.35 − 1.25 %, and
-                                                                      1.05 % with larger nets)
-    test error, no dropout − DropConnect                              > 0
-    accuracy lost with half of the units gone, none − dropout         > 0
-    accuracy, mean of 30 masks − scaled weights, either way           ≤ 0.5 points
-    epochs with the validation loss below the training loss           > 0
-    in these, validation loss − training loss without dropout         > 0
-
 Lectures B, C and E. Srivastava et al. 2014, table 2 (there of 60,000 digits, 3 layers of 1,024
 units), sections 5.1 and 7.5; Wan et al. 2013, who draw a mask for each example.
 """
@@ -28,9 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -38,13 +27,20 @@ import optax
 
 from dlcore import data, keys, nn, optim, train
 from dlcore import functional as F
-from experiments import claim
 from experiments._learning import Learned, accuracy, classification, first, learn
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+PAPER = "Srivastava et al. 2014"
+CLAIMS = (
+    Claim("test error, none − dropout", "> 0", f"{PAPER}: 1.6 − 1.35 %"),
+    Claim("test error, dropout − dropout with max-norm", "> 0", f"{PAPER}: 1.35 − 1.25 %"),
+    Claim("test error, none − DropConnect", "> 0", "Wan et al. 2013"),
+    Claim("accuracy lost, half of the units gone: none − dropout", "> 0", "lectures B, E"),
+    Claim("accuracy, mean of masks − scaled weights, either way", "≤ 0.005", PAPER),
+    Claim("epochs with the validation loss below the training loss", "> 0", "lecture E"),
+    Claim("in these, validation − training loss without dropout", "> 0", "lecture E"),
+)
 VISIBLE, HIDDEN = 0.2, 0.5  # the shares dropped
 RADIUS = 3.0
 HALF = 4  # of eight eighths
@@ -52,7 +48,7 @@ ARMS = ("none", "dropout", "dropout, max-norm", "DropConnect")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     train_images: int = 5_000
@@ -67,25 +63,19 @@ class Config:
     """Each arm is trained from so many seeds; figures are means."""
     masks: int = 30
     """Thinned networks in the ensemble."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/dropout."""
 
     def __post_init__(self) -> None:
         at_least(10, train_images=self.train_images, test_images=self.test_images)
         at_least(8, units=self.units)
         at_least(1, epochs=self.epochs, seeds=self.seeds, masks=self.masks)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(train_images=20, test_images=20, units=8, epochs=2, seeds=1, masks=2)
-
     @property
     def knocked_out(self) -> list[int]:
         """So many units are knocked out: none, an eighth, …, seven eighths."""
         return [self.units * i // 8 for i in range(8)]
+
+
+SMOKE = Config(train_images=20, test_images=20, units=8, epochs=2, seeds=1, masks=2)
 
 
 class Arm(NamedTuple):
@@ -101,32 +91,16 @@ class Arm(NamedTuple):
         return float(np.mean(self.errors))
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The arms, and the test accuracy of the mean of 1, 2, … masks beside the scaled weights'."""
 
     arms: dict[str, Arm]
     ensemble: list[float]
     scaled: float
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each arm."""
-        from rich.table import Table
-
-        gone = [f"{count} gone" for count in self.config.knocked_out[1:]]
-        shown = Table("arm", "test error", "of each seed", *gone, title="Dropout")
-        for name, arm in self.arms.items():
-            each = " ".join(f"{error:.2%}" for error in arm.errors)
-            shown.add_row(name, f"{arm.error:.2%}", each, *(f"{a:.3f}" for a in arm.robustness[1:]))
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Trains the arms, knocks units out of each, and averages thinned networks."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     parts = {
         "train": first(digits.train, config.train_images),
@@ -136,30 +110,58 @@ def run(config: Config) -> Result:
     arms, trained = {}, {}
     for name in ARMS:
         arms[name], trained[name] = measure(name, parts, config)
-    votes, scaled = ensemble(trained["dropout"], parts["test"], config)
-    return Result(
-        arms=arms,
-        ensemble=votes,
-        scaled=scaled,
-        seconds=time.perf_counter() - began,
-        claims=claims(arms, votes, scaled),
-        config=config,
-    )
+    return Measured(arms, *ensemble(trained["dropout"], parts["test"], config))
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """What dropout brings, and why."""
+    arms, votes, scaled = result.measured
+    none, dropout, max_norm, connect = (arms[name] for name in ARMS)
+    lost = [arm.robustness[0] - arm.robustness[HALF] for arm in (none, dropout)]
+    during, after, validation = map(np.array, dropout.losses.values())
+    below = validation < during
+    return [
+        none.error - dropout.error,
+        dropout.error - max_norm.error,
+        none.error - connect.error,
+        lost[0] - lost[1],
+        abs(votes[-1] - scaled),
+        float(below.sum()),
+        (validation - after)[below].mean() if below.any() else 0.0,
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each arm."""
+    gone = [f"{count} gone" for count in result.config.knocked_out[1:]]
+    yield "arm", "test error", "of each seed", *gone
+    for name, arm in result.measured.arms.items():
+        each = " ".join(f"{error:.2%}" for error in arm.errors)
+        yield name, f"{arm.error:.2%}", each, *(f"{a:.3f}" for a in arm.robustness[1:])
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """Errors, and the three whys."""
     from dlcore import plot
 
     epochs = range(1, result.config.epochs + 1)
     units = result.config.units
     gone = result.config.knocked_out
-    votes = {"mean of thinned networks": (range(1, len(result.ensemble) + 1), result.ensemble)}
-    losses = {name: (epochs, loss) for name, loss in result.arms["dropout"].losses.items()}
-    robustness = {name: (gone, arm.robustness) for name, arm in result.arms.items()}
+    votes = {
+        "mean of thinned networks": (
+            range(1, len(result.measured.ensemble) + 1),
+            result.measured.ensemble,
+        )
+    }
+    losses = {name: (epochs, loss) for name, loss in result.measured.arms["dropout"].losses.items()}
+    robustness = {name: (gone, arm.robustness) for name, arm in result.measured.arms.items()}
     return {
         "errors": plot.bars(
-            {f"784-{units}-{units}-10": {name: arm.error for name, arm in result.arms.items()}},
+            {
+                f"784-{units}-{units}-10": {
+                    name: arm.error for name, arm in result.measured.arms.items()
+                }
+            },
             title="Test error",
             y="share of digits",
             percent=True,
@@ -178,7 +180,7 @@ def plot(result: Result) -> dict[str, Figure]:
                 "test accuracy",
                 votes,
                 percent=True,
-                level=("scaled weights", result.scaled),
+                level=("scaled weights", result.measured.scaled),
             ),
             plot.Panel("Losses with dropout", "epoch", "cross-entropy", losses, log="y"),
         ),
@@ -291,35 +293,3 @@ def ensemble(learned: Learned, test: Any, config: Config) -> tuple[list[float], 
         total = total + np.asarray(thinned(jax.random.key(mask)))
         accuracies.append(float((total.argmax(-1) == test["y"]).mean()))
     return accuracies, accuracy(network(config.units), learned, test)
-
-
-def claims(arms: dict[str, Arm], votes: list[float], scaled: float) -> list[claim.Claim]:
-    """What dropout brings, and why."""
-    none, dropout, max_norm, connect = (arms[name] for name in ARMS)
-    paper = "Srivastava et al. 2014"
-    lost = [arm.robustness[0] - arm.robustness[HALF] for arm in (none, dropout)]
-    during, after, validation = map(np.array, dropout.losses.values())
-    below = validation < during
-    gap = float((validation - after)[below].mean()) if below.any() else 0.0
-    return [
-        claim.more_than("test error, none − dropout", 0, none.error - dropout.error, paper),
-        claim.more_than(
-            "test error, dropout − with max-norm", 0, dropout.error - max_norm.error, paper
-        ),
-        claim.more_than(
-            "test error, none − DropConnect", 0, none.error - connect.error, "Wan et al. 2013"
-        ),
-        claim.more_than(
-            "accuracy lost, half the units gone: none − dropout",
-            0,
-            lost[0] - lost[1],
-            "lectures B, E",
-        ),
-        claim.at_most(
-            "mean of masks and scaled weights differ", 0.005, abs(votes[-1] - scaled), paper
-        ),
-        claim.more_than(
-            "epochs with validation below training loss", 0, float(below.sum()), "lecture E"
-        ),
-        claim.more_than("in these, validation − training without dropout", 0, gap, "lecture E"),
-    ]

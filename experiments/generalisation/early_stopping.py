@@ -8,14 +8,6 @@ tanh a and a differ by at most 8 %), and the share of such units is taken over t
 network is effectively smaller when we stop early"; and so is the distance of each layer to its
 final weights, as a share of the distance at the start, for "early and late layers converge first".
 
-    validation loss: the last epoch's − the best                          > 0
-    training loss: the best epoch's − the last                            > 0
-    test accuracy: best weights − the last                                > 0
-    epochs saved with patience 5                                          > 0
-    test accuracy: patience 5 − too early (patience 1, delta 0.1)         > 0
-    share in the linear region: first epoch − last                        > 0
-    epochs for half the way to the final weights: middle layer − outer    > 0
-
 Lectures B and E, the latter with the two ideas why; Prechelt 1998.
 """
 
@@ -23,23 +15,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dlcore import data, models, nn, optim, train, tree
 from dlcore import functional as F
-from experiments import claim
 from experiments._learning import classification, first, learn
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 from experiments.generalisation._labels import mislabelled
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+BOTH = "lectures B, E"
+CLAIMS = (
+    Claim("validation loss: the last epoch's − the best", "> 0", BOTH),
+    Claim("training loss: the best epoch's − the last", "> 0", BOTH),
+    Claim("test accuracy: best weights by patience 5 − the last", "> 0", BOTH),
+    Claim("epochs saved with patience 5", "> 0", BOTH),
+    Claim("test accuracy: patience 5 − too early (patience 1, delta 0.1)", "> 0", "lecture E"),
+    Claim("share in the linear region: first epoch − last", "> 0", "lecture E"),
+    Claim("epochs half-way to the final weights: middle layer − outer", "> 0", "lecture E"),
+)
 LINEAR = 0.5
 RULES = {
     "patience 5": train.EarlyStopping(patience=5),
@@ -49,7 +46,7 @@ RULES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     train_images: int = 1_000
@@ -64,10 +61,6 @@ class Config:
     """Passes over the training images, in batches of 50."""
     seeds: int = 3
     """Runs; curves are means, the rules are applied to each run."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/early_stopping."""
 
     def __post_init__(self) -> None:
         at_least(10, train_images=self.train_images, test_images=self.test_images)
@@ -75,10 +68,8 @@ class Config:
         at_least(2, epochs=self.epochs)
         at_least(1, units=self.units, seeds=self.seeds)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(train_images=50, test_images=20, units=8, epochs=4, seeds=1)
+
+SMOKE = Config(train_images=50, test_images=20, units=8, epochs=4, seeds=1)
 
 
 class Stop(NamedTuple):
@@ -89,31 +80,17 @@ class Stop(NamedTuple):
     test: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """Curves by epoch, from the first on; a distance also before it."""
 
     curves: dict[str, list[float]]  # training, validation: losses; test: accuracy
     stops: dict[str, Stop]
     linear: dict[str, list[float]]  # of each hidden layer
     distances: dict[str, list[float]]  # of each layer
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each rule."""
-        from rich.table import Table
-
-        shown = Table("rule", "stops after", "returns epoch", "test accuracy", title="Stopping")
-        for name, stop in self.stops.items():
-            shown.add_row(name, f"{stop.stopped:.1f}", f"{stop.best:.1f}", f"{stop.test:.3f}")
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Trains to the end, and asks afterwards when to have stopped."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     examples = mislabelled(first(digits.train, config.train_images), config.wrong)
     parts = {
@@ -129,24 +106,42 @@ def run(config: Config) -> Result:
         {name: curve.tolist() for name, curve in mean[what].items()}
         for what in ("curves", "linear", "distances")
     )
-    return Result(
-        curves=curves,
-        stops=stops,
-        linear=linear,
-        distances=distances,
-        seconds=time.perf_counter() - began,
-        claims=claims(curves, stops, linear, distances),
-        config=config,
-    )
+    return Measured(curves, stops, linear, distances)
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """Overfitting, what stopping brings, and the two ideas why."""
+    curves, stops, linear, distances = result.measured
+    validation, training = curves["validation"], curves["training"]
+    best = int(np.argmin(validation))
+    patient, hasty, never = (stops[n] for n in ("patience 5", "patience 1, delta 0.1", "never"))
+    first_, middle, last = (half_way(way) for way in distances.values())
+    shares = np.mean(list(linear.values()), 0)
+    return [
+        validation[-1] - validation[best],
+        training[best] - training[-1],
+        patient.test - never.test,
+        never.stopped - patient.stopped,
+        patient.test - hasty.test,
+        shares[0] - shares[-1],
+        middle - max(first_, last),
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each rule."""
+    yield "rule", "stops after", "returns epoch", "test accuracy"
+    for name, stop in result.measured.stops.items():
+        yield name, f"{stop.stopped:.1f}", f"{stop.best:.1f}", f"{stop.test:.3f}"
+
+
+def plot(result: Result[Measured]) -> Figure:
     """Overfitting, and the two ideas why stopping helps."""
     from dlcore import plot
 
     epochs = range(1, result.config.epochs + 1)
-    losses = {name: (epochs, result.curves[name]) for name in ("training", "validation")}
-    best = result.stops["patience 5"]
+    losses = {name: (epochs, result.measured.curves[name]) for name in ("training", "validation")}
+    best = result.measured.stops["patience 5"]
     return plot.lines(
         plot.Panel(
             f"Overfitting (patience 5 returns epoch {best.best:.0f})",
@@ -158,7 +153,7 @@ def plot(result: Result) -> Figure:
             "Test accuracy",
             "epoch",
             "accuracy",
-            {"as it goes on": (epochs, result.curves["test"])},
+            {"as it goes on": (epochs, result.measured.curves["test"])},
             percent=True,
             level=("best weights, patience 5", best.test),
         ),
@@ -166,14 +161,14 @@ def plot(result: Result) -> Figure:
             f"Units in the linear region, |a| < {LINEAR:g}",
             "epoch",
             "share of units and examples",
-            {name: (epochs, shares) for name, shares in result.linear.items()},
+            {name: (epochs, shares) for name, shares in result.measured.linear.items()},
             percent=True,
         ),
         plot.Panel(
             "Way left to the final weights",
             "epoch",
             "distance, as a share of the first",
-            {name: (range(len(way)), way) for name, way in result.distances.items()},
+            {name: (range(len(way)), way) for name, way in result.measured.distances.items()},
             percent=True,
         ),
     )
@@ -258,40 +253,6 @@ def stopped(runs: list[dict[str, Any]], rule: train.EarlyStopping) -> Stop:
                 break
         stops.append(Stop(epoch, progress.step, float(curves["test"][progress.step - 1])))
     return Stop(*np.mean(stops, 0).tolist())
-
-
-def claims(
-    curves: dict[str, list[float]],
-    stops: dict[str, Stop],
-    linear: dict[str, list[float]],
-    distances: dict[str, list[float]],
-) -> list[claim.Claim]:
-    """Overfitting, what stopping brings, and the two ideas why."""
-    validation, training = curves["validation"], curves["training"]
-    best = int(np.argmin(validation))
-    patient, hasty, never = (stops[n] for n in ("patience 5", "patience 1, delta 0.1", "never"))
-    first_, middle, last = (half_way(way) for way in distances.values())
-    shares = np.mean(list(linear.values()), 0)
-    lectures = "lectures B, E"
-    return [
-        claim.more_than(
-            "validation loss: last − best", 0, validation[-1] - validation[best], lectures
-        ),
-        claim.more_than("training loss: then − last", 0, training[best] - training[-1], lectures),
-        claim.more_than(
-            "test accuracy: patience 5 − never", 0, patient.test - never.test, lectures
-        ),
-        claim.more_than("epochs saved by patience 5", 0, never.stopped - patient.stopped, lectures),
-        claim.more_than(
-            "test accuracy: patience 5 − hasty", 0, patient.test - hasty.test, "lecture E"
-        ),
-        claim.more_than(
-            "in the linear region: first − last", 0, shares[0] - shares[-1], "lecture E"
-        ),
-        claim.more_than(
-            "half-way, epochs: middle − outer", 0, middle - max(first_, last), "lecture E"
-        ),
-    ]
 
 
 def half_way(way: list[float]) -> float:

@@ -7,13 +7,6 @@ not the biases. Which λ is best is asked of validation. Then a network of one h
 every pixel a second time, shuffled among the examples: noise with the same values. A group of
 weights is all that leave one input; the group penalty, proximal, says which inputs it uses.
 
-    weights exactly 0 at the largest λ: L1 by its proximal step   > 50 %
-    the same by its subgradient                                   0
-    norm of the weights as λ grows: L2's largest step up          ≤ 0
-    test accuracy: best L1, L2, elastic net − without             > 0
-    test accuracy: best L2, distance to scikit-learn's            ≤ 1 point
-    inputs used at the best λ: pixels − shuffled pixels           > 0
-
 Towards λ = 0 descent has not arrived when it stops, and that is a penalty too: scikit-learn, which
 does arrive, overfits more there.
 
@@ -25,9 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,16 +26,21 @@ import numpy as np
 import optax
 from jax import lax
 
-from dlcore import data, models, optim, train, tree
-from experiments import claim
+from dlcore import data, models, nn, optim, train, tree
 from experiments._learning import first
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from dlcore import nn
-
+CLAIMS = (
+    Claim("weights exactly 0, largest λ: L1 by its proximal step", "> 0.5", "Tibshirani 1996"),
+    Claim("weights exactly 0, any λ: L1 by its subgradient", "≤ 0", "lecture B"),
+    Claim("norm of the weights as λ grows: L2's largest step up", "≤ 0", "lecture B"),
+    Claim("test accuracy: best L1 − without", "> 0", "lecture B"),
+    Claim("test accuracy: best L2 − without", "> 0", "lecture B"),
+    Claim("test accuracy: best elastic net − without", "> 0", "lecture C"),
+    Claim("test accuracy: best L2, distance to scikit-learn's", "≤ 0.01", "scikit-learn"),
+    Claim("inputs used at the best λ: pixels − shuffled pixels", "> 0", "lecture C"),
+)
 SIDE = 14
 KERNELS = "**/kernel"
 # The shares a and b of λ/2m (aΣ|θ| + bΣθ²).
@@ -53,7 +49,7 @@ VARIES = 0.1  # the standard deviation from which a pixel counts as one that can
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     train_images: int = 1_000
@@ -66,19 +62,13 @@ class Config:
     """Steps of descent, each on all training images."""
     hidden: int = 32
     """Hidden units of the network that chooses its inputs."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/penalties."""
 
     def __post_init__(self) -> None:
         at_least(10, train_images=self.train_images, test_images=self.test_images)
         at_least(1, updates=self.updates, hidden=self.hidden, strengths=len(self.strengths))
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(train_images=50, test_images=20, strengths=(1.0, 100.0), updates=20, hidden=4)
+
+SMOKE = Config(train_images=50, test_images=20, strengths=(1.0, 100.0), updates=20, hidden=4)
 
 
 class Way(NamedTuple):
@@ -96,34 +86,17 @@ class Way(NamedTuple):
         return int(np.argmax(self.validation))
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The paths, and the share of inputs that is used at each λ, of pixels and of noise."""
 
     ways: dict[str, Way]
     reference: list[float]  # scikit-learn's test accuracies with L2, at the Config's λ
     used: dict[str, list[float]]
     chooser: Way
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each λ."""
-        from rich.table import Table
-
-        names = [f"{name}: {what}" for name in self.ways for what in ("zeros", "test")]
-        shown = Table("λ", *names, *(f"{name} used" for name in self.used), title="Penalties")
-        for i, strength in enumerate((0.0, *self.config.strengths)):
-            figures = [part[i] for way in self.ways.values() for part in (way.zeros, way.test)]
-            figures += [shares[i] for shares in self.used.values()]
-            shown.add_row(f"{strength:g}", *(f"{figure:.3f}" for figure in figures))
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Trains every penalty along λ, scikit-learn beside it, and a network that chooses inputs."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     parts = [
         first(digits.train, config.train_images),
@@ -133,30 +106,46 @@ def run(config: Config) -> Result:
     parts = [{**part, "x": data.resize(part["x"], SIDE)} for part in parts]
     centring = data.fit_centring(parts[0]["x"])
     parts = [{**part, "x": data.normalise(centring, part["x"])} for part in parts]
-    ways = measure(parts, config)
     reference = [logistic_regression(parts[0], parts[2], one) for one in config.strengths]
-    used, chooser = inputs_used(parts, config)
-    return Result(
-        ways=ways,
-        reference=reference,
-        used=used,
-        chooser=chooser,
-        seconds=time.perf_counter() - began,
-        claims=claims(ways, reference, used, chooser),
-        config=config,
-    )
+    return Measured(measure(parts, config), reference, *inputs_used(parts, config))
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """Zeros, shrinkage, generalisation, and the choice of inputs."""
+    ways, reference, used, chooser = result.measured
+    best = max(1, ways["L2"].best)  # scikit-learn has no λ = 0
+    return [
+        ways["L1"].zeros[-1],
+        max(ways["L1, subgradient"].zeros),
+        max(np.diff(ways["L2"].norm)),
+        *(ways[name].test[ways[name].best] - ways[name].test[0] for name in PROXIMAL),
+        abs(ways["L2"].test[best] - reference[best - 1]),
+        used["pixels"][chooser.best] - used["noise"][chooser.best],
+    ]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each λ."""
+    ways, _, used, _ = result.measured
+    names = [f"{name}: {what}" for name in ways for what in ("zeros", "test")]
+    columns = [part for way in ways.values() for part in (way.zeros, way.test)]
+    yield "λ", *names, *(f"{name} used" for name in used)
+    for strength, *line in zip(
+        (0.0, *result.config.strengths), *columns, *used.values(), strict=True
+    ):
+        yield f"{strength:g}", *(f"{figure:.3f}" for figure in line)
+
+
+def plot(result: Result[Measured]) -> Figure:
     """Zeros, size and accuracy along λ, and the inputs used."""
     from dlcore import plot
 
     places = result.config.strengths
     series = {
-        part: {name: (places, getattr(way, part)[1:]) for name, way in result.ways.items()}
+        part: {name: (places, getattr(way, part)[1:]) for name, way in result.measured.ways.items()}
         for part in ("zeros", "norm", "train", "test")
     }
-    series["test"]["L2, scikit-learn"] = (places, result.reference)
+    series["test"]["L2, scikit-learn"] = (places, result.measured.reference)
     panels = [
         plot.Panel(title, "λ", y, series[part], log="x", percent=part != "norm")
         for part, title, y in (
@@ -166,13 +155,15 @@ def plot(result: Result) -> Figure:
             ("test", "Accuracy in the test", "accuracy"),
         )
     ]
-    used = {name: (places, shares[1:]) for name, shares in result.used.items()}
+    used = {name: (places, shares[1:]) for name, shares in result.measured.used.items()}
     panels.append(
         plot.Panel(
             "Inputs used, with a penalty on groups", "λ", "share of them", used, "x", percent=True
         )
     )
-    chosen = {part: (places, getattr(result.chooser, part)[1:]) for part in ("train", "test")}
+    chosen = {
+        part: (places, getattr(result.measured.chooser, part)[1:]) for part in ("train", "test")
+    }
     panels.append(
         plot.Panel("Accuracy with these inputs", "λ", "accuracy", chosen, "x", percent=True)
     )
@@ -281,35 +272,3 @@ def with_noise(part: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     pixels = part["x"].reshape(len(part["y"]), -1)
     noise = np.random.default_rng(seed).permuted(pixels, axis=0)
     return {**part, "x": np.concatenate([pixels, noise], axis=1)}
-
-
-def claims(
-    ways: dict[str, Way], reference: list[float], used: dict[str, list[float]], chooser: Way
-) -> list[claim.Claim]:
-    """Zeros, shrinkage, generalisation, and the choice of inputs."""
-    best = max(1, ways["L2"].best)  # scikit-learn has no λ = 0
-    gap = abs(ways["L2"].test[best] - reference[best - 1])
-    growth = np.diff(ways["L2"].norm).tolist()
-    noise = used["pixels"][chooser.best] - used["noise"][chooser.best]
-    gains = [
-        claim.more_than(
-            f"test accuracy, best {name} − none", 0, way.test[way.best] - way.test[0], by
-        )
-        for name, way, by in (
-            ("L1", ways["L1"], "lecture B"),
-            ("L2", ways["L2"], "lecture B"),
-            ("elastic net", ways["elastic net"], "lecture C"),
-        )
-    ]
-    return [
-        claim.more_than(
-            "zeros, L1 proximal, largest λ", 0.5, ways["L1"].zeros[-1], "Tibshirani 1996"
-        ),
-        claim.at_most(
-            "zeros, L1 subgradient, any λ", 0, max(ways["L1, subgradient"].zeros), "lecture B"
-        ),
-        claim.at_most("L2: largest growth of the norm with λ", 0, max(growth), "lecture B"),
-        *gains,
-        claim.at_most("L2, best λ: distance to scikit-learn's accuracy", 0.01, gap, "scikit-learn"),
-        claim.more_than("inputs used: pixels − noise", 0, noise, "lecture C"),
-    ]

@@ -5,11 +5,6 @@ Graduate student descent: try rates and sizes, keep what validates best. First t
 784-128-10 on 10,000 digits, where arithmetic bounds a step and a sweep runs one after another. Then
 the descent itself: rates and hidden layers on small digits, the winner of validation tested once.
 
-    64 fits / one sweep, compiled before                          ≥ 8
-    the same for 784-128-10 (no slower, within a clock's noise)    ≥ 0.9
-    a sweep's validation losses less those of fits, at most       ≤ 1e-4
-    test accuracy: the chosen one − the median configuration      > 0
-
 Lecture C: search, "graduate student descent"; the figures on speed are this library's own. Both are
 medians of runs that take turns; "compiled anew" counts what a person waits who starts from nothing.
 """
@@ -20,8 +15,7 @@ import dataclasses
 import functools
 import statistics
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,16 +23,20 @@ import numpy as np
 from dlcore import data, models, nn, optim, train
 from dlcore import functional as F
 from dlcore.train import space
-from experiments import claim
 from experiments._learning import first
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+CLAIMS = (
+    Claim("2-8-8-1: fits / one sweep, compiled before", "≥ 8", "dlcore"),
+    Claim("784-128-10: fits / one sweep (no slower, but for a clock's noise)", "≥ 0.9", "dlcore"),
+    Claim("validation losses: a sweep's less those of fits, at most", "≤ 1e-4", "dlcore"),
+    Claim("test accuracy: the chosen one − the median configuration", "> 0", "lecture C"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """What is raced, how often, and what is searched."""
 
     configurations: int = 64
@@ -57,10 +55,6 @@ class Config:
     """Each is trained from so many seeds."""
     search_epochs: int = 20
     """Of each trial of the search."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/sweep."""
 
     def __post_init__(self) -> None:
         at_least(1, epochs=self.epochs, repeats=self.repeats, search_epochs=self.search_epochs)
@@ -68,19 +62,17 @@ class Config:
         at_least(2, configurations=self.configurations)
         at_least(128, digits=self.digits)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(
-            configurations=8,
-            epochs=1,
-            digits=128,
-            repeats=1,
-            hidden=((4,),),
-            rates=(0.03, 0.3),
-            seeds=1,
-            search_epochs=1,
-        )
+
+SMOKE = Config(
+    configurations=8,
+    epochs=1,
+    digits=128,
+    repeats=1,
+    hidden=((4,),),
+    rates=(0.03, 0.3),
+    seeds=1,
+    search_epochs=1,
+)
 
 
 class Race(NamedTuple):
@@ -105,8 +97,7 @@ class Race(NamedTuple):
         return self.configurations * self.fit_anew / self.sweep_anew
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The races, and the search: accuracies [hidden layers, rates], means over the seeds."""
 
     races: list[Race]
@@ -116,31 +107,10 @@ class Result:
     chosen: dict[str, Any]
     test_accuracy: float
     median_test_accuracy: float
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each race, and what was chosen."""
-        from rich.console import Group
-        from rich.table import Table
-
-        shown = Table("network", "runs", "sweep, s", "fits, s", "fits / sweep", "compiled anew")
-        for one in self.races:
-            times = f"{one.sweep:.3f}", f"{one.configurations * one.fit:.3f}"
-            ratios = f"{one.ratio:.2f}", f"{one.ratio_anew:.1f}"
-            shown.add_row(one.network, str(one.configurations), *times, *ratios)
-        chosen = ", ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in self.chosen.items()
-        )
-        text = f"Chosen by validation: {chosen}; test accuracy {self.test_accuracy:.3f}, "
-        return Group(shown, text + f"median of all {self.median_test_accuracy:.3f}")
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Races, then searches."""
-    began = time.perf_counter()
     points = data.load("spiral")
     rates = np.geomspace(0.01, 0.3, -(-config.configurations // 2))
     playground = space.grid(learning_rate=rates, momentum=[0.5, 0.9])[: config.configurations]
@@ -156,7 +126,7 @@ def run(config: Config) -> Result:
     found, digits = search(config), data.load("digits")
     tested = [accuracy(trial, digits.test) for trial in found.trials]
     hidden, tried, accuracies = found.means("hidden", "learning_rate", "validation_accuracy")
-    result = Result(
+    return Measured(
         races=races,
         hidden=["-".join(map(str, widths)) for widths in hidden],
         rates=tried,
@@ -164,26 +134,56 @@ def run(config: Config) -> Result:
         chosen=found.best.configuration,
         test_accuracy=tested[found.order[0]],
         median_test_accuracy=statistics.median(tested),
-        seconds=time.perf_counter() - began,
-        claims=[],
-        config=config,
     )
-    return dataclasses.replace(result, claims=claims(result))
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """What a sweep costs and brings."""
+    found = result.measured
+    return [
+        *(one.ratio for one in found.races),
+        max(one.difference for one in found.races),
+        found.test_accuracy - found.median_test_accuracy,
+    ]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each race, and what was chosen."""
+    found = result.measured
+    headings = "network", "runs", "sweep, s", "fits, s", "fits / sweep", "compiled anew"
+    races = [
+        (
+            one.network,
+            one.configurations,
+            f"{one.sweep:.3f}",
+            f"{one.configurations * one.fit:.3f}",
+            f"{one.ratio:.2f}",
+            f"{one.ratio_anew:.1f}",
+        )
+        for one in found.races
+    ]
+    chosen = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in found.chosen.items()
+    )
+    text = f"Chosen by validation: {chosen}; test accuracy {found.test_accuracy:.3f}, "
+    text += f"median of all {found.median_test_accuracy:.3f}"
+    return {"": [headings, *races], text: []}
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """How well each rate and network validates, and how much faster a sweep is."""
     from dlcore import plot
 
     ratios = {
         one.network: {"compiled before": one.ratio, "compiled anew": one.ratio_anew}
-        for one in result.races
+        for one in result.measured.races
     }
     return {
         "descent": plot.heat_map(
-            result.accuracies,
-            result.hidden,
-            result.rates,
+            result.measured.accuracies,
+            result.measured.hidden,
+            result.measured.rates,
             title="Validation accuracy on digits, %",
             x="learning rate",
             y="hidden layers",
@@ -289,17 +289,3 @@ def accuracy(trial: train.Trial, examples: dict[str, np.ndarray]) -> float:
     layer = network(trial.configuration["hidden"])
     logits = train.predict(layer, trial.state.params, trial.state.state, examples)
     return float((logits.argmax(-1) == examples["y"]).mean())
-
-
-def claims(result: Result) -> list[claim.Claim]:
-    """What a sweep costs and brings."""
-    playground, digits = result.races
-    differ = max(one.difference for one in result.races)
-    gain = result.test_accuracy - result.median_test_accuracy
-    ours = "dlcore"
-    return [
-        claim.at_least(f"{playground.network}: fits / one sweep", 8, playground.ratio, ours),
-        claim.at_least(f"{digits.network}: fits / one sweep", 0.9, digits.ratio, ours),
-        claim.at_most("a sweep's losses are those of fits", 1e-4, differ, ours),
-        claim.more_than("test accuracy, chosen − median", 0, gain, "lecture C"),
-    ]

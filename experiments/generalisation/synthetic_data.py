@@ -5,11 +5,6 @@ stretched, sheared, shifted, bent), so that no two are alike. A network of one h
 them alone, handwritten digits of MNIST alone, or both together, and is tested on MNIST. Where both
 are learned, the real ones are repeated until they are half of what is seen.
 
-    test accuracy, only drawn digits                           > 50 %  (chance: 10 %)
-    test accuracy, drawn and 100 real − 100 real               > 0
-    test accuracy, drawn and 100 real − only drawn             > 0
-    what the drawn ones bring: beside 100 − beside 1,000 real  > 0
-
 Lecture C: "or just use synthetic data", as from the animated film Sintel (Butler et al. 2012), of
 which this is the smallest example.
 """
@@ -18,9 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -28,13 +21,16 @@ import numpy as np
 from dlcore import data, models, optim
 from dlcore.data import augment
 from dlcore.data.augment import images
-from experiments import claim
 from experiments._learning import accuracy, first, learn
 from experiments.choice import at_least
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("test accuracy, only drawn digits (chance: 0.1)", "> 0.5", "lecture C"),
+    Claim("test accuracy, drawn and the fewest real − these alone", "> 0", "lecture C"),
+    Claim("test accuracy, drawn and the fewest real − only drawn", "> 0", "lecture C"),
+    Claim("what the drawn bring: beside the fewest real − the most", "> 0", "lecture C"),
+)
 SIZE, LARGE = 28, 112
 HEIGHT = 20  # pixels, that of MNIST's digits
 MOVED = augment.chain(
@@ -48,7 +44,7 @@ MOVED = augment.chain(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     drawn: int = 10_000
@@ -61,10 +57,6 @@ class Config:
     """Updates of every network, with batches of 100."""
     seeds: int = 2
     """Each network is trained from so many seeds; accuracies are means."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/synthetic_data."""
 
     def __post_init__(self) -> None:
         at_least(10, drawn=self.drawn, test_images=self.test_images)
@@ -74,39 +66,21 @@ class Config:
                 f"real is {self.real}, but 0 and two or more rising numbers are wanted"
             )
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(drawn=40, real=(0, 10, 20), test_images=20, updates=2, seeds=1)
+
+SMOKE = Config(drawn=40, real=(0, 10, 20), test_images=20, updates=2, seeds=1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Measured:
     """Test accuracies of each seed, for each number of real digits."""
 
     both: list[list[float]]  # with the drawn ones
     alone: list[list[float]]  # for all numbers but 0
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
     pictures: np.ndarray = dataclasses.field(repr=False)  # printed, moved, real: ten of each
 
-    def __rich__(self) -> Any:
-        """A row for each number of real digits."""
-        from rich.table import Table
 
-        def shown(accuracies: list[float]) -> str:
-            return f"{np.mean(accuracies):.2%} ± {np.std(accuracies):.2%}"
-
-        table = Table("real digits", f"with {self.config.drawn:,} drawn", "alone", title="Test")
-        for count, both, alone in zip(self.config.real, self.both, [[], *self.alone], strict=True):
-            table.add_row(f"{count:,}", shown(both), shown(alone) if alone else "")
-        return table
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Draws digits, and learns them with and without real ones."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     originals = printed()
     synthetic = moved(originals, config.drawn)
@@ -127,23 +101,35 @@ def run(config: Config) -> Result:
         measure(repeated(first(digits.train, count), 2 * config.drawn)) for count in config.real[1:]
     ]
     pictures = [one["x"][:10] for one in (originals, synthetic, digits.train)]
-    return Result(
-        both=both,
-        alone=alone,
-        pictures=np.concatenate(pictures),
-        seconds=time.perf_counter() - began,
-        claims=claims(both, alone, config),
-        config=config,
-    )
+    return Measured(both, alone, np.concatenate(pictures))
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """Synthetic data alone, and beside few and more real ones."""
+    only, few, *_, many = np.mean(result.measured.both, 1)
+    few_alone, *_, many_alone = np.mean(result.measured.alone, 1)
+    return [only, few - few_alone, few - only, (few - few_alone) - (many - many_alone)]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each number of real digits."""
+
+    def shown(accuracies: list[float]) -> str:
+        return f"{np.mean(accuracies):.2%} ± {np.std(accuracies):.2%}"
+
+    headings = "real digits", f"with {result.config.drawn:,} drawn", "alone"
+    both = map(shown, result.measured.both)
+    alone = [None, *map(shown, result.measured.alone)]
+    return {"Test accuracy": [headings, *zip(result.config.real, both, alone, strict=True)]}
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """Accuracies, and digits of the three kinds."""
     from dlcore import plot
 
     groups: dict[str, dict[str, float]] = {}
     for count, both, alone in zip(
-        result.config.real, result.both, [[], *result.alone], strict=True
+        result.config.real, result.measured.both, [[], *result.measured.alone], strict=True
     ):
         bars = {f"with {result.config.drawn:,} drawn": float(np.mean(both))}
         groups[f"{count:,} real"] = bars | ({"alone": float(np.mean(alone))} if alone else {})
@@ -152,7 +138,7 @@ def plot(result: Result) -> dict[str, Figure]:
         "accuracy": plot.bars(
             groups, title="Handwritten digits read", y="test accuracy", percent=True
         ),
-        "pictures": plot.image_grid(result.pictures, names, columns=10),
+        "pictures": plot.image_grid(result.measured.pictures, names, columns=10),
     }
 
 
@@ -207,21 +193,3 @@ def joined(synthetic: dict[str, np.ndarray], real: dict[str, np.ndarray]) -> dic
     other = real if len(real["y"]) else synthetic
     other = repeated(other, len(synthetic["y"]))
     return {name: np.concatenate([leaf, other[name]]) for name, leaf in synthetic.items()}
-
-
-def claims(both: list[list[float]], alone: list[list[float]], config: Config) -> list[claim.Claim]:
-    """Synthetic data alone, and beside few and more real ones."""
-    only, few, *_, many = (float(np.mean(accuracies)) for accuracies in both)
-    few_alone, *_, many_alone = (float(np.mean(accuracies)) for accuracies in alone)
-    least, most = f"{config.real[1]:,}", f"{config.real[-1]:,}"
-    return [
-        claim.more_than("only drawn digits: test accuracy", 0.5, only, "lecture C"),
-        claim.more_than(f"drawn + {least} real − {least} real", 0, few - few_alone, "lecture C"),
-        claim.more_than(f"drawn + {least} real − only drawn", 0, few - only, "lecture C"),
-        claim.more_than(
-            f"gain by drawn: beside {least} − {most}",
-            0,
-            (few - few_alone) - (many - many_alone),
-            "lecture C",
-        ),
-    ]

@@ -4,10 +4,6 @@
 layers) and in batch (16 … 1024), two convolutions in width and in batch. Then one perceptron on
 more and more examples, and two networks of the bench for many steps.
 
-    slope of seconds a step against FLOPs a step, log-log, each        ≤ 1.1
-    slope of seconds an epoch against examples, log-log                1 ± 0.1
-    growth of memory from N steps to 10 N, in a process of its own     ≤ 0.01
-
 A slope below 1 is the cost of a step that does nothing, which small networks pay too.
 """
 
@@ -19,21 +15,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from dlcore import flops, models, nn, optim, train
 from dlcore import functional as F
-from experiments import claim
 from experiments.choice import at_least, one_of, positive
+from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 from experiments.speed import _compare
 from experiments.speed._networks import NETWORKS
 from experiments.speed._worker import Worker
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 STEPS = 8  # of an epoch, which is timed as a whole
 TURNS = 5  # of a point among the others of its series
@@ -68,9 +61,15 @@ GROWING: dict[str, Callable[[Config], list[tuple[nn.Layer, int]]]] = {
     "conv_batch": lambda config: [(convolutions(16), batch) for batch in config.batches],
 }
 
+CLAIMS = (
+    *(Claim(f"{name}: slope of seconds against FLOPs", "≤ 1.1", "dlcore") for name in GROWING),
+    Claim("slope of seconds an epoch against examples", "1 ± 0.1", "dlcore"),
+    *(Claim(f"{name}: growth of memory, N to 10 N steps", "≤ 0.01", "dlcore") for name in NETWORKS),
+)
+
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """What grows, how far, and how long it is watched."""
 
     growing: tuple[str, ...] = tuple(GROWING)
@@ -83,8 +82,6 @@ class Config:
     """How long a point is measured at least, once it is compiled."""
     held: tuple[str, ...] = ("playground", "mlp")
     """Networks of the bench whose memory is watched."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/growth."""
 
     def __post_init__(self) -> None:
         for name in self.growing:
@@ -95,16 +92,10 @@ class Config:
         at_least(1, factors=min(self.factors), batches=min(self.batches))
         positive(seconds=self.seconds)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(
-            growing=("mlp_batch",),
-            factors=(1, 2),
-            batches=(16, 64),
-            seconds=0.02,
-            held=("playground",),
-        )
+
+SMOKE = Config(
+    growing=("mlp_batch",), factors=(1, 2), batches=(16, 64), seconds=0.02, held=("playground",)
+)
 
 
 class Series(NamedTuple):
@@ -133,27 +124,15 @@ class Memory(NamedTuple):
         return self.bytes[-1] / self.bytes[ROUNDS - 1] - 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """What grew, and what it cost."""
 
     steps: list[Series]
     epochs: Series
     memory: list[Memory]
-    claims: list[claim.Claim]
-
-    def __rich__(self) -> Any:
-        """A row for each series, from its first point to its last."""
-        from rich.table import Table
-
-        shown = Table("what grows", "FLOPs a step, or examples", "seconds", "slope")
-        for one in (*self.steps, self.epochs):
-            ends = [f"{ys[0]:.3g} … {ys[-1]:.3g}" for ys in (one.sizes, one.seconds)]
-            shown.add_row(one.name, *ends, f"{one.slope:.2f}")
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Measures point by point."""
     steps = []
     for name in config.growing:
@@ -165,17 +144,33 @@ def run(config: Config) -> Result:
     by_data = epochs([(perceptron(64), 128, n) for n in counts], config.seconds)
     examples = Series("examples", counts, by_data)
     memory = [watch(name) for name in config.held]
-    return Result(steps, examples, memory, claims(steps, examples, memory))
+    return Measured(steps, examples, memory)
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float | None]:
+    """No faster than the arithmetic, as fast as the data, and not at all."""
+    steps, epochs, memory = result.measured
+    slopes = {one.name: one.slope for one in steps}
+    growth = {one.name: one.growth for one in memory}
+    return [*map(slopes.get, GROWING), epochs.slope, *map(growth.get, NETWORKS)]
+
+
+def table(result: Result[Measured]) -> Table:
+    """A line for each series, from its first point to its last."""
+    yield "what grows", "FLOPs a step, or examples", "seconds", "slope"
+    for one in (*result.measured.steps, result.measured.epochs):
+        ends = [f"{ys[0]:.3g} … {ys[-1]:.3g}" for ys in (one.sizes, one.seconds)]
+        yield one.name, *ends, f"{one.slope:.2f}"
+
+
+def plot(result: Result[Measured]) -> Figure:
     """Seconds against FLOPs and against examples, memory against steps."""
     from dlcore import plot
 
-    taken = {one.name: (one.sizes, one.seconds) for one in result.steps}
-    rates = [np.divide(one.sizes, one.seconds).max() for one in result.steps]
-    ends = np.array([f(f(one.sizes) for one in result.steps) for f in (min, max)])
-    memory = {one.name: (one.steps, np.divide(one.bytes, 2**20)) for one in result.memory}
+    taken = {one.name: (one.sizes, one.seconds) for one in result.measured.steps}
+    rates = [np.divide(one.sizes, one.seconds).max() for one in result.measured.steps]
+    ends = np.array([f(f(one.sizes) for one in result.measured.steps) for f in (min, max)])
+    memory = {one.name: (one.steps, np.divide(one.bytes, 2**20)) for one in result.measured.memory}
     return plot.lines(
         plot.Panel(
             "As the arithmetic grows",
@@ -188,7 +183,12 @@ def plot(result: Result) -> Figure:
             "As the data grow",
             "examples",
             "seconds an epoch",
-            {f"slope {result.epochs.slope:.2f}": (result.epochs.sizes, result.epochs.seconds)},
+            {
+                f"slope {result.measured.epochs.slope:.2f}": (
+                    result.measured.epochs.sizes,
+                    result.measured.epochs.seconds,
+                )
+            },
             log="xy",
         ),
         plot.Panel("As training goes on", "steps", "most memory so far, MB", memory, log="x"),
@@ -253,12 +253,3 @@ def watch(name: str) -> Memory:
     network = NETWORKS[name]
     steps = [network.steps + network.turn_steps * number for number in range(len(memory))]
     return Memory(name, steps, memory)
-
-
-def claims(steps: list[Series], epochs: Series, memory: list[Memory]) -> list[claim.Claim]:
-    """No faster than the arithmetic, as fast as the data, and not at all."""
-    return [
-        *(claim.at_most(f"{one.name}: slope", 1.1, one.slope, "dlcore") for one in steps),
-        claim.near("seconds an epoch by examples: slope", 1, 0.1, epochs.slope, "dlcore"),
-        *(claim.at_most(f"{m.name}: growth of memory", 0.01, m.growth, "dlcore") for m in memory),
-    ]

@@ -4,9 +4,6 @@ A network of the bench at its batch, layer by layer: each is compiled and timed 
 and backward (`analysis.profile`), as is the network as one program. Beside them the step as `fit`
 runs it, with the loss, the optimizer and the choice of the batch.
 
-    share of the layers' time that the kind with the most FLOPs takes      ≥ 0.75
-    layers one by one / network as one program, forward and backward       0.7 … 1.4
-
 ResNet-20 and LeNet-5 are convolutions, mlp and VAE products. Of layers as small as the playground's
 a call takes longer than the arithmetic: there neither holds.
 """
@@ -16,16 +13,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore import analysis
-from experiments import claim
 from experiments.choice import at_least, one_of
+from experiments.frame import BaseConfig, Claim, Result, Table
 from experiments.speed import _compare
 from experiments.speed._networks import NETWORKS
 from experiments.speed.peers import dlcore_fit
@@ -34,65 +30,52 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CLAIMS = (
+    Claim("share of the time of the kind with the most FLOPs", "≥ 0.75", "dlcore"),
+    Claim("layers one by one / network as one program", "1.05 ± 0.35", "dlcore"),
+)
 DEAREST = 10  # layers that are shown
 COLORS = {"forward": "#0072B2", "backward": "#E69F00"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """What is taken apart, and how often it is measured."""
 
     network: str = "resnet20"
     """One of mlp, playground, lenet5, resnet20 and vae."""
     rounds: int = 10
     """In which all programs take turns."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/profile."""
 
     def __post_init__(self) -> None:
         one_of("network", self.network, NETWORKS)
         at_least(1, rounds=self.rounds)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(network="playground", rounds=1)
+
+SMOKE = Config(network="playground", rounds=1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The profile of a network, the seconds of a step of `fit`, and the share of the machine that
     other processes took meanwhile.
     """
 
-    network: str
     profile: analysis.Profile
     step: float
     others: float | None
-    claims: list[claim.Claim]
 
     @property
     def dearest(self) -> list[analysis.Row]:
         """The layers that take the most, most first."""
         return sorted(self.profile.rows, key=lambda row: row.seconds, reverse=True)[:DEAREST]
 
-    def __rich__(self) -> Any:
-        """The profile with the dearest layers only, and the step."""
-        from rich.text import Text
-
-        layers, network = self.profile.layers, self.profile.network
-        share = "unknown" if self.others is None else f"{self.others:.0%}"
-        return Text(
-            f"{self.network}, the dearest layers, the kinds, the whole\n"
-            f"{self.profile._replace(rows=tuple(self.dearest))}\n"
-            f"forward and backward: layers one by one {1e3 * layers.seconds:,.3f} ms, "
-            f"as one program {1e3 * network.seconds:,.3f} ms; "
-            f"a step of fit {1e3 * self.step:,.3f} ms\n"
-            f"other processes took {share} of the CPUs"
-        )
+    @property
+    def whole(self) -> list[analysis.Row]:
+        """The kinds of layers, all of them, and the network as one program."""
+        return [*self.profile.by_kind, self.profile.layers, self.profile.network]
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Takes a network apart, and trains it."""
     clock = _compare.Clock()
     examples = jax.tree.map(jnp.array, _compare.examples(config.network))
@@ -106,13 +89,25 @@ def run(config: Config) -> Result:
         rounds=config.rounds,
     )
     step = step_seconds(config.network, examples, config.rounds)
-    return Result(
-        network=config.network,
-        profile=profile,
-        step=step,
-        others=clock.others(),
-        claims=claims(config.network, profile),
-    )
+    return Measured(profile, step, clock.others())
+
+
+def figures(result: Result[Measured]) -> list[float]:
+    """Time goes where the arithmetic is, and the parts are those of the whole."""
+    profile = result.measured.profile
+    most = max(profile.by_kind, key=lambda row: row.flops)
+    return [most.share, profile.layers.seconds / profile.network.seconds]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """The dearest layers, the kinds, the whole and the step."""
+    found = result.measured
+    share = "unknown" if found.others is None else f"{found.others:.0%}"
+    return {
+        f"{result.config.network}: forward and backward in ms": _lines(found),
+        f"A step of fit takes {1e3 * found.step:,.3f} ms. Other processes took {share} of the "
+        "CPUs.": (),
+    }
 
 
 def step_seconds(name: str, examples: dict[str, jax.Array], rounds: int) -> float:
@@ -126,33 +121,29 @@ def step_seconds(name: str, examples: dict[str, jax.Array], rounds: int) -> floa
     return float(np.median(taken[2:])) / NETWORKS[name].turn_steps
 
 
-def claims(name: str, profile: analysis.Profile) -> list[claim.Claim]:
-    """Time goes where the arithmetic is, and the parts are those of the whole."""
-    most = max(profile.by_kind, key=lambda row: row.flops)
-    ratio = profile.layers.seconds / profile.network.seconds
-    return [
-        claim.at_least(f"{name}: share of {most.path}", 0.75, most.share, "dlcore"),
-        claim.at_least(f"{name}: layers / network", 0.7, ratio, "dlcore"),
-        claim.at_most(f"{name}: layers / network", 1.4, ratio, "dlcore"),
-    ]
-
-
-def plot(result: Result) -> Figure:
+def plot(result: Result[Measured]) -> Figure:
     """Forward and backward of the kinds and the whole, and of the dearest layers."""
     from matplotlib.figure import Figure
 
-    profile = result.profile
-    whole = [*profile.by_kind, profile.layers, profile.network]
+    found = result.measured
     figure = Figure(
-        figsize=(11, 1.2 + 0.3 * max(len(whole), len(result.dearest))), layout="constrained"
+        figsize=(11, 1.2 + 0.3 * max(len(found.whole), len(found.dearest))), layout="constrained"
     )
     left, right = figure.subplots(1, 2)
-    _bars(left, f"{result.network}: kinds of layers, and the whole", whole)
-    left.axvline(1e3 * result.step, color="#333333", linewidth=1, linestyle="--")
+    _bars(left, f"{result.config.network}: kinds of layers, and the whole", found.whole)
+    left.axvline(1e3 * found.step, color="#333333", linewidth=1, linestyle="--")
     left.plot([], [], "--", color="#333333", linewidth=1, label="a step of fit")
     left.legend(frameon=False, fontsize=9)
-    _bars(right, "The dearest layers", result.dearest)
+    _bars(right, "The dearest layers", found.dearest)
     return figure
+
+
+def _lines(found: Measured) -> Table:
+    yield "path", "layer", "output", "forward", "backward", "share", "GFLOP/s"
+    for row in (*found.dearest, *found.whole):
+        times = (f"{1e3 * seconds:,.3f}" for seconds in (row.forward, row.backward))
+        rate = f"{row.flops / row.forward / 1e9:,.1f}" if row.forward > 0 else None
+        yield row.path, row.layer, row.output, *times, f"{row.share:.1%}", rate
 
 
 def _bars(axes: Axes, title: str, rows: Sequence[analysis.Row]) -> None:

@@ -3,11 +3,6 @@
 Plain networks and residual networks of 20 and 56 layers on CIFAR-10: the training loss over the
 same updates, and the norm of the gradient in every layer at the start.
 
-    training loss at the end: plain-56 − plain-20                 > 0
-    that gap less the same gap of the residual networks           > 0
-    gradient in the first stage against the last, plain-56,
-        as |log10|, less the same of ResNet-56                    > 0
-
 He et al. 2016, section 4.2, figures 1 and 6 (their error after 64,000 updates: ResNet-20 8.75 %,
 ResNet-56 6.97 %, and plain-56 above plain-20); lecture C. Few updates on a CPU show the
 degradation of the plain networks, not yet the lead of the deeper residual one. At the paper's rate
@@ -17,26 +12,26 @@ of 0.1 ResNet-56 did not survive so short a warm-up.
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optax
 
 from dlcore import data, models, nn, optim, tree
-from experiments import claim
 from experiments._learning import first, learn
 from experiments.choice import at_least, positive
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("training loss at the end, plain: deep − shallow", "> 0", "He et al. 2016, figure 6"),
+    Claim("that gap less the same of the residual networks", "> 0", "He et al. 2016, figure 6"),
+    Claim("|log10| of gradient, first third / last, deep: plain − ResNet", "> 0", "lecture C"),
+)
 KINDS = {"plain": None, "ResNet": "A"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """What is trained, and for how long."""
 
     depths: tuple[int, int] = (20, 56)
@@ -53,10 +48,6 @@ class Config:
     """Height and width that the photographs are resized to."""
     seed: int = 0
     """Of the parameters and the order of the examples."""
-    root: Path | None = None
-    """Folder that holds the data set cifar10."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/depth."""
 
     def __post_init__(self) -> None:
         at_least(1, updates=self.updates, batch_size=self.batch_size, every=self.every)
@@ -66,10 +57,8 @@ class Config:
         if len(self.depths) != 2 or not self.depths[0] < self.depths[1]:
             raise ValueError(f"depths are a shallow and a deep one, got {self.depths}")
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(depths=(8, 14), updates=1, batch_size=4, every=1, size=8)
+
+SMOKE = Config(depths=(8, 14), updates=1, batch_size=4, every=1, size=8)
 
 
 class Network(NamedTuple):
@@ -99,52 +88,39 @@ class Network(NamedTuple):
         return float(abs(np.log10(first / last)))
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The four networks."""
-
-    networks: list[Network]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each network."""
-        from rich.table import Table
-
-        shown = Table(
-            "network", "training loss at the end", "gradient, first third / last (|log10|)"
-        )
-        for one in self.networks:
-            shown.add_row(one.name, f"{one.last_loss:.3f}", f"{one.imbalance:.2f}")
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> list[Network]:
     """Trains the four networks on the same batches."""
-    began = time.perf_counter()
     dataset = data.load("cifar10", config.root)
     mean, std = data.mean_and_std(dataset.train["x"])
     examples = first(dataset.train, config.updates * config.batch_size)
     if config.size != 32:
         examples = {**examples, "x": data.resize(examples["x"], config.size)}
     examples = {**examples, "x": (examples["x"] - mean) / std}
-    networks = [measure(kind, depth, examples, config) for kind in KINDS for depth in config.depths]
-    return Result(
-        networks=networks,
-        seconds=time.perf_counter() - began,
-        claims=claims(networks),
-        config=config,
-    )
+    return [measure(kind, depth, examples, config) for kind in KINDS for depth in config.depths]
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[list[Network]]) -> list[float]:
+    """Depth hurts the plain networks, and less the residual ones."""
+    shallow, deep, residual_shallow, residual_deep = result.measured
+    gap = deep.last_loss - shallow.last_loss
+    residual_gap = residual_deep.last_loss - residual_shallow.last_loss
+    return [gap, gap - residual_gap, deep.imbalance - residual_deep.imbalance]
+
+
+def table(result: Result[list[Network]]) -> Table:
+    """A line for each network."""
+    yield "network", "training loss at the end", "gradient, first third / last (|log10|)"
+    for one in result.measured:
+        yield one.name, f"{one.last_loss:.3f}", f"{one.imbalance:.2f}"
+
+
+def plot(result: Result[list[Network]]) -> Figure:
     """The training loss, and the gradient's norm from the first to the last convolution."""
     from dlcore import plot
 
-    losses = {one.name: (one.updates, one.losses) for one in result.networks}
+    losses = {one.name: (one.updates, one.losses) for one in result.measured}
     gradients = {
-        one.name: (np.linspace(0, 1, len(one.gradients)), one.gradients) for one in result.networks
+        one.name: (np.linspace(0, 1, len(one.gradients)), one.gradients) for one in result.measured
     }
     return plot.lines(
         plot.Panel("Training", "updates", "training loss", losses),
@@ -197,22 +173,4 @@ def in_order(layer: nn.Layer, params: Any) -> list[tuple[str, Any]]:
         for name, child in layer.info.children
         if name in params
         for path, leaf in in_order(child, params[name])
-    ]
-
-
-def claims(networks: list[Network]) -> list[claim.Claim]:
-    """Depth hurts the plain networks, and less the residual ones."""
-    shallow, deep, residual_shallow, residual_deep = networks
-    gap = deep.last_loss - shallow.last_loss
-    residual_gap = residual_deep.last_loss - residual_shallow.last_loss
-    paper = "He et al. 2016, figure 6"
-    return [
-        claim.more_than(f"training loss, {deep.name} − {shallow.name}", 0, gap, paper),
-        claim.more_than("that gap, plain − residual", 0, gap - residual_gap, paper),
-        claim.more_than(
-            f"imbalance of the gradient, {deep.name} − {residual_deep.name}",
-            0,
-            deep.imbalance - residual_deep.imbalance,
-            "lecture C",
-        ),
     ]

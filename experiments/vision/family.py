@@ -4,9 +4,6 @@ A small VGG, a VGG-11 and a GoogLeNet scaled to 32×32, and ResNet-20 learn CIFA
 spent the same number of floating-point operations (forward and backward, as `flops.count` has them
 for one update, times the updates). So a network of cheap steps sees more images.
 
-    test accuracy of each                                       > 0.25: all learn (chance: 0.10)
-    the best of those with batch norm − the best without        > 0
-
 Lecture C: LeNet-5, AlexNet, VGG, GoogLeNet, ResNet; the second claim is that of Ioffe and Szegedy
 2015, section 4.2: with batch norm a network reaches an accuracy in fewer steps. The published
 accuracies are those of budgets a hundred times as large: ResNet-20 91.25 % (He et al. 2016).
@@ -18,19 +15,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from dlcore import data, flops, models, nn, optim, train, tree
-from experiments import claim
 from experiments._learning import accuracy, first, learn
 from experiments.choice import at_least, one_of, positive
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 SIZE = (32, 32, 3)
 NETWORKS: dict[str, tuple[bool, Callable[[], nn.Layer]]] = {  # whether with batch norm
@@ -39,10 +31,14 @@ NETWORKS: dict[str, tuple[bool, Callable[[], nn.Layer]]] = {  # whether with bat
     "GoogLeNet": (True, lambda: models.googlenet(SIZE, 10, small=True, width=16)),
     "ResNet-20": (True, lambda: models.resnet_cifar(20, SIZE, 10)),
 }
+CLAIMS = (
+    *(Claim(f"test accuracy of {name} (chance: 0.10)", "> 0.25", "lecture C") for name in NETWORKS),
+    Claim("the best with batch norm − the best without", "> 0", "Ioffe and Szegedy 2015, 4.2"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """The budget, and how it is spent."""
 
     networks: tuple[str, ...] = tuple(NETWORKS)
@@ -57,10 +53,6 @@ class Config:
     """Photographs to test on."""
     seed: int = 0
     """Of the parameters and the order of the examples."""
-    root: Path | None = None
-    """Folder that holds the data set cifar10."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/family."""
 
     def __post_init__(self) -> None:
         for name in self.networks:
@@ -69,10 +61,8 @@ class Config:
         at_least(0, seed=self.seed)
         positive(budget=self.budget, learning_rate=self.learning_rate)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(networks=("small VGG",), budget=0.002, batch_size=8, test_images=50)
+
+SMOKE = Config(networks=("small VGG",), budget=0.002, batch_size=8, test_images=50)
 
 
 class Network(NamedTuple):
@@ -87,53 +77,56 @@ class Network(NamedTuple):
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The family."""
+class Measured(NamedTuple):
+    """The family, and the data set that it learned."""
 
     networks: list[Network]
     description: str
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each network."""
-        from rich.table import Table
-
-        title = f"Each trained with {self.config.budget:g}·10¹² FLOPs"
-        columns = ("network", "parameters", "MFLOPs an image", "updates", "test accuracy", "s")
-        shown = Table(*columns, title=title)
-        for one in self.networks:
-            shown.add_row(
-                one.name,
-                f"{one.parameters:,}",
-                f"{one.flops / 1e6:.1f}",
-                f"{one.updates:,}",
-                f"{one.accuracy:.3f}",
-                f"{one.seconds:.0f}",
-            )
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Trains each network until its budget is spent."""
     dataset = data.load("cifar10", config.root)
     statistics = data.mean_and_std(dataset.train["x"])
     dataset = data.transform(dataset, lambda x: data.normalise(statistics, x))
     networks = [measure(name, dataset, config) for name in config.networks]
-    return Result(
-        networks=networks,
-        description=dataset.description,
-        claims=claims(networks),
-        config=config,
+    return Measured(networks, dataset.description)
+
+
+def figures(result: Result[Measured]) -> list[float | None]:
+    """All learn; those with batch norm faster."""
+    networks = result.measured.networks
+    accuracies = {one.name: one.accuracy for one in networks}
+    normed, plain = (
+        [one.accuracy for one in networks if one.batch_norm == kind] for kind in (True, False)
     )
+    gain = max(normed) - max(plain) if normed and plain else None
+    return [*map(accuracies.get, NETWORKS), gain]
 
 
-def plot(result: Result) -> Figure:
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each network."""
+    title = f"Each trained with {result.config.budget:g}·10¹² FLOPs"
+    headings = "network", "parameters", "MFLOPs an image", "updates", "test accuracy", "s"
+    lines = [
+        (
+            one.name,
+            one.parameters,
+            f"{one.flops / 1e6:.1f}",
+            one.updates,
+            f"{one.accuracy:.3f}",
+            f"{one.seconds:.0f}",
+        )
+        for one in result.measured.networks
+    ]
+    return {title: [headings, *lines]}
+
+
+def plot(result: Result[Measured]) -> Figure:
     """Accuracy against the operations of one image."""
     from dlcore import plot
 
-    points = {one.name: ([one.flops / 1e6], [one.accuracy]) for one in result.networks}
+    points = {one.name: ([one.flops / 1e6], [one.accuracy]) for one in result.measured.networks}
     return plot.lines(
         plot.Panel(
             f"After {result.config.budget:g}·10¹² FLOPs of training",
@@ -184,19 +177,3 @@ def cost(layer: nn.Layer, dataset: data.Dataset, config: Config) -> int:
         for key, leaf in dataset.train.items()
     }
     return flops.count(step, state, batch)
-
-
-def claims(networks: list[Network]) -> list[claim.Claim]:
-    """All learn; those with batch norm faster."""
-    made = [
-        claim.more_than(f"test accuracy of {one.name}", 0.25, one.accuracy, "lecture C")
-        for one in networks
-    ]
-    best = {
-        kind: max((one.accuracy for one in networks if one.batch_norm == kind), default=np.nan)
-        for kind in (True, False)
-    }
-    if np.isfinite([*best.values()]).all():
-        source = "Ioffe and Szegedy 2015, 4.2"
-        made.append(claim.more_than("batch norm − none", 0, best[True] - best[False], source))
-    return made

@@ -4,9 +4,6 @@ The form of 1998 (subsampling with trained coefficients, partial connections, sc
 to bitmaps) and the modern one (relu, max-pooling, a linear layer and softmax) learn the same digits
 with the same optimizer, order and number of updates.
 
-    test accuracy of the form of 1998    ≥ 0.985   LeCun et al. 1998: 0.9905
-    test accuracy of the modern form     ≥ 0.985
-
 LeCun et al. 1998, sections II.B and III.C (20 passes over 60,000 images, no distortions: an error
 of 0.95 %); lecture C. The paper's own optimizer, a diagonal Levenberg-Marquardt, is not used.
 """
@@ -15,25 +12,24 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from dlcore import data, models, nn, optim, tree
-from experiments import claim
 from experiments._learning import accuracy, first, learn
 from experiments.choice import at_least, positive
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("test accuracy of the form of 1998", "≥ 0.985", "LeCun et al. 1998: 0.9905"),
+    Claim("test accuracy of the modern form", "≥ 0.985", "LeCun et al. 1998: 0.9905"),
+)
 FORMS = {"1998": models.lenet5_1998, "modern": models.lenet5}
-EXPECTED = 0.985
 # Background −0.1 and ink 1.175, so that the mean is about 0 and the variance about 1: section II.B.
 PAPER = (-0.1, 1.175)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     epochs: int = 6
@@ -44,20 +40,14 @@ class Config:
     """The peak of Adam's: after a warm-up, falling to 0 as a cosine."""
     seed: int = 0
     """Of the parameters and the order of the examples."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/lenet."""
 
     def __post_init__(self) -> None:
         at_least(1, epochs=self.epochs, train_images=self.train_images)
         at_least(0, seed=self.seed)
         positive(learning_rate=self.learning_rate)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(epochs=1, train_images=200)
+
+SMOKE = Config(epochs=1, train_images=200)
 
 
 class Form(NamedTuple):
@@ -71,41 +61,32 @@ class Form(NamedTuple):
     losses: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Both forms."""
-
-    forms: list[Form]
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each form."""
-        from rich.table import Table
-
-        shown = Table("LeNet-5", "parameters", "test accuracy", "seconds")
-        for form in self.forms:
-            shown.add_row(
-                form.name, f"{form.parameters:,}", f"{form.accuracy:.4f}", f"{form.seconds:.0f}"
-            )
-        return shown
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> list[Form]:
     """Trains both forms."""
     low, high = PAPER
     digits = data.transform(
         data.load("mnist", config.root), lambda x: (low + (high - low) * x).astype("float32")
     )
-    forms = [measure(name, make(), digits, config) for name, make in FORMS.items()]
-    return Result(forms=forms, claims=claims(forms), config=config)
+    return [measure(name, make(), digits, config) for name, make in FORMS.items()]
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[list[Form]]) -> list[float]:
+    """Both read digits well."""
+    return [form.accuracy for form in result.measured]
+
+
+def table(result: Result[list[Form]]) -> Table:
+    """A line for each form."""
+    yield "LeNet-5", "parameters", "test accuracy", "seconds"
+    for form in result.measured:
+        yield form.name, form.parameters, f"{form.accuracy:.4f}", f"{form.seconds:.0f}"
+
+
+def plot(result: Result[list[Form]]) -> Figure:
     """The training loss by epoch."""
     from dlcore import plot
 
-    losses = {form.name: (form.epochs, form.losses) for form in result.forms}
+    losses = {form.name: (form.epochs, form.losses) for form in result.measured}
     return plot.lines(plot.Panel("LeNet-5", "epoch", "training loss", losses, log="y"))
 
 
@@ -127,12 +108,3 @@ def measure(name: str, layer: nn.Layer, digits: data.Dataset, config: Config) ->
         epochs=[step // per_epoch for step in steps],
         losses=list(losses),
     )
-
-
-def claims(forms: list[Form]) -> list[claim.Claim]:
-    """Both read digits well."""
-    source = "LeCun et al. 1998: 0.9905"
-    return [
-        claim.at_least(f"test accuracy, {form.name}", EXPECTED, form.accuracy, source)
-        for form in forms
-    ]

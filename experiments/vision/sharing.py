@@ -5,42 +5,38 @@ sees 5×5 pixels with weights of its own) and conv (the same, with one set of we
 local with weights shared). Each with max-pooling over 3×3 units and without, then a linear layer.
 They learn digits in the middle of a larger canvas and are tested there, and 1 to 4 pixels away.
 
-    parameters of the hidden layer, dense / conv                  > 1000
-    conv is equivariant: largest difference, moved and convolved  ≤ 1e-5
-    accuracy 4 pixels away: conv with pooling − dense             > 0
-    pooling brings invariance: conv with − without, 4 away        > 0
-    train − test accuracy, where they learned: dense − conv       > 0
-
 Lecture C: convolution, pooling, parameter sharing and translation; LeCun et al. 1998, section II.A.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dlcore import data, nn, optim, tree
 from dlcore import functional as F
-from experiments import claim
 from experiments._learning import Learned, accuracy, first, learn
 from experiments.choice import at_least, one_of
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-CANVAS, GRID, MAPS = 36, 18, 16
 FARTHEST = 4  # pixels: a digit of 28×28 stays on the canvas
+CLAIMS = (
+    Claim("parameters of the hidden layer, dense / conv", "> 1000", "lecture C"),
+    Claim("conv is equivariant: largest difference, moved and convolved", "≤ 1e-5", "lecture C"),
+    Claim(f"accuracy {FARTHEST} pixels away: conv with pooling − dense", "> 0", "lecture C"),
+    Claim(f"pooling brings invariance: conv with − without, {FARTHEST} away", "> 0", "lecture C"),
+    Claim("train − test accuracy, not moved: dense − conv with pooling", "> 0", "lecture C"),
+)
+CANVAS, GRID, MAPS = 36, 18, 16
 POOL = 3
 FORMS = ("dense", "local", "conv")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned."""
 
     train_images: int = 5_000
@@ -53,10 +49,6 @@ class Config:
     """Each arm is trained from so many seeds; figures are means."""
     pooled: tuple[str, ...] = FORMS
     """The forms that are also measured with pooling, conv always."""
-    root: Path | None = None
-    """Folder that holds the data set mnist; by default the user's cache."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/sharing."""
 
     def __post_init__(self) -> None:
         at_least(10, train_images=self.train_images, test_images=self.test_images)
@@ -64,10 +56,8 @@ class Config:
         for form in self.pooled:
             one_of("form", form, FORMS)
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(train_images=20, test_images=20, epochs=1, seeds=1, pooled=())
+
+SMOKE = Config(train_images=20, test_images=20, epochs=1, seeds=1, pooled=())
 
 
 class Arm(NamedTuple):
@@ -85,31 +75,15 @@ class Arm(NamedTuple):
         return f"{self.form}, pooled" if self.pooled else self.form
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """The arms, and how far convolution is from equivariant."""
 
     arms: list[Arm]
     equivariance_error: float
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each arm."""
-        from rich.table import Table
-
-        away = [f"{distance} px" for distance in range(FARTHEST + 1)]
-        shown = Table("hidden layer", "parameters", "train", *away, title="Accuracy by distance")
-        for arm in self.arms:
-            values = (arm.train_accuracy, *arm.test_accuracy)
-            shown.add_row(arm.name, f"{arm.parameters:,}", *(f"{value:.3f}" for value in values))
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Trains the arms, and moves what they see."""
-    began = time.perf_counter()
     digits = data.load("mnist", config.root)
     middle = data.transform(digits, lambda x: data.canvas(x, CANVAS))
     examples = first(middle.train, config.train_images)
@@ -120,24 +94,42 @@ def run(config: Config) -> Result:
         for pooled in (False, True)
         if not pooled or form in ("conv", *config.pooled)
     ]
-    error = equivariance_error(first(middle.test, 20)["x"])
-    return Result(
-        arms=arms,
-        equivariance_error=error,
-        seconds=time.perf_counter() - began,
-        claims=claims(arms, error),
-        config=config,
-    )
+    return Measured(arms, equivariance_error(first(middle.test, 20)["x"]))
 
 
-def plot(result: Result) -> dict[str, Figure]:
+def figures(result: Result[Measured]) -> list[float]:
+    """What sharing and pooling bring."""
+    by_name = {arm.name: arm for arm in result.measured.arms}
+    dense, conv, pooled = (by_name[name] for name in ("dense", "conv", "conv, pooled"))
+    away = [arm.test_accuracy[-1] for arm in (dense, conv, pooled)]
+    gaps = [arm.train_accuracy - arm.test_accuracy[0] for arm in (dense, pooled)]
+    return [
+        dense.parameters / conv.parameters,
+        result.measured.equivariance_error,
+        away[2] - away[0],
+        away[2] - away[1],
+        gaps[0] - gaps[1],
+    ]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each arm."""
+    away = [f"{distance} px" for distance in range(FARTHEST + 1)]
+    lines = [
+        (arm.name, arm.parameters, *(f"{a:.3f}" for a in (arm.train_accuracy, *arm.test_accuracy)))
+        for arm in result.measured.arms
+    ]
+    return {"Accuracy by distance": [("hidden layer", "parameters", "train", *away), *lines]}
+
+
+def plot(result: Result[Measured]) -> dict[str, Figure]:
     """Accuracy against the distance, and the gap between training and test."""
     from dlcore import plot
 
     distances = list(range(FARTHEST + 1))
-    lines = {arm.name: (distances, arm.test_accuracy) for arm in result.arms}
+    lines = {arm.name: (distances, arm.test_accuracy) for arm in result.measured.arms}
     gaps: dict[str, dict[str, float]] = {}
-    for arm in result.arms:
+    for arm in result.measured.arms:
         kind = "pooled" if arm.pooled else "not pooled"
         gaps.setdefault(arm.form, {})[kind] = arm.train_accuracy - arm.test_accuracy[0]
     return {
@@ -224,21 +216,3 @@ def equivariance_error(images: np.ndarray) -> float:
     before = np.asarray(layer.apply(params, (), images)[0])
     after = np.asarray(layer.apply(params, (), data.shift(images, 2, 0))[0])
     return float(np.abs(after[:, 1:] - before[:, :-1]).max())
-
-
-def claims(arms: list[Arm], error: float) -> list[claim.Claim]:
-    """What sharing and pooling bring."""
-    by_name = {arm.name: arm for arm in arms}
-    dense, conv, pooled = (by_name[name] for name in ("dense", "conv", "conv, pooled"))
-    away = [arm.test_accuracy[-1] for arm in (dense, conv, pooled)]
-    gaps = [arm.train_accuracy - arm.test_accuracy[0] for arm in (dense, pooled)]
-    lecture = "lecture C"
-    return [
-        claim.more_than(
-            "parameters, dense / conv", 1000, dense.parameters / conv.parameters, lecture
-        ),
-        claim.at_most("conv is equivariant: largest difference", 1e-5, error, lecture),
-        claim.more_than(f"{FARTHEST} px away: conv, pooled − dense", 0, away[2] - away[0], lecture),
-        claim.more_than(f"{FARTHEST} px away: conv, pooled − conv", 0, away[2] - away[1], lecture),
-        claim.more_than("train − test: dense − conv, pooled", 0, gaps[0] - gaps[1], lecture),
-    ]

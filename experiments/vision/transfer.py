@@ -6,11 +6,6 @@ digits as spectrograms. Of its three stages the top 0, 1, 2 or 3 are thawed and 
 head; the others stay as they were. With none thawed the features are computed once and only the
 head is trained on them. The same network from scratch is what they are measured against.
 
-    with 50 labels a class                               expected
-    near task: best transfer − from scratch              > 0
-    gain of transfer: near task − the mean far task      > 0
-    near task: gain with 50 − gain with 500 labels       > 0
-
 Lectures C and E: transfer by similarity; Yosinski et al. 2014, "How transferable are features in
 deep neural networks?", sections 4.1 and 4.2. Every arm has the same number of updates, more of
 them where there are more labels.
@@ -20,21 +15,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dlcore import data, models, nn, optim, train
-from experiments import claim
 from experiments._learning import Learned, accuracy, learn
 from experiments.choice import at_least, positive
+from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+CLAIMS = (
+    Claim("near task, fewest labels: best transfer − from scratch", "> 0", "lectures C and E"),
+    Claim("gain, fewest labels: near task − the mean far task", "> 0", "Yosinski et al. 2014, 4.2"),
+    Claim("near task: gain with the fewest labels − with the most", "> 0", "lectures C and E"),
+)
 SOURCE = ("airplane", "bird", "deer", "frog", "ship")
 TARGET = ("automobile", "cat", "dog", "horse", "truck")
 STAGES = (("conv1", "conv2"), ("conv3", "conv4"), ("conv5", "conv6"))
@@ -43,7 +38,7 @@ SCRATCH = "from scratch"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataConfig):
     """How much is learned of the source, and how little is given of the targets."""
 
     labels: tuple[int, ...] = (50, 150, 500)
@@ -66,10 +61,6 @@ class Config:
     """Of each target task."""
     seed: int = 0
     """Of the parameters, the labels that are drawn and the order of the examples."""
-    root: Path | None = None
-    """Folder that holds the data sets cifar10, mnist and fsdd."""
-    out: Path | None = None
-    """Folder for everything written; by default runs/transfer."""
 
     def __post_init__(self) -> None:
         at_least(1, source_images=self.source_images, source_epochs=self.source_epochs)
@@ -81,19 +72,17 @@ class Config:
         if not self.labels or min(self.labels) < 10 or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels are different numbers of at least 10, got {self.labels}")
 
-    @classmethod
-    def smoke(cls) -> Config:
-        """Seconds."""
-        return cls(
-            labels=(10,),
-            far_classes=5,
-            size=8,
-            width=1,
-            source_images=10,
-            source_epochs=1,
-            updates=2,
-            test_images=50,
-        )
+
+SMOKE = Config(
+    labels=(10,),
+    far_classes=5,
+    size=8,
+    width=1,
+    source_images=10,
+    source_epochs=1,
+    updates=2,
+    test_images=50,
+)
 
 
 class Score(NamedTuple):
@@ -105,32 +94,15 @@ class Score(NamedTuple):
     accuracy: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Measured(NamedTuple):
     """Accuracies by task, labels and arm."""
 
     source_accuracy: float
     scores: list[Score]
-    seconds: float
-    claims: list[claim.Claim]
-    config: Config
-
-    def __rich__(self) -> Any:
-        """A row for each task and number of labels, a column for each arm."""
-        from rich.table import Table
-
-        arms = list(dict.fromkeys(score.arm for score in self.scores))
-        title = f"Test accuracy; the source's own is {self.source_accuracy:.3f}"
-        shown = Table("task", "labels a class", *arms, title=title)
-        for task, labels in dict.fromkeys((one.task, one.labels) for one in self.scores):
-            row = [look_up(self.scores, task, labels, arm) for arm in arms]
-            shown.add_row(task, str(labels), *(f"{value:.3f}" for value in row))
-        return shown
 
 
-def run(config: Config) -> Result:
+def run(config: Config) -> Measured:
     """Learns the source, then every target task with every number of labels in every way."""
-    began = time.perf_counter()
     source, targets = load(config)
     layer = vgg(config, len(source.classes))
     batch_size = min(100, len(source.train["y"]))
@@ -150,22 +122,38 @@ def run(config: Config) -> Result:
         if labels <= np.min(np.bincount(dataset.train["y"]))
         for arm, value in arms(layer, learned, dataset, labels, config).items()
     ]
-    return Result(
-        source_accuracy=accuracy(layer, learned, source.test),
-        scores=scores,
-        seconds=time.perf_counter() - began,
-        claims=claims(scores),
-        config=config,
-    )
+    return Measured(accuracy(layer, learned, source.test), scores)
 
 
-def plot(result: Result) -> Figure:
+def figures(result: Result[Measured]) -> list[float]:
+    """Transfer gains on the near task, more than on the far ones, and most with few labels."""
+    scores = result.measured.scores
+    near, *far = dict.fromkeys(one.task for one in scores)
+    few, many = (pick(one.labels for one in scores if one.task == near) for pick in (min, max))
+    own = gain(scores, near, few)
+    others = float(np.mean([gain(scores, task, few) for task in far]))
+    return [own, own - others, own - gain(scores, near, many)]
+
+
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each task and number of labels, a column for each arm."""
+    own, scores = result.measured
+    arms = list(dict.fromkeys(one.arm for one in scores))
+    lines = [
+        (task, labels, *(f"{look_up(scores, task, labels, arm):.3f}" for arm in arms))
+        for task, labels in dict.fromkeys((one.task, one.labels) for one in scores)
+    ]
+    title = f"Test accuracy; the source's own is {own:.3f}"
+    return {title: [("task", "labels a class", *arms), *lines]}
+
+
+def plot(result: Result[Measured]) -> Figure:
     """For each task the accuracy against the number of labels, a line for each arm."""
     from dlcore import plot
 
     panels = []
-    for task in dict.fromkeys(one.task for one in result.scores):
-        mine = [one for one in result.scores if one.task == task]
+    for task in dict.fromkeys(one.task for one in result.measured.scores):
+        mine = [one for one in result.measured.scores if one.task == task]
         series = {
             arm: (
                 [one.labels for one in mine if one.arm == arm],
@@ -276,20 +264,3 @@ def gain(scores: list[Score], task: str, labels: int) -> float:
     """The best transfer's accuracy less that from scratch."""
     mine = {one.arm: one.accuracy for one in scores if one[:2] == (task, labels)}
     return max(value for arm, value in mine.items() if arm != SCRATCH) - mine[SCRATCH]
-
-
-def claims(scores: list[Score]) -> list[claim.Claim]:
-    """Transfer gains on the near task, more than on the far ones, and most with few labels."""
-    tasks = list(dict.fromkeys(one.task for one in scores))
-    near, far = tasks[0], tasks[1:]
-    few, many = (pick(one.labels for one in scores if one.task == near) for pick in (min, max))
-    own = gain(scores, near, few)
-    others = float(np.mean([gain(scores, task, few) for task in far]))
-    saved = own - gain(scores, near, many)
-    lecture = "lectures C and E"
-    yosinski = "Yosinski et al. 2014, 4.2"
-    return [
-        claim.more_than(f"near task, {few} labels: transfer − scratch", 0, own, lecture),
-        claim.more_than(f"gain, near − far tasks, {few} labels", 0, own - others, yosinski),
-        claim.more_than(f"near task: gain with {few} − with {many}", 0, saved, lecture),
-    ]

@@ -1,4 +1,4 @@
-"""The smoke form of every experiment: that it measures, draws and prints, on data drawn here."""
+"""The smoke form of an experiment on data drawn here, and its claims on given measurements."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dlcore import data, plot
+from dlcore import data
 from dlcore.data import Dataset
-from experiments import catalogue
+from experiments import catalogue, frame
 from experiments.descent import rare_features
 from experiments.generalisation import augmentation_text
 from experiments.vision import transfer
-from tests.pictures import faults
 
 # One a chapter for `make test`; the rest is slow. `predict` answers a question about files that one
 # has, and claims nothing.
@@ -25,12 +24,12 @@ CLASSES = {"cifar10": tuple(sorted((*transfer.SOURCE, *transfer.TARGET)))}
 load = data.load
 
 
-def names(chapter):
-    """The experiments of a chapter, as parameters of a test."""
+def names():
+    """The experiments, as parameters of a test."""
     return [
         pytest.param(entry.name, marks=() if entry.name in QUICK else pytest.mark.slow)
         for entry in catalogue.entries()
-        if entry.chapter == chapter and entry.name not in TOOLS
+        if entry.name not in TOOLS
     ]
 
 
@@ -41,25 +40,13 @@ def run(name, out):
         patch.setattr(data, "load", drawn)
         patch.setattr(rare_features, "sentences", opinions)
         patch.setattr(augmentation_text, "polarity", sentences)
-        return experiment.run(dataclasses.replace(experiment.Config.smoke(), out=out))
+        return frame.run(experiment, dataclasses.replace(experiment.SMOKE, out=out))
 
 
-def assert_sound(name, result, out):
-    """It claims what can be measured, draws pictures whose text can be read, and prints a table."""
-    from rich.console import Console
-
-    assert result.claims or name == "classify"  # whose claims are of full runs
-    assert all(np.isfinite(one.measured) for one in result.claims if "spread" not in one.what)
-    figures = catalogue.find(name).load().plot(result)
-    for stem, figure in (figures if isinstance(figures, dict) else {name: figures}).items():
-        path = out / f"{stem}{plot.suffix(figure)}"
-        plot.save(figure, path)
-        assert path.stat().st_size < 2_000_000
-        assert faults(getattr(figure, "_fig", figure)) == []  # an animation's figure
-    console = Console(width=120)
-    with console.capture() as printed:
-        console.print(result)
-    assert len(printed.get().splitlines()) > 3
+def holds(experiment, measured, config=None):
+    """Which claims hold of what is said to have been measured, in their order."""
+    result = frame.Result(experiment, config or experiment.Config(), measured)
+    return [one.holds for one in result.claims]
 
 
 def drawn(name, root=None, **options):

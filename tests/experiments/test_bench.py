@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 
+from experiments import frame
 from experiments.speed import _compare, _networks, _worker, bench
 from experiments.speed.peers import DLCORE
 
@@ -56,16 +57,20 @@ def test_claims_compare_with_the_fastest_that_ran():
         "Flax Linen": side([15.0, 10.0, 15.0], first_step_seconds=4.0, memory=300),
     }
     row = _compare.Row("lenet5", 10, 1e3, sides)
-    made = {one.what: (one.expected, one.measured, one.holds) for one in bench.claims(row)}
-    assert made == {
-        "lenet5: fit / PyTorch eager": ("≥ 1", 2.0, True),
-        "lenet5: fit / Flax Linen": ("≥ 2", 2.0, True),
-        "lenet5: time to first loss, fit / Flax NNX": ("≤ 1", 1.5, False),
-        "lenet5: memory, fit / Flax Linen": ("≤ 1.1", pytest.approx(1.05), True),
+    result = frame.Result(bench, bench.Config(), bench.Measured([row], [], None))
+    assert {one.what: (one.expected, one.measured, one.holds) for one in result.claims} == {
+        "lenet5: fit / the fastest peer": ("≥ 1", 2.0, True),
+        "lenet5: fit / the fastest framework on JAX": ("≥ 2", 2.0, True),
+        "lenet5: time to the first loss, fit / the quickest framework": ("≤ 1", 1.5, False),
+        "lenet5: memory, fit / the fastest framework": ("≤ 1.1", pytest.approx(1.05), True),
     }
+    (_, speeds), *_ = result.tables.items()
+    *_, peer, framework = list(speeds)[1]
+    assert peer == "2.00 (1.50 – 2.50), PyTorch eager"
+    assert framework == "2.00 (2.00 – 2.00), Flax Linen"
 
 
-def test_what_is_not_there_is_named(monkeypatch, tmp_path):
+def test_what_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(bench, "_version", lambda name: None if name == "torch" else "1.0")
     asked = []
 
@@ -74,11 +79,10 @@ def test_what_is_not_there_is_named(monkeypatch, tmp_path):
         return _compare.Row(name, 10, 1e3, {DLCORE: side([1.0])})
 
     monkeypatch.setattr(bench, "compare", compare)
-    result = bench.run(bench.Config(networks="vae", peers="torch,sklearn", out=tmp_path))
+    result = frame.run(bench, bench.Config(networks="vae", peers="torch,sklearn"))
     assert asked == [("vae", ["scikit-learn"])]
     assert result.claims == []
-    assert "Not installed: PyTorch eager." in result.markdown()
-    assert (tmp_path / "bench.md").read_text() == result.markdown()
+    assert "Not installed: PyTorch eager." in " ".join(result.tables)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import itertools
 from collections import Counter
 from pathlib import Path
@@ -25,12 +24,17 @@ def test_the_list_has_every_file_of_every_chapter_once():
 def test_every_experiment_has_its_parts_and_its_fields_are_explained(name):
     experiment = ENTRIES[name].load()
     assert 20 < len(ENTRIES[name].claim) <= 100
-    assert callable(experiment.run)
-    assert callable(experiment.plot)
+    for part in ("run", "figures", "table", "plot"):
+        assert callable(getattr(experiment, part))
     assert experiment.Config.__dataclass_params__.frozen
-    assert experiment.Result.__dataclass_params__.frozen
+    assert bool(experiment.CLAIMS) == (name not in TOOLS)
     if name not in TOOLS:
-        assert dataclasses.is_dataclass(experiment.Config.smoke())
+        assert isinstance(experiment.SMOKE, experiment.Config)
+    assert len({one.what for one in experiment.CLAIMS}) == len(experiment.CLAIMS)
+    for one in experiment.CLAIMS:
+        assert one.what
+        assert one.source
+        assert one.holds(float("nan")) is False  # and what is expected can be read
     body = next(
         node
         for node in ast.parse(Path(experiment.__file__).read_text()).body
@@ -60,3 +64,12 @@ def test_a_claim_is_the_first_line_of_a_docstring(tmp_path):
     (tmp_path / "chapter" / "one.py").write_text('"""It holds.\n\nMore.\n"""\nimport nowhere\n')
     (tmp_path / "chapter" / "_part.py").write_text('"""A part."""')
     assert catalogue.entries(tmp_path) == [catalogue.Entry("chapter", "one", "It holds.")]
+
+
+def test_the_claims_of_all_are_told_before_anything_runs(command):
+    status, out, err = command("--claims")
+    assert (status, err) == (0, "")
+    told = " ".join("".join(one for one in out if one not in "┃│┏┓┗┛━┳┻╇┡┩─┴└┘").split())
+    for entry in ENTRIES.values():
+        for one in entry.load().CLAIMS:
+            assert one.what.split()[0] in told

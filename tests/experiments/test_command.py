@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import claim
 from experiments import command as command_module
+from experiments.frame import Claim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +37,11 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Measured:
     figure: float
     nan: float
     nested: dict
-    claims: list
     array: np.ndarray = dataclasses.field(repr=False)
-
-    def __rich__(self):
-        return f"measured {self.figure}"
 
 
 ERRORS = {
@@ -67,15 +63,20 @@ def run(config):
         raise KeyboardInterrupt("interrupted after step 3")
     if config.fail:
         raise ERRORS[config.fail]
-    claims = [claim.at_least("figure", 1, config.figure, "someone")]
-    return Result(config.figure, float("nan"), {"a": (1, np.float32(2))}, claims, np.zeros(3))
+    return Measured(config.figure, float("nan"), {"a": (1, np.float32(2))}, np.zeros(3))
 
 
 @pytest.fixture
 def fake(monkeypatch, command):
     """The command line over an experiment of this file."""
     experiment = SimpleNamespace(
-        __doc__="It holds.", Config=Config, run=run, plot=lambda result: {"picture": Figure()}
+        __doc__="It holds.",
+        CLAIMS=(Claim("figure", "≥ 1", "someone"),),
+        Config=Config,
+        run=run,
+        figures=lambda result: [result.measured.figure],
+        table=lambda result: [("measured",), (result.measured.figure,)],
+        plot=lambda result: {"picture": Figure()},
     )
     entry = SimpleNamespace(name="fake", chapter="none", load=lambda: experiment)
     monkeypatch.setattr(command_module.catalogue, "find", lambda name: entry)
@@ -89,7 +90,7 @@ def names(folder):
 def test_a_claim_that_holds_is_0_and_one_that_does_not_is_1(fake):
     status, out, err = fake("--figure", 2)
     assert (status, err) == (0, "")
-    assert "measured 2.0" in out
+    assert "measured" in out
     assert "yes" in out
     status, out, _ = fake("--figure", 0.5)
     assert status == 1
@@ -105,17 +106,21 @@ def test_everything_lies_in_the_folder_and_the_result_is_plain_json(fake, tmp_pa
         ".experiment",
         "picture.png",
         "result.json",
+        "result.md",
         "work",
     ]
     facts = json.loads((tmp_path / "runs/fake/result.json").read_text())
-    assert facts["figure"] == 2
-    assert facts["nan"] is None
-    assert facts["nested"] == {"a": [1, 2]}
-    assert "array" not in facts
+    assert facts["measured"] == {"figure": 2, "nan": None, "nested": {"a": [1, 2]}}
+    assert facts["seconds"] > 0
     assert facts["config"] == {"figure": 2, "fail": "", "out": "runs/fake", "resume": False}
     assert facts["claims"][0]["holds"] is True
     assert {"python", "jax", "jaxlib", "numpy", "dlcore"} <= set(facts["versions"])
     assert facts["device"]["platform"]
+    assert (tmp_path / "runs/fake/result.md").read_text() == (
+        "| measured |\n| ---: |\n| 2 |\n\nClaims\n\n"
+        "| claim | expected | measured | holds | source |\n| --- | --- | ---: | --- | --- |\n"
+        "| figure | ≥ 1 | 2 | yes | someone |\n"
+    )
 
 
 def test_an_earlier_run_is_moved_aside_and_never_lost(fake, tmp_path):
@@ -124,7 +129,7 @@ def test_an_earlier_run_is_moved_aside_and_never_lost(fake, tmp_path):
         assert status == 0
     assert "runs/fake.2" in out
     figures = {
-        path.parent.name: json.loads(path.read_text())["figure"]
+        path.parent.name: json.loads(path.read_text())["measured"]["figure"]
         for path in tmp_path.glob("runs/*/result.json")
     }
     assert figures == {"fake.1": 1, "fake.2": 2, "fake": 3}
@@ -138,7 +143,7 @@ def test_a_run_that_never_began_leaves_the_earlier_one_in_its_place(fake, tmp_pa
     monkeypatch.setattr(command_module.catalogue.find("fake").load(), "run", refuse)
     assert fake() == (2, "", "no such data\n")
     assert names(tmp_path / "runs") == ["fake"]
-    assert json.loads((tmp_path / "runs/fake/result.json").read_text())["figure"] == 2
+    assert json.loads((tmp_path / "runs/fake/result.json").read_text())["measured"]["figure"] == 2
     assert fake("--out", "new")[0] == 2
     assert names(tmp_path) == ["runs"]
 
@@ -224,7 +229,7 @@ def test_flags_that_are_wrong_are_one_line(fake, argv, said):
 def test_help_explains_the_flags(fake):
     status, out, err = fake("--help")
     assert (status, err) == (0, "")
-    for text in ("It holds.", "--figure", "What is measured.", "--resume"):
+    for text in ("It holds.", "--figure", "What is measured.", "--resume", "≥ 1", "someone"):
         assert text in out
 
 
@@ -271,4 +276,4 @@ def test_without_matplotlib_the_rest_is_there(fake, tmp_path, monkeypatch):
     status, out, err = fake()
     assert (status, err) == (0, "")
     assert "pip install 'dlcore[plot]'" in out
-    assert names(tmp_path / "runs" / "fake") == [".experiment", "result.json", "work"]
+    assert names(tmp_path / "runs" / "fake") == [".experiment", "result.json", "result.md", "work"]

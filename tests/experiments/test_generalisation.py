@@ -1,4 +1,4 @@
-"""The chapter on generalisation: each experiment in its smoke form, and what its parts compute."""
+"""The chapter on generalisation: what parts compute, and what claims ask for."""
 
 from __future__ import annotations
 
@@ -25,34 +25,27 @@ from experiments.generalisation import (
 )
 from experiments.generalisation._enlarged import enlarged
 from experiments.generalisation._labels import mislabelled
-from tests.experiments.smoke import assert_sound, drawn, names
-
-
-@pytest.mark.parametrize("name", names("generalisation"))
-def test_smoke(name, smoke, tmp_path):
-    assert_sound(name, smoke(name), tmp_path)
-
+from tests.experiments.smoke import drawn, holds
 
 # ------------------------------------------------------------------------------------ search, data
 
 
 @pytest.mark.slow
 def test_a_sweep_has_the_losses_of_fits(smoke):
-    assert all(one.difference < 1e-5 for one in smoke("sweep").races)
-    assert all(one.ratio > 0 for one in smoke("sweep").races)
+    assert all(one.difference < 1e-5 for one in smoke("sweep").measured.races)
+    assert all(one.ratio > 0 for one in smoke("sweep").measured.races)
 
 
 def test_races_are_judged_by_their_ratios():
-    def claims(sweeps, chosen):
+    def judged(sweeps, chosen):
         races = [
             sweep.Race("small", 64, sweeps, 0.1, 1.0, 1.0, 1e-6),
             sweep.Race("large", 4, sweeps, 0.1, 1.0, 1.0, 1e-6),
         ]
-        result = sweep.Result(races, [], [], np.zeros(0), {}, chosen, 0.5, 0.0, [], None)
-        return [one.holds for one in sweep.claims(result)]
+        return holds(sweep, sweep.Measured(races, [], [], np.zeros(0), {}, chosen, 0.5))
 
-    assert claims(0.4, 0.6) == [True, True, True, True]
-    assert claims(1.0, 0.5) == [False, False, True, False]
+    assert judged(0.4, 0.6) == [True, True, True, True]
+    assert judged(1.0, 0.5) == [False, False, True, False]
 
 
 def test_bad_rows_are_found_and_labels_are_really_wrong():
@@ -65,10 +58,10 @@ def test_bad_rows_are_found_and_labels_are_really_wrong():
 
 @pytest.mark.slow
 def test_the_share_found_counts_the_planted(smoke):
-    result = smoke("bad_data")
-    assert result.planted == 10
-    assert result.found[-1] == pytest.approx(0.1)  # of all, one in ten is wrong
-    assert result.precision == result.found[9]
+    measured = smoke("bad_data").measured
+    assert measured.planted == 10
+    assert measured.found[-1] == pytest.approx(0.1)  # of all, one in ten is wrong
+    assert measured.precision == measured.found[9]
 
 
 def test_cross_validation_claims_follow_the_draws():
@@ -79,28 +72,22 @@ def test_cross_validation_claims_follow_the_draws():
         losses = np.array([[1.0, 1.0, 1.0], [0.5, 0.5, chosen_loss]])
         return [cross_validation.Draw(one, losses) for one in accuracies]
 
-    def holds(*given):
-        config = cross_validation.Config.smoke()
-        result = cross_validation.Result(draws(*given), 0.0, [], config)
-        return [one.holds for one in cross_validation.claims(result)]
-
-    assert holds([0.69, 0.71], [0.6, 0.8], 0.9) == [True, True, True]
-    assert holds([0.8, 0.9], [0.7, 0.71], 1.1) == [False, False, False]
+    good = draws([0.69, 0.71], [0.6, 0.8], 0.9)
+    assert holds(cross_validation, good) == [True, True, True]
+    bad = draws([0.8, 0.9], [0.7, 0.71], 1.1)
+    assert holds(cross_validation, bad) == [False, False, False]
 
 
 def test_architecture_claims_compare_rates_and_depths():
-    config = dataclasses.replace(
-        architecture.Config.smoke(), depths=(1, 8), widths=(4, 8), rates=(0.01, 0.1)
-    )
+    config = architecture.Config(depths=(1, 8), widths=(4, 8), rates=(0.01, 0.1))
 
-    def holds(shallow, deep):
+    def claims(shallow, deep):
         accuracies = np.array([[shallow, shallow], [deep, deep]])
-        result = architecture.Result(accuracies, {}, 0.0, 0.0, [], config)
-        return [one.holds for one in architecture.claims(result)]
+        return holds(architecture, architecture.Measured(accuracies, {}, 0.0), config)
 
-    assert holds([0.8, 0.9], [0.7, 0.1]) == [True, True, True]
-    assert holds([0.8, 0.7], [0.85, 0.9]) == [False, True, False]
-    assert holds([0.8, 0.9], [0.8, 0.9]) == [False, False, False]
+    assert claims([0.8, 0.9], [0.7, 0.1]) == [True, True, True]
+    assert claims([0.8, 0.7], [0.85, 0.9]) == [False, True, False]
+    assert claims([0.8, 0.9], [0.8, 0.9]) == [False, False, False]
 
 
 # ------------------------------------------------------------------------------------- penalties
@@ -117,7 +104,7 @@ def test_a_penalty_is_that_of_lecture_b(shares):
 
 @pytest.mark.slow
 def test_the_proximal_path_has_zeros_and_the_subgradient_none(smoke):
-    ways = smoke("penalties").ways
+    ways = smoke("penalties").measured.ways
     assert ways["L1"].zeros[0] == 0
     assert ways["L1"].zeros[-1] > 0.5
     assert ways["L1, subgradient"].zeros == [0, 0, 0]
@@ -152,9 +139,8 @@ def test_dropconnect_drops_in_training_alone():
 
 @pytest.mark.slow
 def test_no_unit_knocked_out_changes_nothing_and_all_leave_the_bias(smoke):
-    config = dropout.Config.smoke()
-    assert config.knocked_out == [0, 1, 2, 3, 4, 5, 6, 7]
-    for arm in smoke("dropout").arms.values():
+    assert dropout.SMOKE.knocked_out == [0, 1, 2, 3, 4, 5, 6, 7]
+    for arm in smoke("dropout").measured.arms.values():
         assert arm.robustness[0] == pytest.approx(1 - arm.error)
 
 
@@ -171,7 +157,7 @@ def test_dropout_claims_follow_the_measurements():
             strict=True,
         )
     )
-    assert all(one.holds for one in dropout.claims(good, [0.9], 0.9))
+    assert holds(dropout, dropout.Measured(good, [0.9], 0.9)) == [True] * 7
     bad = dict(
         zip(
             dropout.ARMS,
@@ -179,7 +165,7 @@ def test_dropout_claims_follow_the_measurements():
             strict=True,
         )
     )
-    assert not any(one.holds for one in dropout.claims(bad, [0.9], 0.8))
+    assert holds(dropout, dropout.Measured(bad, [0.9], 0.8)) == [False] * 7
 
 
 # -------------------------------------------------------------------------------- early stopping
@@ -199,10 +185,10 @@ def test_half_way_lies_between_epochs():
 @pytest.mark.slow
 def test_distances_and_linear_shares_begin_and_end_where_they_must(smoke):
     result = smoke("early_stopping")
-    for way in result.distances.values():
+    for way in result.measured.distances.values():
         assert len(way) == result.config.epochs + 1
         assert (way[0], way[-1]) == (1, 0)
-    for shares in result.linear.values():
+    for shares in result.measured.linear.values():
         assert all(0 < share < 1 for share in shares)
 
 
@@ -344,11 +330,10 @@ def test_curvature_is_the_trace_of_the_hessian():
 
 def test_averaging_claims_follow_the_measurements():
     arms = {name: averaging.Arm([0.9], [5.0]) for name in averaging.PAPERS}
-    good = averaging.claims({"SGD": averaging.Arm([0.8], [10.0]), **arms})
-    bad = averaging.claims({"SGD": averaging.Arm([0.9], [4.0]), **arms})
-    assert len(good) == len(bad) == 6
-    assert all(one.holds for one in good)
-    assert not any(one.holds for one in bad)
+    good = {"SGD": averaging.Arm([0.8], [10.0]), **arms}
+    assert holds(averaging, good) == [True] * 6
+    bad = {"SGD": averaging.Arm([0.9], [4.0]), **arms}
+    assert holds(averaging, bad) == [False] * 6
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from dlcore import data
 from dlcore.interop import weights
+from experiments import frame
 from experiments.basics import _framing, classify, predict
 
 MNIST, DIGITS = _framing.FRAMINGS["mnist"], _framing.FRAMINGS["digits"]
@@ -75,20 +76,21 @@ def test_a_long_path_is_shown_whole(trained, drawings, tmp_path):
     path = save(tmp_path / f"{'a' * 200}.png", drawings[0][0])
     console = Console(width=100)
     with console.capture() as printed:
-        console.print(predict.run(predict.Config((path,), trained / "weights.safetensors")))
+        console.print(frame.run(predict, predict.Config((path,), trained / "weights.safetensors")))
     rows = [line.split("│")[1].strip() for line in printed.get().splitlines() if "│" in line]
     assert "".join(rows) == str(path)
 
 
 def test_probabilities_are_ranked_and_a_figure_shows_what_was_seen(trained, drawings, tmp_path):
     path = save(tmp_path / "digit.png", drawings[0][0])
-    result = predict.run(predict.Config((path, path), trained / "weights.safetensors", top=10))
-    one, other = result.predictions
+    config = predict.Config((path, path), trained / "weights.safetensors", top=10)
+    result = frame.run(predict, config)
+    one, other = result.measured.predictions
     assert one == other
     assert sum(one.probabilities) == pytest.approx(1, abs=1e-5)
     assert list(one.probabilities) == sorted(one.probabilities, reverse=True)
     assert sorted(one.classes) == [str(digit) for digit in range(10)]
-    assert result.seen.shape == (2, 8, 8, 1)
+    assert result.measured.seen.shape == (2, 8, 8, 1)
     assert len(predict.plot(result).axes) == 2
 
 

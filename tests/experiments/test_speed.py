@@ -1,50 +1,51 @@
-"""The chapter on speed: each experiment in its smoke form, and what growth and profile compute."""
+"""The chapter on speed: what its experiments measure, and what their claims ask for."""
 
 from __future__ import annotations
 
 import pytest
 
 from dlcore.analysis import Profile, Row
+from experiments.frame import Result
 from experiments.speed import bench, growth, profile
-from tests.experiments.smoke import assert_sound, names
-
-
-@pytest.mark.parametrize("name", names("speed"))
-def test_smoke(name, smoke, tmp_path):
-    assert_sound(name, smoke(name), tmp_path)
+from tests.experiments.smoke import holds
 
 
 @pytest.mark.slow
 def test_bench_compares_fit_with_a_peer(smoke):
     result = smoke("bench")
-    (row,) = result.rows
+    (row,) = result.measured.rows
     fit, bare = row.sides.values()
-    assert len(fit.speeds) == len(bare.speeds) == bench.Config.smoke().rounds
+    assert len(fit.speeds) == len(bare.speeds) == bench.SMOKE.rounds
     assert fit.parameters == bare.parameters == 105
     assert fit.loss == pytest.approx(bare.loss, rel=1e-3)
     for side in (fit, bare):
         assert side.first_step_seconds > 0
         assert 0 < side.growth < side.memory
-    assert [one.what for one in result.claims] == ["playground: fit / hand-written JAX step"]
+    assert [one.what for one in result.claims] == ["playground: fit / the fastest peer"]
     assert result.claims[0].measured == pytest.approx(row.ratio("hand-written JAX step"))
     # 2 · 32 · (2·8 + 8·8 + 8) multiply-adds forward, again as many for the kernels' gradients, and
     # for those of the inputs of the last two layers; a little more for everything else.
     products = 2 * 32 * (2 * 88 + 72)
     assert products < row.flops < 2 * products
-    lines = result.markdown().splitlines()
-    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|") == 5
-    assert "playground (32)" in lines[2]
+    head, line = result.tables["Speed"]
+    assert head[1:3] == ("dlcore fit", "hand-written JAX step")
+    assert line[0] == "playground (32)"
+    assert line[-1] is None  # no framework ran
     assert len(bench.plot(result).axes) == 1
 
 
 @pytest.mark.slow
 def test_growth_measures_steps_epochs_and_memory(smoke):
     result = smoke("growth")
-    assert [len(one.seconds) for one in result.steps] == [2]
-    assert all(seconds > 0 for one in (*result.steps, result.epochs) for seconds in one.seconds)
-    (memory,) = result.memory
+    steps, epochs, (memory,) = result.measured
+    assert [len(one.seconds) for one in steps] == [2]
+    assert all(seconds > 0 for one in (*steps, epochs) for seconds in one.seconds)
     assert memory.steps[-1] > 10 * memory.steps[growth.ROUNDS - 1]
-    assert len(result.claims) == 3
+    assert [one.what.partition(":")[0] for one in result.claims] == [
+        "mlp_batch",
+        "slope of seconds an epoch against examples",
+        "playground",
+    ]
     assert len(growth.plot(result).axes) == 3
 
 
@@ -75,18 +76,19 @@ def test_the_arithmetic_grows_as_the_networks_do():
 
 def test_profile_takes_a_network_apart(smoke):
     result = smoke("profile")
-    assert [one.path for one in result.profile.rows] == [
+    found = result.measured
+    assert [one.path for one in found.profile.rows] == [
         "flatten1", "linear1", "tanh1", "linear2", "tanh2", "linear3",
     ]  # fmt: skip
-    assert result.profile.input == "float32[32, 2]"
-    assert 0 < result.step < 1
+    assert found.profile.input == "float32[32, 2]"
+    assert 0 < found.step < 1
     left, right = profile.plot(result).axes
     assert [text.get_text() for text in left.get_yticklabels()] == [
-        *(one.path for one in result.profile.by_kind), "layers", "network",
+        *(one.path for one in found.profile.by_kind), "layers", "network",
     ]  # fmt: skip
     assert len(right.patches) == 2 * 6
     longest = max(bar.get_x() + bar.get_width() for bar in right.patches)
-    assert longest == pytest.approx(1e3 * result.dearest[0].seconds)
+    assert longest == pytest.approx(1e3 * found.dearest[0].seconds)
 
 
 def row(path, flops, forward, backward, share=0.0):
@@ -101,28 +103,27 @@ def made(conv=0.8, layers=(3.0, 5.0), network=(4.0, 4.0)):
 
 
 @pytest.mark.parametrize(
-    ("doctored", "holds"),
+    ("doctored", "verdicts"),
     [
-        ({}, [True, True, True]),
-        ({"conv": 0.7}, [False, True, True]),
-        ({"layers": (1.0, 4.0)}, [True, False, True]),
-        ({"network": (1.0, 4.0)}, [True, True, False]),
+        ({}, [True, True]),
+        ({"conv": 0.7}, [False, True]),
+        ({"layers": (1.0, 4.0)}, [True, False]),
+        ({"network": (1.0, 4.0)}, [True, False]),
     ],
 )
-def test_claims_are_of_what_was_measured(doctored, holds):
-    found = profile.claims("net", made(**doctored))
-    assert [one.holds for one in found] == holds
-    assert found[0].what == "net: share of conv"
+def test_claims_are_of_what_was_measured(doctored, verdicts):
+    assert holds(profile, profile.Measured(made(**doctored), 1.0, None)) == verdicts
 
 
 def test_the_dearest_layers_are_shown_first():
-    result = profile.Result("net", made(), 1.0, 0.25, [])
-    assert [one.path for one in result.dearest] == [f"conv{i}" for i in range(11, 1, -1)]
-    text = str(result.__rich__())
-    assert "conv11" in text
-    assert "\nconv1 " not in text
-    assert "one by one 8,000.000 ms, as one program 8,000.000 ms; a step of fit 1,000.000" in text
-    assert text.endswith("other processes took 25% of the CPUs")
+    measured = profile.Measured(made(), 1.0, 0.25)
+    assert [one.path for one in measured.dearest] == [f"conv{i}" for i in range(11, 1, -1)]
+    (_, lines), (text, _) = Result(profile, profile.Config(), measured).tables.items()
+    paths = [line[0] for line in lines][1:]
+    assert paths[:2] == ["conv11", "conv10"]
+    assert paths[-4:] == ["batch_norm", "conv", "layers", "network"]
+    assert "conv1" not in paths
+    assert text == ("A step of fit takes 1,000.000 ms. Other processes took 25% of the CPUs.")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""What every experiment has: settings, a run, and a result with its claims judged.
+
+An experiment is a module, for the command line, a test and a notebook alike:
+
+    CLAIMS             what is claimed, the figures expected and their sources
+    Config             a frozen dataclass, each field documented
+    SMOKE              a Config that runs in seconds
+    run(config)        -> what was measured: rows, or a named tuple of several things
+    figures(result)    -> the figures that CLAIMS are about, in their order
+    table(result)      -> lines of cells, the headings first; or several tables by title
+    plot(result)       -> a matplotlib Figure or animation, or a dict of them by name
+
+    result = frame.run(experiment, experiment.Config())
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from experiments.claim import Claim, Verdict
+from experiments.tables import Table, terminal
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+__all__ = ["BaseConfig", "Claim", "DataConfig", "Figure", "Result", "Table", "run"]
+
+M = TypeVar("M")
+Figure: TypeAlias = "matplotlib.figure.Figure"  # a name for annotations: matplotlib is heavy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """What every experiment can be told."""
+
+    out: Path | None = None
+    """Folder for everything written; by default runs/ and the experiment's name."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig(BaseConfig):
+    """What every experiment on a data set can be told."""
+
+    root: Path | None = None
+    """Folder that holds the data sets; by default the user's cache."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result(Generic[M]):
+    """What an experiment (a module) measured under a config, and the seconds that it took."""
+
+    experiment: Any
+    config: Any
+    measured: M
+    seconds: float = 0.0
+
+    @property
+    def claims(self) -> list[Verdict]:
+        """The verdict on each claim, but those whose figure is None: left out by the settings."""
+        return [
+            Verdict(one.what, one.expected, float(figure), bool(one.holds(figure)), one.source)
+            for one, figure in zip(
+                self.experiment.CLAIMS, self.experiment.figures(self), strict=True
+            )
+            if figure is not None
+        ]
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """What was measured, by title: "" where there is one without."""
+        shown = self.experiment.table(self)
+        return shown if isinstance(shown, Mapping) else {"": shown}
+
+    def __rich__(self) -> Any:
+        """The tables, for a terminal."""
+        from rich.console import Group
+
+        return Group(*(terminal(table, title) for title, table in self.tables.items()))
+
+
+def run(experiment: Any, config: Any) -> Result[Any]:
+    """The result of an experiment."""
+    began = time.perf_counter()
+    measured = experiment.run(config)
+    return Result(experiment, config, measured, time.perf_counter() - began)
