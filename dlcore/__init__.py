@@ -10,6 +10,7 @@ Fit             for record in fit(step, train_state, data, epochs=...): ...
 from dlcore import (
     analysis,
     data,
+    derivatives,
     flops,
     functional,
     interop,
@@ -18,6 +19,7 @@ from dlcore import (
     nn,
     optim,
     plot,
+    search,
     train,
     tree,
 )
@@ -27,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "analysis",
     "data",
+    "derivatives",
     "flops",
     "functional",
     "interop",
@@ -35,6 +38,7 @@ __all__ = [
     "nn",
     "optim",
     "plot",
+    "search",
     "train",
     "tree",
 ]

@@ -18,7 +18,7 @@ from jax.stages import Lowered
 
 from dlcore import flops
 from dlcore import functional as F
-from dlcore.functional import onednn
+from dlcore.kernels import onednn
 
 # XLA's option to compute on the CPU by the kernels of oneDNN.
 ONEDNN = "xla_cpu_experimental_onednn_custom_call"

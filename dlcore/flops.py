@@ -24,7 +24,7 @@ _MOVEMENT = {
     "squeeze", "stop_gradient", "swap", "top_k", "transpose",
 }  # fmt: skip
 
-# JAX's own, and the one of dlcore.functional.convolve, which has the same parameters.
+# JAX's own, and the one of dlcore.kernels.convolve, which has the same parameters.
 CONVOLUTIONS = ("conv_general_dilated", "convolve")
 
 # Primitives that hold the scalar operation they fold with as a program of their own.

@@ -25,13 +25,16 @@ PROGRAMS = {
     "tests": {"quick": 195, "slow": 15},
     "tests/analysis": {"quick": 175, "slow": 15},
     "tests/data": {"quick": 510, "slow": 20},
-    "tests/experiments": {"quick": 515, "slow": 1100},
-    "tests/functional": {"quick": 1050, "slow": 10},
+    "tests/derivatives": {"quick": 175, "slow": 10},
+    "tests/experiments": {"quick": 515, "slow": 1110},
+    "tests/functional": {"quick": 800, "slow": 10},
     "tests/interop": {"quick": 250, "slow": 135},
+    "tests/kernels": {"quick": 85, "slow": 10},
     "tests/models": {"quick": 120, "slow": 145},
-    "tests/nn": {"quick": 725, "slow": 140},
-    "tests/optim": {"quick": 780, "slow": 225},
-    "tests/train": {"quick": 560, "slow": 95},
+    "tests/nn": {"quick": 760, "slow": 140},
+    "tests/optim": {"quick": 810, "slow": 225},
+    "tests/search": {"quick": 205, "slow": 80},
+    "tests/train": {"quick": 350, "slow": 25},
 }
 # Files that share a process share programs, and which ones do is chance.
 MARGIN = 1.1

@@ -69,3 +69,46 @@ def shared_data() -> Path:
             f"skipped, because {root.name} with the real data sets is not beside the checkout"
         )
     return root
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests share a process and what they compile; smoke forms go with their chapter's."""
+    from xdist.scheduler import LoadFileScheduling
+
+    from experiments import catalogue
+
+    files = {
+        f"test_smoke[{entry.name}]": f"tests/experiments/test_{entry.chapter}.py"
+        for entry in catalogue.entries()
+    }
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return files.get(nodeid.rpartition("::")[2], super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
+
+
+@pytest.fixture
+def blobs():
+    """blobs(n, features, classes, seed): a batch of classes that are nearly apart."""
+    from tests.problems import make_blobs
+
+    return make_blobs
+
+
+@pytest.fixture
+def problem():
+    """problem(layer, optimizer, seed): a step and a state that learn blobs."""
+    from tests.problems import make_problem
+
+    return make_problem
+
+
+@pytest.fixture
+def network():
+    """network(features, classes): one with all that carries state or randomness."""
+    from tests.problems import make_network
+
+    return make_network

@@ -12,22 +12,28 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Each part of dlcore and the parts it may know. A new one has to find its floor here first.
-GROUND = {"functional", "keys", "tree", "flops", "files"}
+GROUND = {"checks", "functional", "keys", "tree", "flops", "files"}
 FLOORS: dict[str, set[str]] = {
-    "functional": set(),
-    "keys": set(),
+    "checks": set(),
     "files": set(),
     "flops": set(),
+    "keys": set(),
+    "moved": set(),
     "tree": set(),
-    "device": {"flops", "functional"},
+    "window": {"checks"},
+    "kernels": {"checks", "window"},
+    "functional": {"checks", "kernels", "moved", "window"},
+    "derivatives": {"checks", "functional", "window"},
+    "device": {"flops", "functional", "kernels"},
     "data": {"keys", "files"},
-    "nn": GROUND | {"device"},
-    "analysis": GROUND | {"device", "nn"},
+    "nn": GROUND | {"device", "window"},
     "optim": GROUND,
     "models": GROUND | {"nn", "interop"},
     "interop": GROUND | {"nn"},
     "plot": GROUND,
-    "train": GROUND | {"device", "data", "nn", "optim", "models", "interop"},
+    "train": GROUND | {"device", "data", "nn", "optim", "models", "interop", "moved"},
+    "search": GROUND | {"device", "data", "nn", "optim", "train"},
+    "analysis": GROUND | {"device", "data", "nn", "optim", "train"},
 }
 
 

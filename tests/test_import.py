@@ -13,8 +13,8 @@ HEAVY = (
     "pandas", "IPython",
 )  # fmt: skip
 PARTS = (
-    "analysis", "data", "flops", "functional", "interop", "keys", "models", "nn", "optim", "plot",
-    "train", "tree",
+    "analysis", "data", "derivatives", "flops", "functional", "interop", "keys", "models", "nn",
+    "optim", "plot", "search", "train", "tree",
 )  # fmt: skip
 
 
@@ -70,6 +70,34 @@ def test_no_other_names():
     import dlcore
 
     assert set(dlcore.__all__) == set(PARTS)
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "new"),
+    [
+        ("dlcore.train", "sweep", "dlcore.search"),
+        ("dlcore.train", "cross_validate", "dlcore.search"),
+        ("dlcore.functional", "landscapes", "dlcore.optim"),
+        ("dlcore.functional", "backprop", "dlcore.derivatives"),
+    ],
+)
+def test_an_old_name_tells_the_new_one(package, name, new):
+    import importlib
+
+    with pytest.raises(ImportError, match=rf"{package}.{name} is now {new}.{name}$"):
+        getattr(importlib.import_module(package), name)
+    assert hasattr(importlib.import_module(new), name)
+
+
+def test_an_old_name_tells_the_new_one_in_an_import_too():
+    with pytest.raises(ImportError, match=r"dlcore.train.find_rate is now dlcore.search.find_rate"):
+        from dlcore.train import find_rate  # noqa: F401
+
+
+def test_a_name_that_never_was_is_an_attribute_error():
+    from dlcore import train
+
+    assert not hasattr(train, "swep")
 
 
 def test_version_is_that_of_the_package():

@@ -16,17 +16,9 @@ from jax.stages import Lowered
 from dlcore import device, flops, tree
 from dlcore.keys import Key
 from dlcore.nn import serial
-from dlcore.nn.layer import (
-    Call,
-    Layer,
-    Params,
-    State,
-    as_layer,
-    calls,
-    check_sizes,
-    describe,
-    gather,
-)
+from dlcore.nn.describing import describe
+from dlcore.nn.layer import Layer, Params, State, as_layer, check_sizes, gather
+from dlcore.nn.observing import Call, calls
 from dlcore.nn.summary import applications, label, leaves, text_table, uses
 
 TURN = 0.01  # seconds that a program's turn in a round fills, with as many calls as it takes,

@@ -1,4 +1,4 @@
-"""What is wrong with examples by themselves; wrong labels are `train.cross_validate`'s to find."""
+"""What is wrong with examples by themselves; wrong labels are `search.cross_validate`'s to find."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""The ground floor: arrays in, arrays out. No parameters, no state, nothing of dlcore above it."""
+"""Arrays in, arrays out: activations, losses, metrics and what layers compute. No state."""
 
-from dlcore.functional import backprop, finite_differences, landscapes
 from dlcore.functional.activations import (
     elu,
     gelu,
@@ -55,6 +54,7 @@ from dlcore.functional.pooling import (
     global_max_pool,
     max_pool,
 )
+from dlcore.moved import moved
 
 __all__ = [
     "absolute_error",
@@ -63,7 +63,6 @@ __all__ = [
     "adaptive_max_pool",
     "attention",
     "avg_pool",
-    "backprop",
     "batch_moments",
     "binary_cross_entropy",
     "binary_cross_entropy_probabilities",
@@ -77,14 +76,12 @@ __all__ = [
     "dropout",
     "elu",
     "f1",
-    "finite_differences",
     "gelu",
     "global_avg_pool",
     "global_max_pool",
     "hinge",
     "huber",
     "identity",
-    "landscapes",
     "leaky_relu",
     "linear",
     "local_response_norm",
@@ -112,3 +109,12 @@ __all__ = [
     "top_k_accuracy",
     "top_k_correct",
 ]
+
+__getattr__ = moved(
+    __name__,
+    {
+        "backprop": "dlcore.derivatives.backprop",
+        "finite_differences": "dlcore.derivatives.finite_differences",
+        "landscapes": "dlcore.optim.landscapes",
+    },
+)

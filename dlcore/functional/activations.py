@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dlcore.checks import floating, is_concrete, wide_dtype
 from dlcore.functional.broadcast import broadcast
-from dlcore.functional.checks import floating, is_concrete, wide_dtype
 
 
 def identity(x: Any) -> Any:

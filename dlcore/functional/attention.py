@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dlcore.checks import floating, wide_dtype
 from dlcore.functional.activations import softmax
-from dlcore.functional.checks import floating, wide_dtype
 
 
 def attention(

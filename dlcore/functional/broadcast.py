@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dlcore.functional.checks import wide_dtype
+from dlcore.checks import wide_dtype
 
 
 def broadcast(parameter: ArrayLike, x: jax.Array) -> jax.Array:

@@ -7,10 +7,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from dlcore.functional.checks import floating, wide_dtype
-from dlcore.functional.convolve import convolve
+from dlcore.checks import floating, wide_dtype
 from dlcore.functional.padding import pad
-from dlcore.functional.window import Padding, Size, pads, pair, places, size_before, taps
+from dlcore.kernels.convolve import convolve
+from dlcore.window import Padding, Size, pads, pair, places, size_before, taps
 
 
 def conv(

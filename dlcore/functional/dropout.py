@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlcore.functional.checks import floating, is_concrete
+from dlcore.checks import floating, is_concrete
 from dlcore.functional.linear import linear
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlcore.functional.checks import floating, wide_dtype
+from dlcore.checks import floating, wide_dtype
 
 
 def local_response_norm(

@@ -21,8 +21,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
-from dlcore.functional.activations import log_softmax, relu, sigmoid
-from dlcore.functional.checks import (
+from dlcore.checks import (
     class_rows,
     floating,
     is_concrete,
@@ -35,6 +34,7 @@ from dlcore.functional.checks import (
     values_of,
     wide_dtype,
 )
+from dlcore.functional.activations import log_softmax, relu, sigmoid
 
 Reduction = Literal["none", "sum", "mean"]
 Form = Literal["mean", "sum", "half_sum"]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dlcore.functional.checks import (
+from dlcore.checks import (
     class_rows,
     floating,
     log_base,

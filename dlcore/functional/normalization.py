@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlcore.functional.checks import floating, wide_dtype
+from dlcore.checks import floating, wide_dtype
 
 
 def moments(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from dlcore.functional.checks import one_of
-from dlcore.functional.window import Padding, images, sides
+from dlcore.checks import one_of
+from dlcore.window import Padding, images, sides
 
 # By our names, numpy's.
 MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}

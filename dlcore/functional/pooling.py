@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlcore.functional.checks import floating, wide_dtype
-from dlcore.functional.window import Padding, Size, images, pads, pair, pool_window, taps
+from dlcore.checks import floating, wide_dtype
+from dlcore.window import Padding, Size, images, pads, pair, pool_window, taps
 
 
 def max_pool(

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlcore import functional as F
 from dlcore import nn
-from dlcore.functional.checks import is_concrete
+from dlcore.checks import is_concrete
 from dlcore.models._model import model
 from dlcore.models.linear import size
 from dlcore.nn.init import Initializer, he_normal

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dlcore import functional as F
 from dlcore import nn
-from dlcore.functional.checks import one_of
+from dlcore.checks import one_of
 from dlcore.models._inputs import image
 from dlcore.models._model import model
 from dlcore.nn.init import he_normal

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore import keys, nn
+from dlcore.checks import one_of
 from dlcore.functional.broadcast import broadcast
-from dlcore.functional.checks import one_of
 from dlcore.keys import Key
 from dlcore.models._inputs import image
 from dlcore.models._model import model
+from dlcore.nn.describing import describe
 from dlcore.nn.init import normal, xavier_uniform, zeros
-from dlcore.nn.layer import describe
 
 SIZES = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}  # features and heads
 BLOCKS = 12

@@ -16,11 +16,12 @@ from dlcore.nn.dropout import (
     spatial_dropout,
     stochastic_depth,
 )
-from dlcore.nn.layer import Layer, as_layer, from_function, intermediates, make, named
+from dlcore.nn.layer import Layer, as_layer, from_function, make, named
 from dlcore.nn.linear import layer_scale, linear
 from dlcore.nn.local_response_norm import local_response_norm
 from dlcore.nn.lsuv import lsuv
 from dlcore.nn.norm import batch_norm, group_norm, instance_norm, layer_norm, standardize
+from dlcore.nn.observing import intermediates
 from dlcore.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 from dlcore.nn.shape import flatten
 from dlcore.nn.squeeze_excitation import squeeze_excitation

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore import keys
-from dlcore.functional.checks import one_of
+from dlcore.checks import one_of
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
 from dlcore.nn.init import Initializer
-from dlcore.nn.layer import Layer, Params, State, check_sizes, make
+from dlcore.nn.layer import Layer, Params, State, check_sizes, make, with_info
 
 
 def prelu(features: int | None = None, *, initial: float = 0.25) -> Layer:
@@ -34,7 +34,7 @@ def prelu(features: int | None = None, *, initial: float = 0.25) -> Layer:
     ) -> tuple[Any, State]:
         return F.prelu(x, params["alpha"]), state
 
-    return make("prelu", init, apply, features=features, initial=initial)
+    return make(prelu, init, apply, features=features, initial=initial)
 
 
 def rbf(
@@ -67,4 +67,5 @@ def rbf(
     ) -> tuple[Any, State]:
         return function(x, params["centers"]), state
 
-    return make("rbf", init, apply, in_features=in_features, units=units, form=form, beta=beta)
+    layer = make(rbf, init, apply, in_features=in_features, units=units, form=form, beta=beta)
+    return with_info(layer, weights=frozenset({"centers"}))

@@ -10,8 +10,9 @@ import jax
 from dlcore import functional as F
 from dlcore.nn import init as initializers
 from dlcore.nn.combinators import Parts, wire
+from dlcore.nn.describing import describe
 from dlcore.nn.init import Initializer
-from dlcore.nn.layer import Layer, check_sizes, describe
+from dlcore.nn.layer import Layer, check_sizes
 from dlcore.nn.linear import linear
 
 

@@ -15,24 +15,22 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from dlcore import device, keys
 from dlcore.functional import identity
 from dlcore.keys import Key
+from dlcore.nn.describing import describe, shapes
 from dlcore.nn.layer import (
     Children,
     Layer,
     Params,
     State,
     as_layer,
-    call,
     check_name,
-    describe,
     gather,
     init_children,
-    is_observed,
     make,
     name_children,
-    noted,
     select,
-    shapes,
+    with_info,
 )
+from dlcore.nn.observing import call, is_observed, noted
 
 
 def serial(*layers: Any) -> Layer:
@@ -112,7 +110,8 @@ def _parallel(kind: str, merge: Callable[..., Any], children: Children, /, **con
             outputs.append(y)
         return merge(*outputs), gather(states)
 
-    return make(kind, lambda key: init_children(children, key), apply, children, rebuild, **config)
+    layer = make(kind, lambda key: init_children(children, key), apply, children, rebuild, **config)
+    return with_info(layer, side_by_side=True)
 
 
 def repeat(

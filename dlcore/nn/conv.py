@@ -11,14 +11,15 @@ import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore import keys
+from dlcore.checks import one_of
 from dlcore.functional.broadcast import broadcast
-from dlcore.functional.checks import one_of
 from dlcore.functional.padding import MODES
-from dlcore.functional.window import Padding, Size, fixed, pair, places
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
+from dlcore.nn.describing import describe
 from dlcore.nn.init import Initializer
-from dlcore.nn.layer import Layer, Params, State, check_sizes, describe, make
+from dlcore.nn.layer import Layer, Params, State, check_sizes, make
+from dlcore.window import Padding, Size, fixed, pair, places
 
 
 def conv(
@@ -53,7 +54,7 @@ def conv(
         "padding_mode": padding_mode,
     }
     return _product(
-        "conv",
+        conv,
         functools.partial(F.conv, **window),
         lambda key: kernel_init(key, shape),
         lambda key: bias_init(key, (out_channels,)),
@@ -135,7 +136,7 @@ def conv_transpose(
         return kernel.transpose(0, 1, 4, 3, 2).reshape(height, width, -1, in_channels)
 
     return _product(
-        "conv_transpose",
+        conv_transpose,
         functools.partial(F.conv_transpose, **window),
         draw,
         lambda key: bias_init(key, (out_channels,)),
@@ -177,7 +178,7 @@ def locally_connected(
         return drawn.reshape(rows, columns, *shape)
 
     return _product(
-        "locally_connected",
+        locally_connected,
         functools.partial(F.locally_connected, **window),
         functools.partial(draw, kernel_init, (height, width, in_channels, out_channels)),
         functools.partial(draw, bias_init, (out_channels,)),
@@ -206,7 +207,7 @@ def _check_window(kind: str, stride: Size, padding: Padding, dilation: Size) -> 
 
 
 def _product(
-    kind: str,
+    kind: Callable[..., Layer],
     product: Callable[[jax.Array, jax.Array], jax.Array],
     draw_kernel: Callable[[Key], jax.Array],
     draw_bias: Callable[[Key], jax.Array],
@@ -227,7 +228,9 @@ def _product(
         params: Params, state: State, x: jax.Array, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
         if x.ndim != 4 or x.shape[-1] != in_channels:
-            raise ValueError(f"{kind} expected [B, H, W, {in_channels}], got {describe(x)}")
+            raise ValueError(
+                f"{kind.__name__} expected [B, H, W, {in_channels}], got {describe(x)}"
+            )
         y = product(x, params["kernel"])
         return (y + broadcast(params["bias"], y) if bias else y), state
 

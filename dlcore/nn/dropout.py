@@ -10,8 +10,8 @@ import jax
 
 from dlcore import functional as F
 from dlcore import keys
+from dlcore.checks import floating, is_concrete, wide_dtype
 from dlcore.functional.broadcast import broadcast
-from dlcore.functional.checks import floating, is_concrete, wide_dtype
 from dlcore.functional.dropout import check_rate
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
@@ -27,7 +27,7 @@ def dropout(rate: float) -> Layer:
     is needed, except with a rate of 0.
     """
     check_rate("dropout", rate)
-    return _noise("dropout", lambda key, x: F.dropout(key, x, rate), rate=rate)
+    return _noise(dropout, lambda key, x: F.dropout(key, x, rate), rate=rate)
 
 
 def spatial_dropout(rate: float) -> Layer:
@@ -41,7 +41,7 @@ def spatial_dropout(rate: float) -> Layer:
     def drop(key: Key, x: jax.Array) -> jax.Array:
         return F.dropout(key, x, rate, shared=range(1, x.ndim - 1))
 
-    return _noise("spatial_dropout", drop, rate=rate)
+    return _noise(spatial_dropout, drop, rate=rate)
 
 
 def stochastic_depth(rate: float) -> Layer:
@@ -57,7 +57,7 @@ def stochastic_depth(rate: float) -> Layer:
     def drop(key: Key, x: jax.Array) -> jax.Array:
         return F.dropout(key, x, rate, shared=range(1, x.ndim))
 
-    return _noise("stochastic_depth", drop, rate=rate)
+    return _noise(stochastic_depth, drop, rate=rate)
 
 
 def gaussian_noise(std: float) -> Layer:
@@ -73,7 +73,7 @@ def gaussian_noise(std: float) -> Layer:
         noise = std * jax.random.normal(key, x.shape, wide_dtype(x.dtype))
         return x + noise.astype(x.dtype)
 
-    return _noise("gaussian_noise", disturb, std=std)
+    return _noise(gaussian_noise, disturb, std=std)
 
 
 def dropconnect(
@@ -112,7 +112,7 @@ def dropconnect(
         return (y + broadcast(params["bias"], y) if bias else y), state
 
     return make(
-        "dropconnect",
+        dropconnect,
         dense.init,
         apply,
         in_features=in_features,
@@ -122,7 +122,9 @@ def dropconnect(
     )
 
 
-def _noise(kind: str, function: Callable[[Key, Any], Any], /, **config: float) -> Layer:
+def _noise(
+    kind: Callable[..., Layer], function: Callable[[Key, Any], Any], /, **config: float
+) -> Layer:
     """y = function(key, x) in training, x in evaluation and where the one setting is 0."""
     (amount,) = config.values()
 
@@ -131,7 +133,7 @@ def _noise(kind: str, function: Callable[[Key, Any], Any], /, **config: float) -
     ) -> tuple[Any, State]:
         if not train or (is_concrete(amount) and amount == 0):
             return x, state
-        return function(_needed(key, f"{kind}({amount})"), x), state
+        return function(_needed(key, f"{kind.__name__}({amount})"), x), state
 
     return make(kind, lambda key: ((), ()), apply, **config)
 

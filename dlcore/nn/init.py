@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.functional.checks import is_concrete, one_of
+from dlcore.checks import is_concrete, one_of
 from dlcore.keys import Key
 
 _SHORTEST = 16384  # numbers drawn at once

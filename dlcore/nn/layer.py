@@ -11,16 +11,12 @@ evaluation (`train=False`) the very state it was given.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import dataclasses
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
-
-import jax
 
 from dlcore import keys
 from dlcore.keys import Key
@@ -34,8 +30,13 @@ Children = tuple[tuple[str, "Layer"], ...]
 class Info:
     """What a Layer is: its kind, its configuration, its children in order, and its given name.
 
-    `rebuild` makes the same Layer of other children. `frozen` are the paths of the leaves that
-    `nn.freeze` holds, in a Layer without children; `thawed` is the Layer before it was frozen.
+    factory: the function that made it, of which its kind is the name; None where that is unknown.
+    rebuild: makes the same Layer of other children. frozen: the paths of the leaves that
+    `nn.freeze` holds, in a Layer without children; thawed: the Layer before it was frozen.
+
+    weights: the parameters that make it one of the weighted layers that a depth counts.
+    side_by_side: whether its children are alternatives, and not one after another.
+    has_moments: whether the state's `mean` and `var` follow the moments of what it is given.
     """
 
     kind: str
@@ -45,6 +46,10 @@ class Info:
     rebuild: Callable[[Children], Layer] | None = None
     frozen: frozenset[str] = frozenset()
     thawed: Layer | None = None
+    factory: Callable[..., Layer] | None = None
+    weights: frozenset[str] = frozenset({"kernel"})
+    side_by_side: bool = False
+    has_moments: bool = False
 
 
 class Layer(NamedTuple):
@@ -66,7 +71,7 @@ class Layer(NamedTuple):
 
 
 def make(
-    kind: str,
+    kind: str | Callable[..., Layer],
     draw: Callable[[Key], tuple[Params, State]],
     apply: Callable[..., tuple[Any, State]],
     children: Children = (),
@@ -76,18 +81,28 @@ def make(
 ) -> Layer:
     """A Layer of `draw`, which gives (params, state) for a key, and `apply`; typed keys only.
 
-    One with children that can be replaced or frozen apart also has `rebuild`, which makes it anew
-    of others.
+    `kind` is its name, or the factory that makes it, whose defaults `nn.summary` leaves out. One
+    with children that can be replaced or frozen apart also has `rebuild`, which makes it anew of
+    others.
     """
 
     def init(key: Key) -> tuple[Params, State]:
         return draw(keys.check(key))
 
-    return Layer(init, apply, Info(kind, config, children, rebuild=rebuild))
+    factory = None if isinstance(kind, str) else kind
+    name = kind if isinstance(kind, str) else kind.__name__
+    return Layer(init, apply, Info(name, config, children, rebuild=rebuild, factory=factory))
 
 
-def from_function(function: Callable[[Any], Any], kind: str, /, **config: Any) -> Layer:
-    """A Layer without parameters or state: y = function(x)."""
+def with_info(layer: Layer, **facts: Any) -> Layer:
+    """`layer` with these fields of its `info`."""
+    return layer._replace(info=dataclasses.replace(layer.info, **facts))
+
+
+def from_function(
+    function: Callable[[Any], Any], kind: str | Callable[..., Layer], /, **config: Any
+) -> Layer:
+    """A Layer without parameters or state: y = function(x). `kind` is that of `make`."""
 
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
@@ -139,8 +154,7 @@ def as_layer(thing: Any) -> Layer:
 def named(name: str, layer: Any) -> Layer:
     """`layer` with the name that its parent uses: `serial(named("stem", conv(3, 64, 7)))`."""
     check_name(name)
-    layer = as_layer(layer)
-    return layer._replace(info=dataclasses.replace(layer.info, name=name))
+    return with_info(as_layer(layer), name=name)
 
 
 def check_name(name: str) -> None:
@@ -195,168 +209,6 @@ def select(tree: Any, name: str) -> Any:
 def is_empty(tree: Any) -> bool:
     """Whether `tree` is the empty tree `()`."""
     return isinstance(tree, tuple) and not tree
-
-
-def call(
-    name: str,
-    layer: Layer,
-    params: Params,
-    state: State,
-    x: Any,
-    *,
-    key: Key | None,
-    train: bool,
-) -> tuple[Any, State]:
-    """Applies the child `name` to `x` with its own part of its parent's params, state and key.
-
-    An error gets a note with the path of the layer and what it was given.
-    """
-    params, state = select(params, name), select(state, name)
-    key = None if key is None else keys.child(key, name)
-    with _observed(name) as observe, noted(name, layer, params, x):
-        y, state = layer.apply(params, state, x, key=key, train=train)
-        observe(Call(layer, params, state, x, y))
-    return y, state
-
-
-# ------------------------------------------------------------------- what is seen from outside
-
-
-class Call(NamedTuple):
-    """One application of one layer, as an observer sees it."""
-
-    layer: Layer
-    params: Params
-    state: State
-    x: Any
-    y: Any
-
-
-class _Observer:
-    def __init__(self) -> None:
-        self.path: list[str] = []
-        self.calls: dict[str, Call] = {}
-
-    def record(self, call: Call) -> None:
-        path = "/".join(self.path)
-        while path in self.calls:  # a part that `wire` calls again
-            path += "'"
-        self.calls[path] = call
-
-
-_observer = contextvars.ContextVar[_Observer | None]("observer", default=None)
-
-
-@contextlib.contextmanager
-def _observed(name: str) -> Iterator[Callable[[Call], None]]:
-    observer = _observer.get()
-    if observer is None:
-        yield lambda call: None
-        return
-    observer.path.append(name)
-    try:
-        yield observer.record
-    finally:
-        observer.path.pop()
-
-
-def is_observed() -> bool:
-    """Whether `calls` is looking on: a loop then runs unrolled, since a look ends with the loop."""
-    return _observer.get() is not None
-
-
-def calls(
-    layer: Layer,
-    params: Params,
-    state: State,
-    x: Any,
-    *,
-    key: Key | None = None,
-    train: bool = False,
-) -> tuple[Any, State, dict[str, Call]]:
-    """`layer.apply`, and every application inside it by path, in order of completion."""
-    observer = _Observer()
-    token = _observer.set(observer)
-    try:
-        y, state = layer.apply(params, state, x, key=key, train=train)
-    finally:
-        _observer.reset(token)
-    return y, state, observer.calls
-
-
-def intermediates(
-    layer: Layer,
-    params: Params,
-    state: State,
-    x: Any,
-    *,
-    key: Key | None = None,
-    train: bool = False,
-) -> dict[str, Any]:
-    """The output of every layer inside `layer` by its path, e.g. `{"conv1": …, "relu1": …}`.
-
-    A part that `wire` calls more than once has its later outputs under path', path'', …
-    """
-    _, _, seen = calls(layer, params, state, x, key=key, train=train)
-    return {path: call.y for path, call in seen.items()}
-
-
-# ------------------------------------------------------------------------------------- errors
-
-_NOTE = "in layer "
-
-
-@contextlib.contextmanager
-def noted(name: str, layer: Layer, params: Params, x: Any) -> Iterator[None]:
-    """Notes on an error inside that it arose in the child `name`, and what that was given."""
-    try:
-        yield
-    except Exception as error:
-        with contextlib.suppress(Exception):  # what cannot be said must not take its place
-            _annotate(error, name, layer, params, x)
-        raise
-
-
-def _annotate(error: Any, name: str, layer: Layer, params: Params, x: Any) -> None:
-    """Adds or extends the one note that says where in the network `error` arose."""
-    notes = getattr(error, "__notes__", [])
-    mine = [note for note in notes if note.startswith(_NOTE)]
-    if mine and layer.info.children:
-        note = f"{_NOTE}{name}/{mine[-1].removeprefix(_NOTE)}"
-    else:
-        note = f"{_NOTE}{name} ({layer.info.kind}), given {describe(x)}{_misfit(layer, params)}"
-    error.__notes__ = [one for one in notes if one not in mine]
-    error.add_note(note)
-
-
-def _misfit(layer: Layer, params: Params) -> str:
-    """What is wrong with the parameters, where their tree or shapes are not the layer's own."""
-    wanted, given = shapes(jax.eval_shape(layer.init, jax.random.key(0))[0]), shapes(params)
-    return "" if wanted == given else f"; its params should be {wanted}, got {given}"
-
-
-def describe(x: Any) -> str:
-    """An array as `float32[8, 28, 28, 1]`, a tree of arrays with that at each leaf."""
-    return _describe(x, lambda leaf: f"{leaf.dtype}{list(leaf.shape)}")
-
-
-def shapes(tree: Any) -> str:
-    """A tree of arrays with the shape at each leaf: `{bias: [8], kernel: [4, 8]}`."""
-    return _describe(tree, lambda leaf: str(list(leaf.shape)))
-
-
-def _describe(tree: Any, leaf: Callable[[Any], str]) -> str:
-    if hasattr(tree, "shape") and hasattr(tree, "dtype"):
-        return leaf(tree)
-    if isinstance(tree, dict):
-        return (
-            "{"
-            + ", ".join(f"{k}: {_describe(v, leaf)}" for k, v in sorted(tree.items(), key=str))
-            + "}"
-        )
-    if isinstance(tree, list | tuple):
-        return "(" + ", ".join(_describe(value, leaf) for value in tree) + ")"
-    return repr(tree)
 
 
 def _plain(value: Any) -> str:

@@ -12,8 +12,9 @@ from dlcore import keys
 from dlcore.functional.broadcast import broadcast
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
+from dlcore.nn.describing import describe
 from dlcore.nn.init import Initializer
-from dlcore.nn.layer import Layer, Params, State, check_sizes, describe, make
+from dlcore.nn.layer import Layer, Params, State, check_sizes, make
 
 
 def linear(
@@ -44,9 +45,7 @@ def linear(
         y = F.linear(x, params["kernel"])
         return (y + broadcast(params["bias"], y) if bias else y), state
 
-    return make(
-        "linear", init, apply, in_features=in_features, out_features=out_features, bias=bias
-    )
+    return make(linear, init, apply, in_features=in_features, out_features=out_features, bias=bias)
 
 
 def layer_scale(features: int, initial: float = 1e-6) -> Layer:
@@ -68,4 +67,4 @@ def layer_scale(features: int, initial: float = 1e-6) -> Layer:
             raise ValueError(f"layer_scale expected [..., {features}], got {describe(x)}")
         return x * broadcast(params["scale"], x), state
 
-    return make("layer_scale", init, apply, features=features, initial=initial)
+    return make(layer_scale, init, apply, features=features, initial=initial)

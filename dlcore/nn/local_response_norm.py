@@ -16,7 +16,7 @@ def local_response_norm(
     check_sizes("local_response_norm", size=size)
     return from_function(
         lambda x: F.local_response_norm(x, size, alpha, beta, k),
-        "local_response_norm",
+        local_response_norm,
         size=size,
         alpha=alpha,
         beta=beta,

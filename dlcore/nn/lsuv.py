@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import tree
-from dlcore.nn.layer import Layer, Params, State, calls
+from dlcore.nn.layer import Layer, Params, State
+from dlcore.nn.observing import calls
 from dlcore.nn.surgery import frozen
 
 

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import functional as F
-from dlcore.functional.checks import floating
+from dlcore.checks import floating
 from dlcore.keys import Key
-from dlcore.nn.layer import Layer, Params, State, check_sizes, describe, from_function, make
+from dlcore.nn.describing import describe
+from dlcore.nn.layer import Layer, Params, State, check_sizes, from_function, make, with_info
 
 Statistics = tuple[jax.Array, jax.Array, State]
 
@@ -60,8 +61,8 @@ def batch_norm(
     def running(old: jax.Array, batch: jax.Array) -> jax.Array:
         return momentum * old + (1 - momentum) * batch.astype(old.dtype)
 
-    return _norm(
-        "batch_norm",
+    layer = _norm(
+        batch_norm,
         2,
         statistics,
         start,
@@ -72,6 +73,7 @@ def batch_norm(
         offset=offset,
         axis_name=axis_name,
     )
+    return with_info(layer, has_moments=True)
 
 
 def layer_norm(
@@ -90,7 +92,7 @@ def layer_norm(
         return *F.moments(x, -1, keepdims=True), state
 
     return _norm(
-        "layer_norm",
+        layer_norm,
         1,
         statistics,
         features=features,
@@ -124,7 +126,7 @@ def group_norm(
         return jnp.repeat(mean[..., 0], size, -1), jnp.repeat(var[..., 0], size, -1), state
 
     return _norm(
-        "group_norm",
+        group_norm,
         2,
         statistics,
         features=features,
@@ -151,7 +153,7 @@ def instance_norm(
         return *F.moments(x, tuple(range(1, x.ndim - 1)), keepdims=True), state
 
     return _norm(
-        "instance_norm",
+        instance_norm,
         3,
         statistics,
         features=features,
@@ -162,7 +164,7 @@ def instance_norm(
 
 
 def _norm(
-    kind: str,
+    factory: Callable[..., Layer],
     axes: int,
     statistics: Callable[[jax.Array, State, bool], Statistics],
     start: Callable[[], State] = lambda: (),
@@ -177,6 +179,7 @@ def _norm(
     features, epsilon, scale, offset = (
         config[name] for name in ("features", "epsilon", "scale", "offset")
     )
+    kind = factory.__name__
     check_sizes(kind, features=features)
     if not epsilon > 0:
         raise ValueError(f"{kind}: epsilon is {epsilon}, but epsilon > 0 is wanted")
@@ -199,7 +202,7 @@ def _norm(
         affine = (params["scale"] if scale else None, params["offset"] if offset else None)
         return F.normalize(x, mean, var, *affine, epsilon=epsilon), state
 
-    return make(kind, init, apply, **config)
+    return make(factory, init, apply, **config)
 
 
 def standardize(mean: float | Sequence[float], std: float | Sequence[float]) -> Layer:
@@ -219,7 +222,7 @@ def standardize(mean: float | Sequence[float], std: float | Sequence[float]) -> 
         shift, factor = (jnp.asarray(value, x.dtype) for value in constants.values())
         return (x - shift) / factor
 
-    return from_function(apply, "standardize", **constants)
+    return from_function(apply, standardize, **constants)
 
 
 def _numbers(name: str, value: Any) -> Any:

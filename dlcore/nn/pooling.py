@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dlcore import functional as F
-from dlcore.functional.window import Padding, Size, pair, pool_window
 from dlcore.nn.layer import Layer, from_function
+from dlcore.window import Padding, Size, pair, pool_window
 
 
 def max_pool(window: Size, *, stride: Size | None = None, padding: Padding = "VALID") -> Layer:
@@ -15,7 +15,7 @@ def max_pool(window: Size, *, stride: Size | None = None, padding: Padding = "VA
     pool_window("max_pool", window, stride, padding)
     return from_function(
         lambda x: F.max_pool(x, window, stride, padding),
-        "max_pool",
+        max_pool,
         window=window,
         stride=stride,
         padding=padding,
@@ -36,7 +36,7 @@ def avg_pool(
     pool_window("avg_pool", window, stride, padding)
     return from_function(
         lambda x: F.avg_pool(x, window, stride, padding, count_include_pad=count_include_pad),
-        "avg_pool",
+        avg_pool,
         window=window,
         stride=stride,
         padding=padding,
@@ -50,7 +50,7 @@ def adaptive_max_pool(size: Size) -> Layer:
     See `functional.adaptive_max_pool`.
     """
     pair("adaptive_max_pool", "size", size)
-    return from_function(lambda x: F.adaptive_max_pool(x, size), "adaptive_max_pool", size=size)
+    return from_function(lambda x: F.adaptive_max_pool(x, size), adaptive_max_pool, size=size)
 
 
 def adaptive_avg_pool(size: Size) -> Layer:
@@ -59,4 +59,4 @@ def adaptive_avg_pool(size: Size) -> Layer:
     See `functional.adaptive_avg_pool`.
     """
     pair("adaptive_avg_pool", "size", size)
-    return from_function(lambda x: F.adaptive_avg_pool(x, size), "adaptive_avg_pool", size=size)
+    return from_function(lambda x: F.adaptive_avg_pool(x, size), adaptive_avg_pool, size=size)

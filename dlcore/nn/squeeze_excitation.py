@@ -9,7 +9,8 @@ import jax
 
 from dlcore import functional as F
 from dlcore.nn.combinators import Parts, wire
-from dlcore.nn.layer import Layer, check_sizes, describe
+from dlcore.nn.describing import describe
+from dlcore.nn.layer import Layer, check_sizes
 from dlcore.nn.linear import linear
 
 

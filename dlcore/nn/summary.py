@@ -11,53 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from dlcore import flops, tree
-from dlcore.nn.activation import prelu, rbf
 from dlcore.nn.combinators import serial
-from dlcore.nn.conv import conv, conv_transpose, locally_connected
-from dlcore.nn.dropout import (
-    dropconnect,
-    dropout,
-    gaussian_noise,
-    spatial_dropout,
-    stochastic_depth,
-)
-from dlcore.nn.layer import Call, Layer, as_layer, calls, describe
-from dlcore.nn.linear import layer_scale, linear
-from dlcore.nn.local_response_norm import local_response_norm
-from dlcore.nn.norm import batch_norm, group_norm, instance_norm, layer_norm, standardize
-from dlcore.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+from dlcore.nn.describing import describe
+from dlcore.nn.layer import Layer, as_layer
+from dlcore.nn.observing import Call, calls
 
-# Those whose signature tells which settings are the default; others are written in full.
-_FACTORIES = {
-    factory.__name__: factory
-    for factory in (
-        adaptive_avg_pool,
-        adaptive_max_pool,
-        avg_pool,
-        batch_norm,
-        conv,
-        conv_transpose,
-        dropconnect,
-        dropout,
-        gaussian_noise,
-        group_norm,
-        instance_norm,
-        layer_norm,
-        layer_scale,
-        linear,
-        local_response_norm,
-        locally_connected,
-        max_pool,
-        prelu,
-        rbf,
-        spatial_dropout,
-        standardize,
-        stochastic_depth,
-    )
-}
-_WEIGHTS = {"kernel", "centers"}
 _WIDTH = 34  # columns for the call that makes a layer
-_SIDE_BY_SIDE = {"branch", "concat", "residual"}
 
 
 class Row(NamedTuple):
@@ -197,9 +156,9 @@ def _depth(layer: Layer, key: Any) -> int:
     """Layers with weights on the longest path, where `wire` counts as its parts in a row."""
     if not layer.info.children:
         params, _ = jax.eval_shape(layer.init, key)
-        return int(isinstance(params, dict) and not _WEIGHTS.isdisjoint(params))
+        return int(isinstance(params, dict) and not layer.info.weights.isdisjoint(params))
     depths = [_depth(child, key) for _, child in layer.info.children]
-    return max(depths) if layer.info.kind in _SIDE_BY_SIDE else sum(depths)
+    return max(depths) if layer.info.side_by_side else sum(depths)
 
 
 # ------------------------------------------------------------------------------------- as text
@@ -207,7 +166,7 @@ def _depth(layer: Layer, key: Any) -> int:
 
 def _written(layer: Layer) -> str:
     """The call that makes `layer`, without the settings that are the default: conv(1, 6, 5)."""
-    factory = _FACTORIES.get(layer.info.kind)
+    factory = layer.info.factory
     known = inspect.signature(factory).parameters if factory else {}
     settings = []
     for name, value in layer.info.config.items():

@@ -19,6 +19,7 @@ way that an optimizer takes.
 
 from __future__ import annotations
 
+from dlcore.optim import landscapes
 from dlcore.optim.accumulation import accumulate
 from dlcore.optim.adam import adam, adamw, amsgrad, nadam
 from dlcore.optim.adaptive import adadelta, adagrad, rmsprop
@@ -115,6 +116,7 @@ __all__ = [
     "l2",
     "l_bfgs",
     "lamb",
+    "landscapes",
     "linear",
     "lion",
     "lookahead",

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from dlcore import tree
-from dlcore.functional.checks import is_concrete, wide_dtype
+from dlcore.checks import is_concrete, wide_dtype
 from dlcore.optim._checks import Scalar, check_leaves, check_params, check_scheduled
 
 Combine = Callable[[Any, Any, Scalar], Any]

@@ -6,7 +6,7 @@ import functools
 
 import optax
 
-from dlcore.functional.checks import one_of
+from dlcore.checks import one_of
 from dlcore.optim._checks import check_scheduled
 from dlcore.optim._parts import accumulate, average, scale_by_learning_rate, scheduled, trace
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore import tree
-from dlcore.functional.checks import wide_dtype
+from dlcore.checks import wide_dtype
 from dlcore.optim._checks import (
     Scalar,
     check_leaves,

@@ -15,6 +15,8 @@ import numpy as np
 
 from dlcore import functional as F
 
+Numbers = dict[str, float | np.ndarray]
+
 
 class Mean(NamedTuple):
     """Σ weight·value and Σ weight; its value is their ratio."""
@@ -94,7 +96,7 @@ def confusion_of(classes: int, metric: Callable[[jax.Array], Metric] = Confusion
     return counts
 
 
-def values(metrics: dict[str, Metric]) -> dict[str, float | np.ndarray]:
+def values(metrics: dict[str, Metric]) -> Numbers:
     """The metrics as plain numbers (a matrix as a NumPy array), the loss first."""
     sums = jax.device_get(metrics)  # once, and before the arithmetic: a dispatch costs more than it
     numbers = {name: np.asarray(metric.value()) for name, metric in sums.items()}

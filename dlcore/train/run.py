@@ -20,8 +20,10 @@ from dlcore.data import batching
 from dlcore.data.batching import HostData
 from dlcore.train import checkpoint, log
 from dlcore.train.evaluate import examples
-from dlcore.train.fit import Numbers, Record, StepFunction, empty_totals, fit
+from dlcore.train.fit import Record, fit
+from dlcore.train.metrics import Numbers
 from dlcore.train.objective import Batch
+from dlcore.train.plans import StepFunction, empty_totals
 from dlcore.train.progress import progress
 from dlcore.train.state import position
 from dlcore.train.stopping import EarlyStopping, Progress

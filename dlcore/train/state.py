@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from dlcore import keys, tree
-from dlcore.functional.checks import is_concrete
-from dlcore.nn.layer import Layer, Params, State, shapes
+from dlcore.checks import is_concrete
+from dlcore.nn.describing import shapes
+from dlcore.nn.layer import Layer, Params, State
 from dlcore.nn.surgery import frozen
 
 

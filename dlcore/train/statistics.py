@@ -13,7 +13,8 @@ import numpy as np
 from dlcore import device, keys, tree
 from dlcore import functional as F
 from dlcore.data.batching import HostData
-from dlcore.nn.layer import Layer, Params, State, calls
+from dlcore.nn.layer import Layer, Params, State
+from dlcore.nn.observing import calls
 from dlcore.train.evaluate import examples, take
 from dlcore.train.objective import Batch
 
@@ -72,7 +73,7 @@ def _moments(layer: Layer, params: Params, state: State, x: Any, key: Any, index
     return {
         path: F.moments(call.x, tuple(range(call.x.ndim - 1)))
         for path, call in seen.items()
-        if call.layer.info.kind == "batch_norm" and f"{_own(path)}/mean" in moving
+        if call.layer.info.has_moments and f"{_own(path)}/mean" in moving
     }
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from dlcore import optim
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 from experiments.choice import at_least
 from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 

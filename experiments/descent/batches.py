@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlcore import data, models, optim, train
+from dlcore import data, models, optim, search, train
 from experiments._learning import first
 from experiments.choice import at_least
 from experiments.descent._curve import curve
@@ -164,8 +164,8 @@ def measure(
 ) -> Score:
     """One batch size: three rates on validation, then the curve and the seconds of the best."""
     examples, validation, test = parts
-    arms = train.space.grid(learning_rate=[rate / 3, rate, 3 * rate])
-    found = train.sweep(
+    arms = search.space.grid(learning_rate=[rate / 3, rate, 3 * rate])
+    found = search.sweep(
         lambda arm: (layer, objective, optim.sgd(arm["learning_rate"])),
         arms,
         examples,

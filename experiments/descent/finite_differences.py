@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import flops, tree
-from dlcore.functional import backprop, finite_differences
+from dlcore.derivatives import backprop, finite_differences
 from experiments.choice import at_least
 from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 

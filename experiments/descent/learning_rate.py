@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import data, models, optim, train
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 from experiments.choice import at_least
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 

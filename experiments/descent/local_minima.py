@@ -20,7 +20,7 @@ import numpy as np
 
 from dlcore import functional as F
 from dlcore import nn, optim, train
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 from experiments.choice import at_least
 from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore import data, models, optim, train
+from dlcore import data, models, optim, search, train
 from experiments._learning import first
 from experiments.choice import at_least, one_of
 from experiments.descent._rates import at_best_rate, mean_history
@@ -103,7 +103,7 @@ def run(config: Config) -> dict[str, Score]:
         for step in STEPS
         for seed in range(config.seeds)
     ]
-    found = train.sweep(
+    found = search.sweep(
         build, arms, examples, epochs=config.epochs, batch_size=100, validation=validation
     )
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore import data, nn, optim, train
+from dlcore import data, nn, optim, search, train
 from dlcore.data import files
 from experiments.choice import at_least
 from experiments.descent._rates import at_best_rate
@@ -109,7 +109,7 @@ def run(config: Config) -> Measured:
         for rate in rates
         for seed in range(config.seeds)
     ]
-    found = train.sweep(
+    found = search.sweep(
         build,
         arms,
         bags.parts["train"],

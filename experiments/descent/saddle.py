@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 
 from dlcore import data, models, optim
 from dlcore import functional as F
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 from experiments.choice import at_least
 from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 

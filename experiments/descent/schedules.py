@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore import data, models, optim, train
+from dlcore import data, models, optim, search, train
 from experiments._learning import first
 from experiments.choice import at_least, one_of
 from experiments.descent._rates import at_best_rate, mean_history
@@ -165,8 +165,8 @@ def learn(config: Config) -> dict[str, Score]:
 
     asked = {"constant", "cosine", "plateau", *config.schedules}
     names = [name for name in SCHEDULES if name in asked]
-    arms = train.space.grid(schedule=names, learning_rate=RATES, seed=range(config.seeds))
-    found = train.sweep(
+    arms = search.space.grid(schedule=names, learning_rate=RATES, seed=range(config.seeds))
+    found = search.sweep(
         build, arms, examples, epochs=config.epochs, batch_size=50, validation=validation
     )
     scores = {}

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import optim
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 from experiments.choice import at_least
 from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 

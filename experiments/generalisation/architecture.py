@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore import data, models, nn, optim, train
-from dlcore.train import space
+from dlcore import data, models, nn, optim, search, train
+from dlcore.search import space
 from experiments.choice import at_least
 from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
@@ -70,7 +70,7 @@ def run(config: Config) -> Measured:
         learning_rate=config.rates,
         seed=range(config.seeds),
     )
-    swept = train.sweep(
+    swept = search.sweep(
         build,
         configurations,
         digits.train,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore import data, models, optim, train
+from dlcore import data, models, optim, search, train
 from experiments._learning import accuracy, first, learn
 from experiments.choice import at_least
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
@@ -89,7 +89,7 @@ def run(config: Config) -> Measured:
     wrong, noisy = mislabelled(clean, config.share)
     layer = models.mlp(clean["x"].shape[1:], (64,), 10, dropout=0.0)
     parts = layer, train.classification(layer), optim.adam(1e-3)
-    (crossed,) = train.cross_validate(
+    (crossed,) = search.cross_validate(
         lambda h: parts, [{}], noisy, epochs=config.epochs, folds=config.folds, batch_size=50
     )
     suspects = crossed.suspects

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore import data, models, optim, train
-from dlcore.train import space
+from dlcore import data, models, optim, search, train
+from dlcore.search import space
 from experiments.choice import at_least
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
@@ -147,8 +147,8 @@ def measure(examples: dict[str, np.ndarray], test: dict[str, np.ndarray], config
     """Folds of every decay at once, then a network on all labels for each, tested."""
     decays = space.grid(decay=config.decays)
     options: dict[str, Any] = {"epochs": config.epochs, "batch_size": 20}
-    crossed = train.cross_validate(build, decays, examples, folds=config.folds, **options)
-    swept = train.sweep(build, decays, examples, **options)
+    crossed = search.cross_validate(build, decays, examples, folds=config.folds, **options)
+    swept = search.sweep(build, decays, examples, **options)
     rows: dict[str, list[tuple[float, float, float]]] = {"accuracy": [], "loss": []}
     for one, trial in zip(crossed, swept.trials, strict=True):
         tested = train.evaluate(OBJECTIVE, trial.state.params, (), test)

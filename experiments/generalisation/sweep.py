@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlcore import data, models, nn, optim, train
+from dlcore import data, models, nn, optim, search, train
 from dlcore import functional as F
-from dlcore.train import space
+from dlcore.search import space
 from experiments._learning import first
 from experiments.choice import at_least
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
@@ -123,7 +123,7 @@ def run(config: Config) -> Measured:
         ),
         race("784-128-10", large, wide, *few, 1, 128, config),
     ]
-    found, digits = search(config), data.load("digits")
+    found, digits = swept(config), data.load("digits")
     tested = [accuracy(trial, digits.test) for trial in found.trials]
     hidden, tried, accuracies = found.means("hidden", "learning_rate", "validation_accuracy")
     return Measured(
@@ -241,8 +241,8 @@ def race(
         records = train.fit(step, state, examples, **options)
         return [(record.validation or {})["loss"] for record in records if record.metrics]
 
-    def all_at_once() -> train.Sweep:
-        return train.sweep(build, configurations, examples, **options)
+    def all_at_once() -> search.Sweep:
+        return search.sweep(build, configurations, examples, **options)
 
     fit_anew, losses = timed(one)
     sweep_anew, swept = timed(all_at_once)
@@ -264,7 +264,7 @@ def timed(function: Any) -> tuple[float, Any]:
     return time.perf_counter() - began, result
 
 
-def search(config: Config) -> train.Sweep:
+def swept(config: Config) -> search.Sweep:
     """Every rate with every network on small digits, by validation accuracy."""
     digits = data.load("digits")
     configurations = space.grid(
@@ -272,7 +272,7 @@ def search(config: Config) -> train.Sweep:
         learning_rate=config.rates,
         seed=range(config.seeds),
     )
-    return train.sweep(
+    return search.sweep(
         searched,
         configurations,
         digits.train,
@@ -284,7 +284,7 @@ def search(config: Config) -> train.Sweep:
     )
 
 
-def accuracy(trial: train.Trial, examples: dict[str, np.ndarray]) -> float:
+def accuracy(trial: search.Trial, examples: dict[str, np.ndarray]) -> float:
     """Of a trained trial; one that was stopped counts as it then was."""
     layer = network(trial.configuration["hidden"])
     logits = train.predict(layer, trial.state.params, trial.state.state, examples)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dlcore import train
+from dlcore import search, train
 from experiments import frame
 from experiments.descent import (
     _curve,
@@ -68,7 +68,7 @@ def test_a_loss_is_reached_between_two_measurements():
 
 
 def test_a_diverged_run_is_infinite_from_there_on():
-    from dlcore import nn, optim, train
+    from dlcore import nn, optim
 
     layer, optimizer = nn.serial(nn.flatten, nn.linear(784, 1)), optim.sgd(1e3)
     rows = drawn("mnist").train
@@ -294,13 +294,13 @@ def test_the_best_rate_is_chosen_on_validation():
     def trial(rate, seed, loss, stopped=None):
         arm = {"learning_rate": rate, "seed": seed, "optimizer": "a"}
         row = {"epoch": 1, "step": 1, "loss": 0.0, "validation_loss": loss}
-        return train.Trial(arm, [row], None, stopped)
+        return search.Trial(arm, [row], None, stopped)
 
     trials = [trial(1.0, 0, 0.1), trial(1.0, 1, 0.9), trial(0.1, 0, 0.4), trial(0.1, 1, 0.4)]
     lost = [trial(2.0, 0, 0.0), trial(2.0, 1, 0.0, stopped=3)]
-    found = train.Sweep([*trials, *lost], "validation_loss", "min")
+    found = search.Sweep([*trials, *lost], "validation_loss", "min")
     assert [one.configuration["learning_rate"] for one in _rates.at_best_rate(found)] == [0.1, 0.1]
-    diverged = train.Sweep(lost, "validation_loss", "min")
+    diverged = search.Sweep(lost, "validation_loss", "min")
     with pytest.raises(FloatingPointError, match="diverges at every rate"):
         _rates.at_best_rate(diverged, optimizer="a")
 

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 from jax import lax
 
-from dlcore.functional.convolve import convolve
+from dlcore.kernels.convolve import convolve
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 geometries = st.fixed_dictionaries(

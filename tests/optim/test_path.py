@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from dlcore import optim
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 
 START = jnp.array([1.0, 1.5])
 

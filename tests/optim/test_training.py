@@ -12,7 +12,7 @@ import pytest
 
 from dlcore import functional as F
 from dlcore import nn, optim, train, tree
-from tests.train.conftest import make_blobs, make_network
+from tests.problems import make_blobs, make_network
 
 FROZEN = ("linear1/**", "batch_norm1/**")
 DROPPING = nn.serial(nn.linear(4, 8), nn.dropout(0.3), nn.linear(8, 3))

@@ -15,7 +15,7 @@ from dlcore import data as datasets
 from dlcore import device, keys, nn, optim, train
 from dlcore.data import batching
 from dlcore.train.state import position
-from tests.train.conftest import make_blobs, make_problem
+from tests.problems import make_blobs, make_problem
 
 
 @pytest.fixture(params=["loop", "loops of 3", "calls"])
@@ -24,8 +24,8 @@ def plan(request, monkeypatch):
     at_once = {"loop": 99, "loops of 3": 3, "calls": 1}[request.param]
     monkeypatch.setattr(device, "steps_in_one_call", lambda *_: at_once)
     if at_once == 3:
-        loops = importlib.import_module("dlcore.train.fit")
-        monkeypatch.setattr(loops, "_INDICES", 1)  # a table of batches is an epoch's
+        plans = importlib.import_module("dlcore.train.plans")
+        monkeypatch.setattr(plans, "_INDICES", 1)  # a table of batches is an epoch's
     return request.param
 
 

@@ -15,8 +15,8 @@ LINEAR = nn.linear(4, 3)  # where any layer would do
 
 @pytest.fixture(params=["loop", "calls", "host"])
 def fit(request, monkeypatch):
-    loops = importlib.import_module("dlcore.train.fit")
-    monkeypatch.setattr(loops, "_INDICES", 96)  # a table of batches is an epoch's
+    plans = importlib.import_module("dlcore.train.plans")
+    monkeypatch.setattr(plans, "_INDICES", 96)  # a table of batches is an epoch's
     monkeypatch.setattr(
         device, "steps_in_one_call", lambda *_: 99 if request.param == "loop" else 1
     )

@@ -34,7 +34,7 @@ def network():
 @functools.partial(jax.jit, static_argnums=0)
 def given(layer, params, state, x):
     """What each batch norm is given in training, by path."""
-    _, _, seen = nn.layer.calls(layer, params, state, x, train=True)
+    _, _, seen = nn.observing.calls(layer, params, state, x, train=True)
     return {path: call.x for path, call in seen.items() if call.layer.info.kind == "batch_norm"}
 
 

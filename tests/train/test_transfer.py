@@ -11,7 +11,7 @@ import pytest
 
 from dlcore import data, nn, optim, train, tree
 from dlcore import functional as F
-from tests.train.conftest import make_blobs
+from tests.problems import make_blobs
 
 NETWORK = nn.serial(nn.linear(4, 6), nn.batch_norm(6), F.relu, nn.linear(6, 3))
 FROZEN = ("linear1/**", "batch_norm1/**")

@@ -105,7 +105,7 @@ def solve(f: Flat, x: jax.Array, equality: Vector, inequality: Vector, method: M
             value = jnp.asarray(f.function(tree), s.dtype)
             return value + jnp.vdot(multipliers + p.penalty / 2 * s, s)
 
-        inner = descend(Flat(lagrangian, f.unravel), p.x, inner_method)
+        inner = descend(Flat(lagrangian, f.unravel, f.args), p.x, inner_method)
         # While the penalty is too small f may fall for ever: such a round is taken back.
         lost = inner.status == Status.NOT_FINITE
         x = jnp.where(lost, p.x, inner.x)

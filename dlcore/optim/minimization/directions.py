@@ -10,17 +10,21 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from dlcore.functional.checks import one_of
+from dlcore.checks import one_of
 from dlcore.optim._checks import check_numbers, check_positive, check_whole
 from dlcore.optim.minimization.curvature import conjugate_gradient, hessian_product
 
 
 @dataclasses.dataclass(frozen=True)
 class Flat:
-    """A function of a tree, as a function of all its numbers in one vector."""
+    """A function of a tree, as a function of all its numbers in one vector.
+
+    args: what `minimize` was given besides the tree, which the function has already.
+    """
 
     function: Callable[[Any], jax.Array]
     unravel: Callable[[jax.Array], Any]
+    args: tuple[Any, ...] = ()
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The value, in the dtype of x."""
@@ -184,7 +188,7 @@ def newton_cg(max_iterations: int = 100, *, damping: float = 0.0) -> Direction:
     return memoryless(direction)
 
 
-def gauss_newton(residuals: Callable[[Any], Any], *, damping: float = 0.0) -> Direction:
+def gauss_newton(residuals: Callable[..., Any], *, damping: float = 0.0) -> Direction:
     """Gauss and Newton's method for f = c‖r(x)‖²: d minimises ‖r + Jd‖² + λ‖d‖², J = ∂r/∂x.
 
     It is Newton's with 2cJᵀJ in place of the Hessian, without r's own second derivatives: near
@@ -194,7 +198,8 @@ def gauss_newton(residuals: Callable[[Any], Any], *, damping: float = 0.0) -> Di
         optim.minimize(lambda x: jnp.sum(r(x) ** 2), x0, direction=optim.gauss_newton(r))
 
     Args:
-        residuals: r, from trees like x0 to a tree of arrays; J [residuals, W] is formed.
+        residuals: r, from trees like x0 to a tree of arrays; J [residuals, W] is formed. It is
+            called with the `args` of `minimize` too.
         damping: λ ≥ 0 of Levenberg and Marquardt.
 
     Raises:
@@ -206,7 +211,7 @@ def gauss_newton(residuals: Callable[[Any], Any], *, damping: float = 0.0) -> Di
 
     def direction(f: Flat, x: jax.Array, g: jax.Array) -> jax.Array:
         def r(x: jax.Array) -> jax.Array:
-            return ravel_pytree(residuals(f.unravel(x)))[0]
+            return ravel_pytree(residuals(f.unravel(x), *f.args))[0]
 
         # ‖r + Jd‖² + λ‖d‖² is one sum of squares more, of √λ d.
         rows = damping**0.5 * jnp.eye(x.size, dtype=x.dtype)

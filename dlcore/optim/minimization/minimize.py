@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from dlcore.functional.checks import is_concrete
+from dlcore.checks import is_concrete
 from dlcore.optim._checks import (
     check_leaves,
     check_numbers,
@@ -69,17 +69,18 @@ _REASONS = {
 
 
 def minimize(
-    f: Callable[[Any], jax.Array],
+    f: Callable[..., jax.Array],
     x0: Any,
     *,
+    args: tuple[Any, ...] = (),
     direction: Direction | UserDirection | None = None,
     step_size: float | optax.Schedule | LineSearch | None = None,
     tolerance: float = 1e-5,
     max_iterations: int = 1000,
     record: Callable[[Any], Any] | None = None,
     box: tuple[Any, Any] | None = None,
-    equality: Callable[[Any], Any] | None = None,
-    inequality: Callable[[Any], Any] | None = None,
+    equality: Callable[..., Any] | None = None,
+    inequality: Callable[..., Any] | None = None,
 ) -> Result:
     """A local minimum of f: x ← x + αd from x₀, with ∇f·d < 0, until ‖∇f‖₂ ≤ tolerance.
 
@@ -90,8 +91,10 @@ def minimize(
     that of x₀; where float32 ends, no line search finds a lower value, which is reported (NO_STEP).
 
     Args:
-        f: from a tree like x₀ to one number.
+        f: from a tree like x₀, and `args`, to one number.
         x0: a tree of one floating dtype.
+        args: what f, the constraints and `gauss_newton`'s r are called with after x, such as data:
+            f(x, *args). Trees of arrays; what is no array is closed over instead.
         direction: `steepest()`, `newton()`, `newton_cg()`, `gauss_newton(r)`, `bfgs()`,
             `l_bfgs()` (the default), `spectral()` (the default in a box), or any function
             direction(f, x, gradient) of trees to a tree. One that does not lead downhill is
@@ -122,7 +125,9 @@ def minimize(
     check_numbers(tolerance=tolerance)
     check_whole(max_iterations=max_iterations)
     x, unravel = _flat(x0)
-    _check_value(f, x0)
+    if not isinstance(args, tuple):
+        raise TypeError(f"minimize: args must be a tuple, got {type(args).__name__}: args=(data,)")
+    _check_value(f, x0, args)
     if direction is None:
         direction = l_bfgs() if box is None else spectral()
     if step_size is None:
@@ -137,13 +142,14 @@ def minimize(
     )
 
     @jax.jit
-    def run(x: jax.Array) -> Result:
+    def run(x: jax.Array, args: tuple[Any, ...]) -> Result:
         end: Any
+        flat = Flat(lambda tree: f(tree, *args), unravel, args)
         if equality is None and inequality is None:
-            end, constraints = descend(Flat(f, unravel), x, method), None
+            end, constraints = descend(flat, x, method), None
         else:
-            h, g = _vector(equality, x.dtype), _vector(inequality, x.dtype)
-            end = solve(Flat(f, unravel), x, h, g, method)
+            h, g = (_vector(one, args, x.dtype) for one in (equality, inequality))
+            end = solve(flat, x, h, g, method)
             constraints = end.constraints
         return Result(
             x=unravel(end.x),
@@ -155,7 +161,7 @@ def minimize(
             constraints=constraints,
         )
 
-    return run(x)
+    return run(x, args)
 
 
 def _flat(x0: Any) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
@@ -166,8 +172,8 @@ def _flat(x0: Any) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
     return ravel_pytree(x0)
 
 
-def _check_value(f: Callable[[Any], jax.Array], x0: Any) -> None:
-    value = jax.eval_shape(f, x0)
+def _check_value(f: Callable[..., jax.Array], x0: Any, args: tuple[Any, ...]) -> None:
+    value = jax.eval_shape(f, x0, *args)
     if jnp.shape(value) != ():
         raise ValueError(f"minimize: f gives shape {jnp.shape(value)}, but one number is wanted")
 
@@ -228,8 +234,10 @@ def _bound(name: str, bound: Any, x0: Any, x: jax.Array) -> jax.Array:
     return like(ravel_pytree(bound)[0], x)
 
 
-def _vector(function: Callable[[Any], Any] | None, dtype: Any) -> Callable[[Any], jax.Array]:
+def _vector(
+    function: Callable[..., Any] | None, args: tuple[Any, ...], dtype: Any
+) -> Callable[[Any], jax.Array]:
     """What a constraint gives, as one vector; none gives an empty one."""
     if function is None:
         return lambda tree: jnp.zeros(0, dtype)
-    return lambda tree: ravel_pytree(function(tree))[0].astype(dtype)
+    return lambda tree: ravel_pytree(function(tree, *args))[0].astype(dtype)

@@ -11,7 +11,7 @@ import pytest
 import scipy.optimize
 
 from dlcore import optim
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 
 pytestmark = pytest.mark.usefixtures("x64")
 

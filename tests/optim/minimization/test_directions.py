@@ -9,7 +9,7 @@ import pytest
 import scipy.optimize
 
 from dlcore import optim
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 from dlcore.optim.minimization.directions import Flat
 
 pytestmark = pytest.mark.usefixtures("x64")

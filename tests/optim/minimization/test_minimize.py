@@ -9,7 +9,7 @@ import pytest
 import scipy.optimize
 
 from dlcore import optim
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 
 START = jnp.asarray([-1.2, 1.0])
 
@@ -77,6 +77,34 @@ def test_many_starts_at_once_are_the_single_runs():
         np.testing.assert_allclose(x, one.x, atol=1e-4)
         assert abs(iterations - one.iterations) <= 10
     assert len(traces) == 1
+
+
+def test_args_are_what_would_be_closed_over():
+    """Of f, the constraints and Gauss-Newton's residuals; and SciPy's minimum of the same."""
+    x = np.linspace(-1, 1, 7)
+    targets = np.stack([np.exp(x), np.sin(x)]).astype(np.float32)
+
+    def residuals(w, x, y):
+        return w[0] + w[1] * x - y
+
+    def f(w, x, y):
+        return jnp.sum(residuals(w, x, y) ** 2)
+
+    @jax.jit
+    def fit(y):
+        w0, line = jnp.zeros(2), jnp.asarray(x, jnp.float32)
+        ways = optim.l_bfgs(), optim.gauss_newton(residuals)
+        found = [optim.minimize(f, w0, args=(line, y), direction=way).x for way in ways]
+        bound = optim.minimize(f, w0, args=(line, y), equality=lambda w, x, y: w[1] - y[0] - x[-1])
+        return [*found, bound.x]
+
+    for y in targets:
+        by_descent, by_gauss_newton, constrained = fit(y)
+        expected = scipy.optimize.minimize(f, np.zeros(2), args=(x, y), jac=jax.grad(f)).x
+        np.testing.assert_allclose(by_descent, expected, atol=1e-4)
+        np.testing.assert_allclose(by_gauss_newton, expected, atol=1e-4)
+        assert constrained[1] == pytest.approx(y[0] + 1, abs=1e-4)
+        assert constrained[0] == pytest.approx(y.mean(), abs=1e-3)  # of what is left: Σx = 0
 
 
 def test_any_function_of_trees_can_be_the_direction():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore import optim
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 
 pytestmark = pytest.mark.usefixtures("x64")
 

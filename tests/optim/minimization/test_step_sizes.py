@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import rosen, rosen_der
 
 from dlcore import optim
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 
 pytestmark = pytest.mark.usefixtures("x64")
 STARTS = np.random.default_rng(0).uniform(-2, 2, (6, 3))

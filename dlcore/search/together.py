@@ -22,8 +22,8 @@ from dlcore.functional.linear import batched
 from dlcore.nn.layer import Layer
 from dlcore.train import metrics
 from dlcore.train.evaluate import evaluate_traced, examples, take
-from dlcore.train.fit import empty_totals
 from dlcore.train.objective import Batch, Objective
+from dlcore.train.plans import empty_totals
 from dlcore.train.state import TrainState, note_validation, train_state
 from dlcore.train.step import Step, make_step
 

@@ -46,12 +46,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore.checks import class_rows, same_shape
 from dlcore.functional import activations, losses, pooling
-from dlcore.functional.checks import class_rows, same_shape
 from dlcore.functional.conv import conv as correlate
 from dlcore.functional.linear import linear as product
 from dlcore.functional.normalization import moments, normalize
-from dlcore.functional.window import Padding, Pair, Size, pads, pair, pool_window, taps
+from dlcore.window import Padding, Pair, Size, pads, pair, pool_window, taps
 
 Params = Any
 Saved = Any

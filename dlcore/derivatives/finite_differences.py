@@ -25,7 +25,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from dlcore.functional.checks import floating, is_concrete, one_of
+from dlcore.checks import floating, is_concrete, one_of
 
 Function = Callable[[Any], jax.Array]
 Method = Literal["central", "forward"]

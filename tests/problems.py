@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import pytest
 
 from dlcore import functional as F
 from dlcore import nn, optim, train
@@ -42,18 +41,3 @@ ADAM = functools.cache(lambda: optim.adam(1e-2))
 STEP = functools.cache(
     lambda layer, optimizer: train.make_step(train.classification(layer), optimizer)
 )
-
-
-@pytest.fixture
-def blobs():
-    return make_blobs
-
-
-@pytest.fixture
-def problem():
-    return make_problem
-
-
-@pytest.fixture
-def network():
-    return make_network

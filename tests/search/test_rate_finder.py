@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from dlcore import nn, optim, train
+from dlcore import nn, optim, search, train
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def problem():
 def find(problem, optimizer=optim.sgd, **options):
     layer, examples, _ = problem
     options = {"low": 1e-4, "updates": 100, "batch_size": 96} | options
-    return train.find_rate(layer, train.regression(layer), optimizer, examples, **options)
+    return search.find_rate(layer, train.regression(layer), optimizer, examples, **options)
 
 
 def test_the_suggestion_is_below_the_bound_of_convergence(problem):
@@ -52,7 +52,7 @@ def test_epochs_follow_one_another_in_the_order_of_fit(problem, blobs):
     examples = blobs(40)
     layer = nn.linear(4, 3)
     objective = train.classification(layer)
-    found = train.find_rate(
+    found = search.find_rate(
         layer, objective, optim.sgd, examples, low=1e-3, high=1e-1, updates=9, batch_size=10, seed=3
     )
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlcore.data.batching import HostData
+from dlcore.search.together import Build, Configuration
 from dlcore.train.fit import fit
 from dlcore.train.guard import NonFiniteLossError
 from dlcore.train.objective import Batch
 from dlcore.train.state import train_state
 from dlcore.train.step import make_step
-from dlcore.train.together import Build, Configuration
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -49,7 +49,7 @@ def optuna_search(
                 "width": trial.suggest_int("width", 4, 64, log=True),
             }
 
-        train.optuna_search(build, suggest, …, trials=50, epochs=20, file="search.log").best_params
+        search.optuna_search(build, suggest, …, trials=50, epochs=20, file="search.log").best_params
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage

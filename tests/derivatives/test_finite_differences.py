@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.functional import finite_differences
+from dlcore.derivatives import finite_differences
 
 METHODS = ("central", "forward")
 

@@ -13,11 +13,12 @@ import numpy as np
 
 from dlcore import keys
 from dlcore.data.dataset import check_count, stratified_order
-from dlcore.train import metrics, together
+from dlcore.search import together
+from dlcore.search.together import Build, Configuration, Member, SharedStep
+from dlcore.train import metrics
 from dlcore.train.evaluate import examples, take
-from dlcore.train.fit import batch_like
 from dlcore.train.objective import Batch
-from dlcore.train.together import Build, Configuration, Member, SharedStep
+from dlcore.train.plans import batch_like
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,7 @@ def cross_validate(
     Every example is held out once. Where K does not divide N, N mod K folds are one example larger;
     the others then train on one example fewer than they might, so that all train on N − ⌈N/K⌉.
 
-        [result] = train.cross_validate(lambda _: (layer, objective, optimizer), [{}], digits, …)
+        [result] = search.cross_validate(lambda _: (layer, objective, optimizer), [{}], digits, …)
         print(result.means["accuracy"], result.suspects[:10])
     """
     n = examples(data)

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.batching import HostData
-from dlcore.train import together
-from dlcore.train.fit import batch_like, fit
+from dlcore.search import together
+from dlcore.search.together import Build, Configuration, Member, SharedStep
+from dlcore.train.fit import fit
 from dlcore.train.guard import NonFiniteLossError
 from dlcore.train.objective import Batch
-from dlcore.train.together import Build, Configuration, Member, SharedStep
+from dlcore.train.plans import batch_like
 
 _SHOWN = 20  # rows of a printed sweep
 
@@ -164,7 +165,7 @@ def sweep(
             return layer, train.classification(layer), optim.momentum(h["learning_rate"])
 
         rates = space.grid(learning_rate=[0.01, 0.1, 1.0], width=[4, 16], seed=range(3))
-        print(train.sweep(build, rates, points.train, epochs=20).best.configuration)
+        print(search.sweep(build, rates, points.train, epochs=20).best.configuration)
     """
     search = _Search(build, data, batch_size, validation, tuple(groups), at_once)
     return search.climb(space, (epochs,), 1.0, monitor, mode)

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from dlcore import nn, optim, train
+from dlcore import nn, optim, search, train
 
 optuna = pytest.importorskip("optuna")
 
@@ -21,11 +21,11 @@ def suggest(trial):
     return {"learning_rate": trial.suggest_float("learning_rate", 1e-3, 1, log=True)}
 
 
-def search(file, blobs, trials, suggest=suggest, **options):
+def study_of(file, blobs, trials, suggest=suggest, **options):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return train.optuna_search(
+        return search.optuna_search(
             build,
             suggest,
             blobs(60),
@@ -40,10 +40,10 @@ def search(file, blobs, trials, suggest=suggest, **options):
 
 def test_each_trial_is_a_fit_and_the_study_goes_on_from_its_file(tmp_path, blobs):
     file = tmp_path / "search.log"
-    assert len(search(file, blobs, 1).trials) == 1
-    study = search(file, blobs, 2)
+    assert len(study_of(file, blobs, 1).trials) == 1
+    study = study_of(file, blobs, 2)
     assert len(study.trials) == 2
-    assert len(search(file, blobs, 2).trials) == 2
+    assert len(study_of(file, blobs, 2).trials) == 2
     layer, objective, optimizer = build(study.best_params)
     records = train.fit(
         train.make_step(objective, optimizer),
@@ -61,7 +61,7 @@ def test_a_run_that_diverges_is_pruned(tmp_path, blobs):
     def far(trial):
         return {"learning_rate": trial.suggest_float("learning_rate", 1e37, 2e38)}
 
-    study = search(tmp_path / "search.log", blobs, 1, suggest=far)
+    study = study_of(tmp_path / "search.log", blobs, 1, suggest=far)
     assert [trial.state.name for trial in study.trials] == ["PRUNED"]
 
 
@@ -70,4 +70,4 @@ def test_a_run_that_diverges_is_pruned(tmp_path, blobs):
 )
 def test_refuses(tmp_path, blobs, options, message):
     with pytest.raises(ValueError, match=message):
-        search(tmp_path / "search.log", blobs, **{"trials": 1} | options)
+        study_of(tmp_path / "search.log", blobs, **{"trials": 1} | options)

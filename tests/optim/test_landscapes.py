@@ -8,7 +8,7 @@ import pytest
 import scipy.integrate
 import scipy.optimize
 
-from dlcore.functional import landscapes
+from dlcore.optim import landscapes
 
 LANDSCAPES = {
     "beale": landscapes.beale,

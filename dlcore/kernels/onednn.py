@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlcore.functional.window import Pair
+from dlcore.window import Pair
 
 _VOLUMES = ("NDHWC", "DHWIO", "NDHWC")
 _LAST = (0, 4, 1, 2, 3)  # NDHWC, as its axes of batch, channels and space

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 from sklearn.model_selection import StratifiedKFold
 
-from dlcore import nn, optim, train
-from dlcore.train import space
-from tests.train.conftest import make_blobs
+from dlcore import nn, optim, search, train
+from dlcore.search import space
+from tests.problems import make_blobs
 
 N, FOLDS = 63, 4  # three folds of 16 and one of 15
 OPTIONS = {"epochs": 3, "folds": FOLDS, "batch_size": 12}
@@ -24,7 +24,7 @@ def build(h):
 @pytest.fixture(scope="module")
 def results():
     configurations = space.grid(learning_rate=[0.01, 0.3], seed=[4])
-    return make_blobs(N), train.cross_validate(build, configurations, make_blobs(N), **OPTIONS)
+    return make_blobs(N), search.cross_validate(build, configurations, make_blobs(N), **OPTIONS)
 
 
 def test_each_fold_is_a_fit_on_the_others(results):
@@ -76,7 +76,7 @@ def test_planted_labels_are_the_first_suspects():
     wrong = np.arange(0, 120, 15)
     labels = examples["y"].copy()
     labels[wrong] = (labels[wrong] + 1) % 3
-    (result,) = train.cross_validate(
+    (result,) = search.cross_validate(
         build, [{}], {**examples, "y": labels}, epochs=20, batch_size=12
     )
     assert sorted(result.suspects.tolist()) == list(range(120))
@@ -89,7 +89,7 @@ def test_targets_that_are_no_labels_are_dealt_at_random():
     x = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
     layer = nn.linear(2, 2)
     parts = layer, train.regression(layer), optim.sgd(0.3)
-    (result,) = train.cross_validate(
+    (result,) = search.cross_validate(
         lambda h: parts, [{}], {"x": x, "y": x}, epochs=30, folds=3, batch_size=5
     )
     assert np.bincount(result.fold).tolist() == [10, 10, 10]
@@ -112,4 +112,4 @@ def test_prints_a_row_for_each_fold(results):
 )
 def test_refuses(changes, message, blobs):
     with pytest.raises(ValueError, match=message):
-        train.cross_validate(build, [{}], blobs(N), **OPTIONS | changes)
+        search.cross_validate(build, [{}], blobs(N), **OPTIONS | changes)

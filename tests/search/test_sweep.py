@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from dlcore import data, models, nn, optim, train
+from dlcore import data, models, nn, optim, search, train
 from dlcore import functional as F
-from dlcore.train import space, together
-from tests.train.conftest import make_blobs
+from dlcore.search import space, together
+from tests.problems import make_blobs
 
 EPOCHS, BATCH = 3, 16
 
@@ -85,7 +85,7 @@ def expected():
 )
 def test_each_trial_is_a_single_fit(at_once, expected):
     examples, validation, runs = expected
-    swept = train.sweep(
+    swept = search.sweep(
         build,
         SPACE,
         examples,
@@ -112,14 +112,14 @@ def test_a_program_for_each_shape_and_one_for_all_floats(blobs):
     found = together.programs(counting, rates, ())
     assert [len(places) for places in found.values()] == [6, 6]
     assert sorted(itertools.chain(*found.values())) == list(range(12))
-    swept = train.sweep(counting, rates, blobs(), epochs=2, batch_size=BATCH)
+    swept = search.sweep(counting, rates, blobs(), epochs=2, batch_size=BATCH)
     assert [trial.configuration for trial in swept.trials] == rates
     assert {np.shape(trial.state.params["linear1"]["bias"]) for trial in swept.trials} == {
         (3,),
         (5,),
     }
     before = sum(traced)
-    train.sweep(counting, rates, blobs(), epochs=2, batch_size=BATCH, at_once=6)
+    search.sweep(counting, rates, blobs(), epochs=2, batch_size=BATCH, at_once=6)
     assert sum(traced) == before  # nothing is compiled again
 
 
@@ -133,7 +133,7 @@ def test_batch_norm_and_plateau_follow_their_own_run(blobs):
 
     examples, validation = blobs(60), blobs(30, seed=2)
     configurations = space.grid(learning_rate=[1e-3, 0.3])
-    swept = train.sweep(
+    swept = search.sweep(
         build, configurations, examples, epochs=4, batch_size=BATCH, validation=validation
     )
     for trial in swept.trials:
@@ -167,7 +167,7 @@ def diverging():
 @pytest.mark.parametrize("at_once", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_that_diverges_stops_alone_and_ranks_last(at_once, diverging):
     examples, stop, runs = diverging
-    swept = train.sweep(
+    swept = search.sweep(
         build_regression,
         RATES,
         examples,
@@ -189,7 +189,7 @@ def test_a_run_that_diverges_stops_alone_and_ranks_last(at_once, diverging):
 
 def trial(loss, accuracy=0.5, stopped=None, epochs=1, **configuration):
     rows = [{"epoch": k + 1, "validation_loss": loss, "accuracy": accuracy} for k in range(epochs)]
-    return train.Trial(configuration, rows, None, stopped)
+    return search.Trial(configuration, rows, None, stopped)
 
 
 def test_ranks_by_what_it_is_asked():
@@ -200,14 +200,14 @@ def test_ranks_by_what_it_is_asked():
         trial(math.nan, math.nan, a=3),
         trial(0.7, 0.1, a=4, epochs=2),
     ]
-    least = train.Sweep(trials, "validation_loss", "min")
+    least = search.Sweep(trials, "validation_loss", "min")
     assert least.order == [4, 2, 0, 1, 3]
     assert [row["a"] for row in least.rows()] == least.order
-    most = train.Sweep(trials[:3], "accuracy", "max")
+    most = search.Sweep(trials[:3], "accuracy", "max")
     assert most.order == [0, 2, 1]
     assert most.best is trials[0]
     with pytest.raises(ValueError, match="no configuration has a finite accuracy"):
-        _ = train.Sweep([trials[1], trials[3]], "accuracy", "max").best
+        _ = search.Sweep([trials[1], trials[3]], "accuracy", "max").best
 
 
 def test_means_are_over_the_rest():
@@ -218,7 +218,7 @@ def test_means_are_over_the_rest():
         for seed in (0, 1)
         if (width, rate) != (3, 0.2)
     ]
-    down, across, table = train.Sweep(trials, "validation_loss", "min").means("width", "rate")
+    down, across, table = search.Sweep(trials, "validation_loss", "min").means("width", "rate")
     assert (down, across) == ([2, 3], [0.1, 0.2])
     np.testing.assert_allclose(table, [[20.6, 20.7], [30.6, math.nan]])
 
@@ -229,7 +229,7 @@ def test_prints_what_varies():
     trials = [trial(0.1 * k, learning_rate=k, momentum=0.5) for k in range(30)]
     console = Console(width=100)
     with console.capture() as printed:
-        console.print(train.Sweep(trials, "validation_loss", "min"))
+        console.print(search.Sweep(trials, "validation_loss", "min"))
     assert "learning_rate" in printed.get()
     assert len(printed.get().splitlines()) < 30  # the 20 best
     assert "momentum" not in printed.get()
@@ -241,10 +241,10 @@ class TestSuccessiveHalving:
         examples, validation = blobs(64), blobs(32, seed=1)
         configurations = space.grid(learning_rate=[1e-4, 1e-3, 1e-2, 0.1, 0.3], seed=[1])
         options = {"batch_size": BATCH, "validation": validation, "at_once": at_once}
-        halved = train.successive_halving(
+        halved = search.successive_halving(
             build_linear, configurations, examples, rungs=(1, 2, 4), **options
         )
-        full = train.sweep(build_linear, configurations, examples, epochs=4, **options)
+        full = search.sweep(build_linear, configurations, examples, epochs=4, **options)
         lengths = [len(trial.history) for trial in halved.trials]
         assert sorted(lengths, reverse=True) == [4, 4, 2, 1, 1]  # 5, ⌈5/2⌉ = 3, ⌈3/2⌉ = 2
         for one, whole in zip(halved.trials, full.trials, strict=True):
@@ -265,7 +265,7 @@ class TestSuccessiveHalving:
     )
     def test_refuses(self, options, message, blobs):
         with pytest.raises(ValueError, match=message):
-            train.successive_halving(build, SPACE, blobs(), **options)
+            search.successive_halving(build, SPACE, blobs(), **options)
 
 
 @pytest.mark.parametrize(
@@ -331,8 +331,8 @@ def test_every_rate_of_a_layer_can_be_swept(make):
 
 def test_data_on_the_host_goes_one_by_one(blobs):
     rates = space.grid(learning_rate=[0.1, 0.2])
-    host = train.sweep(build_linear, rates, data.HostData(blobs()), epochs=1, batch_size=BATCH)
-    device = train.sweep(build_linear, rates, blobs(), epochs=1, batch_size=BATCH)
+    host = search.sweep(build_linear, rates, data.HostData(blobs()), epochs=1, batch_size=BATCH)
+    device = search.sweep(build_linear, rates, blobs(), epochs=1, batch_size=BATCH)
     for one, other in zip(host.trials, device.trials, strict=True):
         assert one.history[-1] == pytest.approx(other.history[-1], rel=1e-5)
 
@@ -413,7 +413,7 @@ def test_refuses(changes, error, message, blobs):
     arguments = {"space": SPACE[:1], "epochs": 1, "batch_size": BATCH} | changes
     configurations = arguments.pop("space")
     with pytest.raises(error, match=message):
-        train.sweep(build, configurations, blobs(), **arguments)
+        search.sweep(build, configurations, blobs(), **arguments)
 
 
 def test_says_what_to_do_where_build_looks_at_a_float(blobs):
@@ -423,7 +423,7 @@ def test_says_what_to_do_where_build_looks_at_a_float(blobs):
 
     rates = space.grid(rate=[0.05, 0.2])
     with pytest.raises(jax.errors.TracerBoolConversionError) as caught:
-        train.sweep(looks, rates, blobs(), epochs=1, batch_size=BATCH)
+        search.sweep(looks, rates, blobs(), epochs=1, batch_size=BATCH)
     assert any('groups=("NAME",)' in note for note in caught.value.__notes__)
-    swept = train.sweep(looks, rates, blobs(), epochs=1, batch_size=BATCH, groups=("rate",))
+    swept = search.sweep(looks, rates, blobs(), epochs=1, batch_size=BATCH, groups=("rate",))
     assert ["bias" in trial.state.params for trial in swept.trials] == [False, True]

@@ -19,8 +19,8 @@ from scipy import special
 
 from dlcore import functional as F
 from dlcore import models, nn
-from dlcore.functional import backprop, finite_differences
-from dlcore.functional.backprop import Rule
+from dlcore.derivatives import backprop, finite_differences
+from dlcore.derivatives.backprop import Rule
 from dlcore.nn.layer import select
 from tests.budget import examples
 

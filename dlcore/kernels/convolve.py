@@ -15,9 +15,9 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from dlcore.functional import onednn
-from dlcore.functional.checks import wide_dtype
-from dlcore.functional.window import Pair
+from dlcore.checks import wide_dtype
+from dlcore.kernels import onednn
+from dlcore.window import Pair
 
 Axes = Sequence[int]
 

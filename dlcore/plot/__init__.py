@@ -1,0 +1,27 @@
+"""Every figure. Each function returns a matplotlib Figure of its own, `animation` an animation.
+
+No window opens and pyplot is never touched: a figure is shown by a notebook, where it is the last
+line of a cell, or written by `save`.
+"""
+
+from dlcore.plot.diagrams import Panel, bars, confusion, curves, heat_map, lines
+from dlcore.plot.figure import save, suffix
+from dlcore.plot.images import image_grid, mistakes
+from dlcore.plot.maps import Terrain, animation, contours, decision_boundary
+
+__all__ = [
+    "Panel",
+    "Terrain",
+    "animation",
+    "bars",
+    "confusion",
+    "contours",
+    "curves",
+    "decision_boundary",
+    "heat_map",
+    "image_grid",
+    "lines",
+    "mistakes",
+    "save",
+    "suffix",
+]

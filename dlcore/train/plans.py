@@ -1,0 +1,215 @@
+"""How the steps of a run are dispatched: in loops, in calls, or from the host.
+
+The same Step runs by one of three plans. In *loops*: many steps in one compiled call, whose bounds
+are arguments, so that any number of steps is one trace. In *calls*: a call a step, the next one
+dispatched while this one runs, where a device computes a step faster outside a loop. From the
+*host*: a call a step, with batches that a thread reads ahead.
+
+Which batch comes next follows from the state alone (its seed and step), and a step whose loss is
+not finite leaves the state as it is: a run that meets one stands still there, under every plan,
+and nothing has to be asked of the device between steps.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import device
+from dlcore.data import batching
+from dlcore.data.batching import HostData
+from dlcore.train import guard, metrics
+from dlcore.train.evaluate import examples, take
+from dlcore.train.metrics import Numbers
+from dlcore.train.objective import Batch
+from dlcore.train.state import copy, map_states, note_validation, position, train_states
+
+StepFunction = Callable[[Any, Batch], tuple[Any, dict[str, Any]]]
+
+_INDICES = 65_536  # of a table of batches, at least an epoch's: a step of a small network takes µs
+
+
+class Run:
+    """The live state of a run, and the plan by which it advances."""
+
+    def __init__(
+        self, step: StepFunction, state: Any, data: Batch | HostData, batch_size: int, totals: Any
+    ) -> None:
+        self.step, self.state, self.batch_size = step, copy(state), batch_size
+        self.data = data if isinstance(data, HostData) else jax.tree.map(jnp.asarray, data)
+        self.n = examples(data)
+        self.per_epoch = batching.batches_per_epoch(self.n, batch_size)
+        self.seed = _seed(state)
+        self.epochs = max(1, _INDICES // self.n)  # of a table of batches
+        self.reached = position(state)
+        self.expected = int(self.reached)
+        self.is_over = False  # whether nobody else will use, and donate, the state
+        self._first = -1
+        self._table: Any = None
+        self.nothing = empty_totals(step, state, data, batch_size)
+        self.totals = self.nothing if totals is None else totals
+        if isinstance(data, HostData):
+            self.plan = self._from_host
+        else:
+            batch = batch_like(data, batch_size)
+            self.at_once = device.steps_in_one_call(step, state, batch)
+            self.plan = self._in_calls if self.at_once == 1 else self._in_loops
+
+    def advance(self, at: int, stop: int) -> None:
+        """Dispatches the steps from `at` to `stop`, then checks those before them."""
+        before = self.reached, self.expected
+        self.plan(at, stop)
+        self.expected = stop
+        self.check(*before)
+
+    def check(self, reached: jax.Array, expected: int) -> None:
+        """Raises if the run stood still on its way to `expected`."""
+        if int(reached) < expected:
+            at = int(position(self.state))
+            first, table = self.table(at)
+            rows = table[at - first]
+            raise guard.non_finite(self.step, self.state, self.batch(rows), rows)
+
+    def check_end(self) -> None:
+        """Raises also for what the last update spoiled, which no later loss will show."""
+        self.check(self.reached, self.expected)
+        guard.check_params(self.state)
+
+    def note_validation(self, scores: Numbers) -> None:
+        """Tells the optimizers the last validation loss."""
+        self.state = map_states(lambda one: note_validation(one, scores), self.state)
+
+    def batch(self, rows: Any) -> Batch:
+        """These rows of the data."""
+        if isinstance(self.data, HostData):
+            return self.data.gather(np.asarray(rows))
+        return take(self.data, rows)
+
+    def table(self, at: int) -> tuple[int, Any]:
+        """(first step, index batches [T, B]) of the whole epochs around step `at`."""
+        span = self.epochs * self.per_epoch
+        first = at // span * span
+        if first != self._first:
+            epoch = first // self.per_epoch
+            rows = batching.batches(self.n, self.batch_size, self.seed, epoch, self.epochs)
+            self._first = first
+            self._table = rows if isinstance(self.data, HostData) else jnp.asarray(rows)
+        return self._first, self._table
+
+    def _in_loops(self, at: int, stop: int) -> None:
+        while at < stop:
+            first, table = self.table(at)
+            at = min(stop, at + self.at_once, first + len(table))
+            self.state, self.totals, self.reached = _loop(
+                self.state, self.totals, self.data, table, first, at, step=self.step
+            )
+
+    def _in_calls(self, at: int, stop: int) -> None:
+        for index in range(at, stop):
+            first, table = self.table(index)
+            if index == first:
+                self.check(self.reached, index)  # a run that stands still keeps its table
+            self.state, self.totals, self.reached = _call(
+                self.state, self.totals, self.data, table, first, step=self.step
+            )
+
+    def _from_host(self, at: int, stop: int) -> None:
+        batches = batching.prefetch(self.data, self._rows(at, stop))
+        for index, batch in zip(range(at, stop), batches, strict=True):
+            self.state, self.totals, self.reached = _call_on(
+                self.state, self.totals, batch, index, step=self.step
+            )
+
+    def _rows(self, at: int, stop: int) -> Iterator[np.ndarray]:
+        """The rows of the batches from `at` to `stop`."""
+        for index in range(at, stop):
+            first, table = self.table(index)
+            yield table[index - first]
+
+
+@functools.partial(device.jit, static_argnames="step", donate_argnames="state")
+def _loop(
+    state: Any,
+    totals: Any,
+    data: Batch,
+    table: jax.Array,
+    first: jax.Array,
+    stop: jax.Array,
+    *,
+    step: StepFunction,
+) -> tuple[Any, Any, jax.Array]:
+    """Steps until the position is `stop`, or until the first that stands still."""
+
+    def one(carry: Any) -> Any:
+        state, totals, _ = carry
+        return _update(step, state, totals, _next(state, data, table, first))
+
+    moving = position(state) >= first  # or else it stands still before this table
+    state, totals, _ = jax.lax.while_loop(
+        lambda carry: carry[2] & (position(carry[0]) < stop), one, (state, totals, moving)
+    )
+    return state, totals, position(state)
+
+
+@functools.partial(device.jit, static_argnames="step", donate_argnames="state")
+def _call(
+    state: Any, totals: Any, data: Batch, table: jax.Array, first: jax.Array, *, step: StepFunction
+) -> tuple[Any, Any, jax.Array]:
+    """One step, on the batch that follows from the state's position in the table."""
+    state, totals, _ = _update(step, state, totals, _next(state, data, table, first))
+    return state, totals, position(state)
+
+
+@functools.partial(device.jit, static_argnames="step", donate_argnames="state")
+def _call_on(
+    state: Any, totals: Any, batch: Batch, index: jax.Array, *, step: StepFunction
+) -> tuple[Any, Any, jax.Array]:
+    """One step on this batch, number `index`; none if the run stands still before it."""
+    new, totals, _ = _update(step, state, totals, batch)
+    due = position(state) == index
+    new = jax.tree.map(lambda one, other: jnp.where(due, one, other), new, state)
+    return new, totals, position(new)
+
+
+def _update(step: StepFunction, state: Any, totals: Any, batch: Batch) -> tuple[Any, Any, Any]:
+    """(state, totals, whether there was an update); without one the totals are never read again."""
+    new, measured = jax.jit(step)(state, batch)
+    return new, metrics.merge(totals, measured), position(new) > position(state)
+
+
+def _next(state: Any, data: Batch, table: jax.Array, first: jax.Array) -> Batch:
+    """The batch that the state's position points at, in a table whose first is number `first`."""
+    row = jax.lax.dynamic_index_in_dim(table, position(state) - first, keepdims=False)
+    return take(data, row)
+
+
+def _seed(states: Any) -> int:
+    """The seed of the data's order: that of the first TrainState; no two may draw the same."""
+    seeds = [int(one.seed) for one in train_states(states)]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"TrainStates that are trained together need seeds of their own, got {seeds}: "
+            "train_state(layer, optimizer, seed=1)"
+        )
+    return seeds[0]
+
+
+def empty_totals(
+    step: StepFunction, state: Any, data: Batch | HostData, batch_size: int
+) -> dict[str, Any]:
+    """The metric sums of a step that has seen nothing yet."""
+    _, measured = jax.eval_shape(jax.jit(step), state, batch_like(data, batch_size))
+    return metrics.zeros_like(measured)
+
+
+def batch_like(data: Batch | HostData, batch_size: int) -> Batch:
+    """The shapes and dtypes of a batch."""
+    one = data.gather(np.zeros(1, np.int32)) if isinstance(data, HostData) else data
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), jnp.result_type(leaf)), one
+    )
