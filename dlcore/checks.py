@@ -1,4 +1,4 @@
-"""What activations, losses and metrics check alike: dtypes, shapes and the range of values.
+"""What all parts check alike: dtypes, shapes and the range of values.
 
 Shapes and dtypes are always known and always checked. Values are known only where they are
 concrete: there a bad one is refused by name. Under jit, grad or vmap they are traced and cannot

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def one_of(kind: str, value: str, known: Iterable[str]) -> str:
@@ -21,6 +21,13 @@ def positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be more than 0, got {value}")
+
+
+def rising(**values: Sequence[float]) -> None:
+    """Refuses numbers that do not rise, by their name."""
+    for name, numbers in values.items():
+        if list(numbers) != sorted(set(numbers)):
+            raise ValueError(f"{name} are rising numbers, got {tuple(numbers)}")
 
 
 def at_least(low: float, **values: float | None) -> None:

@@ -6,7 +6,8 @@ An experiment is a module, for the command line, a test and a notebook alike:
     Config             a frozen dataclass, each field documented
     SMOKE              a Config that runs in seconds
     run(config)        -> what was measured: rows, or a named tuple of several things
-    figures(result)    -> the figures that CLAIMS are about, in their order
+    figures(result)    -> the figures that CLAIMS are about, in their order (None: left out by the
+                       settings)
     table(result)      -> lines of cells, the headings first; or several tables by title
     plot(result)       -> a matplotlib Figure or animation, or a dict of them by name
 
@@ -16,6 +17,7 @@ An experiment is a module, for the command line, a test and a notebook alike:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +60,7 @@ class Result(Generic[M]):
     measured: M
     seconds: float = 0.0
 
-    @property
+    @functools.cached_property
     def claims(self) -> list[Verdict]:
         """The verdict on each claim, but those whose figure is None: left out by the settings."""
         return [

@@ -4,7 +4,7 @@ OUT/.experiment    the experiment's name; a folder without it is not ours
 OUT/…              what the experiment writes itself (metrics, weights, checkpoints)
 OUT/NAME.png       its figures, animations as NAME.gif
 OUT/result.md      its tables and claims
-OUT/result.json    written last: with it the run is complete
+OUT/result.json    with it the run is complete
 """
 
 from __future__ import annotations
@@ -69,10 +69,6 @@ def is_resumable(out: Path) -> bool:
 
 def write_result(out: Path, name: str, result: Result[Any]) -> None:
     """result.json: the plain values of the result, versions and device; result.md: its tables."""
-    parts = [markdown(table, title) for title, table in result.tables.items()]
-    if result.claims:
-        parts.append(markdown(claim.table(result.claims), "Claims"))
-    files.replace(out / "result.md", "\n".join(parts).encode())
     facts = {
         "experiment": name,
         "measured": plain(result.measured),
@@ -83,6 +79,10 @@ def write_result(out: Path, name: str, result: Result[Any]) -> None:
         "device": device(),
     }
     files.replace(out / RESULT, (files.to_json(facts, indent=2) + "\n").encode())
+    parts = [markdown(table, title) for title, table in result.tables.items()]
+    if result.claims:
+        parts.append(markdown(claim.table(result.claims), "Claims"))
+    files.replace(out / "result.md", "\n".join(parts).encode())
 
 
 def write_figures(out: Path, name: str, figures: Any) -> list[Path]:
@@ -109,6 +109,8 @@ def plain(value: Any) -> Any:
         value = value._asdict()
     if isinstance(value, Mapping):
         return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     if isinstance(value, np.generic):

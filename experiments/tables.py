@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,9 +18,9 @@ def terminal(table: Table, title: str = "") -> Any:
 
     lines = list(table)
     if not lines:
-        return Text(title)
-    headings = (Column(one, overflow="fold") for one in lines[0])
-    shown = RichTable(*headings, title=title or None)
+        return Text(f"\n{title}\n")
+    headings = (Column(Text(one), overflow="fold") for one in lines[0])
+    shown = RichTable(*headings, title=Text(title) if title else None)
     for line in lines[1:]:
         shown.add_row(*(Text(cell(one), STYLES.get(cell(one), "")) for one in line))
     return shown
@@ -30,11 +31,13 @@ def markdown(table: Table, title: str = "") -> str:
     lines = [[cell(one).replace("|", "\\|") for one in line] for line in table]
     if not lines:
         return f"{title}\n"
-    rule = ["---:" if one[:1].isdigit() else "---" for one in lines[-1]]
+    columns = zip(*lines[1:], strict=True)
+    rule = ["---:" if all(map(FIGURE.match, column)) else "---" for column in columns]
     text = "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
     return f"{title}\n\n{text}\n" if title else f"{text}\n"
 
 
+FIGURE = re.compile(r"[-+]?\d|–$|nan$|-?inf$")
 STYLES = {"yes": "green", "no": "red"}
 
 

@@ -103,13 +103,14 @@ def from_function(
     function: Callable[[Any], Any], kind: str | Callable[..., Layer], /, **config: Any
 ) -> Layer:
     """A Layer without parameters or state: y = function(x). `kind` is that of `make`."""
+    name = kind if isinstance(kind, str) else kind.__name__
 
     def apply(
         params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
         y = function(x)
         if isinstance(y, Layer):
-            raise TypeError(f"{kind} makes a Layer and was not called: write {kind}(…)")
+            raise TypeError(f"{name} makes a Layer and was not called: write {name}(…)")
         return y, state
 
     return make(kind, lambda key: ((), ()), apply, **config)

@@ -10,7 +10,6 @@ import numpy as np
 
 from dlcore.plot.figure import (
     COLORS,
-    FAINT,
     INK,
     MARKERS,
     add_colorbar,
@@ -36,7 +35,7 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     history: a dict for each epoch with "epoch" and, where measured, "loss", "accuracy",
         "validation_loss", "validation_accuracy".
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator
 
     if not history:
         raise ValueError("curves needs at least one epoch, got an empty history")
@@ -51,10 +50,8 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         label_axes(axes, name.capitalize(), "epoch", name)
         axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(color=FAINT, linewidth=0.6)
+        add_grid(axes, percent=name == "accuracy")
         axes.legend(frameon=False)
-        if name == "accuracy":
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     return figure
 
 
@@ -212,6 +209,8 @@ def _curve(
 
 
 def _panel(axes: Axes, panel: Panel) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
     for k, (name, (xs, ys, *spread)) in enumerate(panel.series.items()):
         color, ys = COLORS[k % len(COLORS)], np.asarray(ys, float)
         mark = MARKERS[k % len(MARKERS)] if len(ys) <= 30 or not panel.lines else None
@@ -230,10 +229,23 @@ def _panel(axes: Axes, panel: Panel) -> None:
     if "x" in panel.log and len(measured) <= 8 and _have_room(measured, texts):
         axes.set_xticks(measured, texts)  # the places themselves say more than powers of 10
         axes.minorticks_off()
+    elif "x" in panel.log and measured[-1] < 10 * measured[0]:  # powers of 10 would say too little
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    elif "x" not in panel.log and all(place.is_integer() for place in measured):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     label_axes(axes, panel.title, panel.x, panel.y)
     add_grid(axes, panel.percent)
     if len(panel.series) > 1 or panel.level is not None:
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Where it covers least; beside the lines where there are so many that it must cover some."""
+    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+    many = len(axes.get_legend_handles_labels()[1]) > 6
+    axes.legend(framealpha=0.85, edgecolor="none", fontsize=8, **beside if many else {})
 
 
 def _have_room(places: list[float], texts: list[str]) -> bool:

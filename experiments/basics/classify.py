@@ -31,8 +31,8 @@ EXPECTED = {
     ("mnist", "linear"): ("≥ 0.92", "LeCun et al. 1998, no softmax: 0.88"),
 }
 CLAIMS = tuple(
-    Claim(f"test accuracy of {model} on {data}", *expected)
-    for (data, model), expected in EXPECTED.items()
+    Claim(f"test accuracy of {model} on {digits}", *expected)
+    for (digits, model), expected in EXPECTED.items()
 )
 DATA = ("digits", "mnist", "fashion_mnist", "cifar10")
 # Each optimizer with the peak rate that suits these networks at batches of 32 and 64.

@@ -32,7 +32,7 @@ CLAIMS = (
         for beta in BETAS
     ),
     Claim("vₜ/v̂ₜ − (1 − βᵗ), with v̂ the corrected average, largest", "≤ 1e-5", "lecture A"),
-    Claim("A at the rate η, C at η(1 − γ): apart", "≤ 1e-4", "lectures A, C"),
+    Claim("A at the rate η/(1 − γ), C at η: apart", "≤ 1e-4", "lectures A, C"),
     Claim("E and C at a constant rate: apart", "≤ 1e-4", "lectures C, E"),
     Claim("E and C when the rate drops tenfold: apart", "> 0.01", "lectures C, E"),
     Claim("f after γ of 0.5 / after γ from 0.5 to 0.99", "> 1", "lecture E"),

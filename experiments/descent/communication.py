@@ -19,7 +19,7 @@ import optax
 
 from dlcore import data, models, optim, train
 from experiments._learning import first
-from experiments.choice import at_least, positive
+from experiments.choice import at_least, positive, rising
 from experiments.descent._curve import curve, reached
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
@@ -52,6 +52,7 @@ class Config(DataConfig):
         positive(target=self.target)
         if 8 not in self.periods or self.periods[0] != 1:
             raise ValueError(f"periods begin with 1 and have 8 among them, got {self.periods}")
+        rising(periods=self.periods)
         at_least(WORKERS * BATCH * max(self.periods), images=self.images)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from dlcore import functional as F
 from dlcore import optim
 from dlcore.data import batching
-from experiments.choice import at_least, positive
+from experiments.choice import at_least, positive, rising
 from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
 CLAIMS = (
@@ -59,6 +59,7 @@ class Config(BaseConfig):
         at_least(2 * FEATURES, sizes=min(self.sizes, default=0))
         if len(self.processors) < 2 or self.processors[0] != 1:
             raise ValueError(f"processors are 1 and more, got {self.processors}")
+        rising(processors=self.processors, sizes=self.sizes)
 
 
 SMOKE = Config(rows=200, epochs=1, sizes=(50, 5_000), processors=(1, 8), seeds=1)

@@ -25,7 +25,7 @@ from experiments.frame import BaseConfig, Claim, Result, Table
 
 CLAIMS = (
     Claim("Beale: length of the way / distance, momentum − RMSProp", "> 0", "lecture E"),
-    Claim("Beale: farthest below the valley's floor, momentum − RMSProp", "> 0", "lecture E"),
+    Claim("Beale: least x₂ on the way, RMSProp − momentum", "> 0", "lecture E"),
     Claim("valley: gradient descent's |x| at the end, of 2 (it stalls)", "≤ 0.1", "lecture E"),
     Claim("valley: momentum's swings across before it leaves the line", "≥ 10", "lecture E"),
     Claim("valley: updates until |x| > ½, momentum − slowest scaled", "> 0", "lecture E"),

@@ -24,7 +24,7 @@ from experiments.frame import Claim, DataConfig, Figure, Result, Table
 CLAIMS = (
     Claim("rows of NaN found and nothing else", "≥ 1", "lecture C"),
     Claim("copies found and nothing else", "≥ 1", "lecture C"),
-    Claim("wrong labels among the suspects (by chance 0.1)", "> 0.5", "Northcutt et al. 2021"),
+    Claim("wrong labels among the suspects", "> 0.5", "Northcutt et al. 2021"),
     Claim("test accuracy: without the suspects − with them", "> 0", "lecture C"),
 )
 FEW = 20  # rows of NaN, and copies

@@ -26,7 +26,7 @@ from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 CLAIMS = (
     Claim("folds − test accuracy, means over the draws, either way", "≤ 0.02", "lecture C"),
-    Claim("spread of that, one fold / all folds (√5 if 5 were free)", "> 1", "lecture C"),
+    Claim("spread of that, one fold / all folds (√5 if independent)", "> 1", "lecture C"),
     Claim("test loss: no decay − the decay that the folds chose", "> 0", "lecture C"),
 )
 LAYER = models.mlp((28, 28, 1), (16,), 10, dropout=0.0)

@@ -19,7 +19,7 @@ import numpy as np
 
 from dlcore import data, models, nn, optim
 from experiments._learning import accuracy, first, learn
-from experiments.choice import at_least, one_of
+from experiments.choice import at_least, one_of, rising
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 CLAIMS = (
@@ -48,6 +48,7 @@ class Config(DataConfig):
 
     def __post_init__(self) -> None:
         at_least(2, labels=len(self.labels))
+        rising(labels=self.labels)
         at_least(10, least_labels=min(self.labels), test_images=self.test_images)
         at_least(1, updates=self.updates)
         for name in self.networks:

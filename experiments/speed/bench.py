@@ -100,14 +100,19 @@ def figures(result: Result[Measured]) -> list[float | None]:
 
 def compared(row: Row | None) -> list[float | None]:
     """Speed, time to the first loss and memory of `fit`, over those of the best peers."""
-    fastest = row and row.fastest(peers(row))
-    framework = row and row.fastest(frameworks(row))
-    if row is None or fastest is None or framework is None:
-        return [row.ratio(fastest) if row and fastest else None, None, None, None]
-    fit = row.sides[DLCORE]
+    if row is None:
+        return [None] * 4
+    fit, fastest, framework = (
+        row.sides[DLCORE],
+        row.fastest(peers(row)),
+        row.fastest(frameworks(row)),
+    )
+    lead = None if fastest is None else row.ratio(fastest)
+    if framework is None:
+        return [lead, None, None, None]
     first = min(row.sides[label].first_step_seconds for label in frameworks(row))
     return [
-        row.ratio(fastest),
+        lead,
         row.ratio(framework),
         fit.first_step_seconds / first,
         fit.growth / row.sides[framework].growth,

@@ -4,7 +4,7 @@ A small VGG, a VGG-11 and a GoogLeNet scaled to 32×32, and ResNet-20 learn CIFA
 spent the same number of floating-point operations (forward and backward, as `flops.count` has them
 for one update, times the updates). So a network of cheap steps sees more images.
 
-Lecture C: LeNet-5, AlexNet, VGG, GoogLeNet, ResNet; the second claim is that of Ioffe and Szegedy
+Lecture C: LeNet-5, AlexNet, VGG, GoogLeNet, ResNet; the last claim is that of Ioffe and Szegedy
 2015, section 4.2: with batch norm a network reaches an accuracy in fewer steps. The published
 accuracies are those of budgets a hundred times as large: ResNet-20 91.25 % (He et al. 2016).
 CIFAR-10 of JPEG files, which `description` names, is harder than the lossless one.

@@ -140,7 +140,7 @@ def table(result: Result[Measured]) -> dict[str, Table]:
     own, scores = result.measured
     arms = list(dict.fromkeys(one.arm for one in scores))
     lines = [
-        (task, labels, *(f"{look_up(scores, task, labels, arm):.3f}" for arm in arms))
+        (task, labels, *(look_up(scores, task, labels, arm) for arm in arms))
         for task, labels in dict.fromkeys((one.task, one.labels) for one in scores)
     ]
     title = f"Test accuracy; the source's own is {own:.3f}"
@@ -254,10 +254,10 @@ def arms(
     return scores
 
 
-def look_up(scores: list[Score], task: str, labels: int, arm: str) -> float:
-    """The accuracy of one arm; NaN where it was not measured."""
+def look_up(scores: list[Score], task: str, labels: int, arm: str) -> str | None:
+    """The accuracy of one arm as text; None where it was not measured."""
     found = [one.accuracy for one in scores if one[:3] == (task, labels, arm)]
-    return found[0] if found else float("nan")
+    return f"{found[0]:.3f}" if found else None
 
 
 def gain(scores: list[Score], task: str, labels: int) -> float:

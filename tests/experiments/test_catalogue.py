@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from experiments import catalogue
+from tests.experiments.smoke import TOOLS
 
 ENTRIES = {entry.name: entry for entry in catalogue.entries()}
-TOOLS = {"predict"}  # answers a question about files that one has, and makes no claim
 
 
 def test_the_list_has_every_file_of_every_chapter_once():

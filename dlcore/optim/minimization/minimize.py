@@ -108,9 +108,9 @@ def minimize(
         box: (lower, upper), each a number or a tree like x₀: x stays within, by projection. There
             ‖P(x − ∇f) − x‖₂ is in the place of ‖∇f‖₂, and d is P(x + d) − x, which need not
             descend unless d is along −∇f.
-        equality: h, from x to a tree of arrays that shall be 0.
-        inequality: g, from x to a tree of arrays that shall be at most 0. Both by the augmented
-            Lagrangian, to within `tolerance`: in float64, or with a tolerance of about 1e-3.
+        equality: h, from x and `args` to a tree of arrays that shall be 0.
+        inequality: g, from x and `args` to a tree of arrays that shall be at most 0. Both by the
+            augmented Lagrangian, to within `tolerance`: in float64, or with one of about 1e-3.
 
     Raises:
         TypeError, ValueError: for x₀ as an optimizer's `init`; where f is not one number; for a
