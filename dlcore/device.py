@@ -40,10 +40,16 @@ def steps_in_one_call(step: Any, *arguments: Any) -> int:
     """
     if jax.default_backend() != "cpu":
         return sys.maxsize
-    jaxpr = jax.jit(step).trace(*arguments).jaxpr
+    jaxpr = traced_once(step).trace(*arguments).jaxpr
     if flops.has_primitive(jaxpr, "conv_general_dilated"):
         return 1
     return max(1, int(CALL_FLOPS / flops.count_jaxpr(jaxpr)))
+
+
+@functools.lru_cache(maxsize=16)
+def traced_once(function: Callable[..., Any]) -> Any:
+    """jax.jit(function), the same one for the same function, which JAX then traces once."""
+    return jax.jit(function)
 
 
 def repeats_by_calls() -> bool:

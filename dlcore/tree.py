@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 from fnmatch import fnmatchcase
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 
 def path_string(key_path: tuple[Any, ...]) -> str:
@@ -42,14 +43,90 @@ def global_norm(tree: Any) -> Array:
     """‖tree‖₂ = √ Σ x², over every element of every (real) leaf; an empty tree has norm 0.
 
     Departures from `optax.tree.norm`: the sum is accumulated in float32 also for bfloat16 leaves
-    (float64 where a leaf is), and the gradient at the zero tree is 0 where optax gives NaN.
+    (float64 where a leaf is), squares may lie beyond its range, and the gradient at the zero tree
+    is 0 where optax gives NaN.
     """
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-    wide = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
-    squares = [jnp.sum(jnp.square(leaf.astype(wide))) for leaf in leaves]
-    total = sum(squares, start=jnp.zeros((), wide))
-    zero = total == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, total)))
+    norm, unit = scaled_norm(tree)
+    return norm / unit
+
+
+def leaf_norms(tree: Any) -> Any:
+    """The tree with the `global_norm` of each leaf in its place."""
+    return jax.tree.map(jnp.divide, *scaled_norms(tree))
+
+
+def scaled_norm(tree: Any) -> tuple[Array, Array]:
+    """(‖unit·tree‖₂, unit), whose quotient `global_norm` is.
+
+    unit is 1, or where the sum of the squares would leave the range of its dtype a power of two for
+    which it does not; only then is the tree read twice. After Blue 1978.
+    """
+    (norm,), (unit,) = _scaled_norms([_widened(jax.tree.leaves(tree))], None)
+    return norm, unit
+
+
+def scaled_norms(tree: Any, axis: tuple[int, ...] | None = None) -> tuple[Any, Any]:
+    """The tree of each leaf's norm and that of its unit, as `scaled_norm` gives them.
+
+    With `axis` the norms are along these axes, which stay as axes of length 1.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    norms, units = _scaled_norms([_widened([leaf]) for leaf in leaves], axis)
+    return jax.tree.unflatten(structure, norms), jax.tree.unflatten(structure, units)
+
+
+def _widened(leaves: list[Any]) -> list[Array]:
+    """The leaves in float32, in float64 where one of them is."""
+    wide = jnp.float32
+    if any(jnp.result_type(leaf) == jnp.float64 for leaf in leaves):
+        wide = jnp.float64
+    return [jnp.asarray(leaf, wide) for leaf in leaves]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _scaled_norms(
+    groups: list[list[Array]], axis: tuple[int, ...] | None
+) -> tuple[list[Array], list[Array]]:
+    """A norm and a unit for each group of leaves; one condition for all of them."""
+    totals = [_sum([leaf * leaf for leaf in group], axis) for group in groups]
+    units = [_unit(total) for total in totals]
+
+    def within() -> list[Array]:
+        scaled = [
+            [unit * leaf for leaf in group] for unit, group in zip(units, groups, strict=True)
+        ]
+        # Without the barrier XLA makes unit²·c² of a constant leaf c (jax 0.10), and unit² is ∞.
+        scaled = lax.optimization_barrier(scaled)
+        return [_sum([leaf * leaf for leaf in group], axis) for group in scaled]
+
+    in_range = jnp.all(jnp.asarray([jnp.all(unit == 1) for unit in units]))
+    return [*map(jnp.sqrt, lax.cond(in_range, lambda: totals, within))], units
+
+
+@_scaled_norms.defjvp
+def _scaled_norms_jvp(axis: tuple[int, ...] | None, primals: Any, tangents: Any) -> Any:
+    """d‖x‖ = Σ (x/‖x‖) dx, which neither overflows nor vanishes, and is 0 at 0."""
+    (groups,), (moved,) = primals, tangents
+    norms, units = _scaled_norms(groups, axis)
+    slopes = []
+    for norm, unit, group, changes in zip(norms, units, groups, moved, strict=True):
+        length = jnp.where(norm == 0, 1, norm)
+        parts = [unit * leaf / length * d for leaf, d in zip(group, changes, strict=True)]
+        slopes.append(unit * _sum(parts, axis))
+    return (norms, units), (slopes, jax.tree.map(jnp.zeros_like, units))
+
+
+def _unit(total: Array) -> Array:
+    """A power of two u for which u²·total is within the range; 1 for a total that is."""
+    finite = jnp.finfo(total.dtype)
+    down, up = 2.0 ** (-3 * finite.maxexp // 4), 2.0 ** (-3 * finite.minexp // 4)
+    is_small = total < 2.0 ** (finite.minexp // 2)
+    return jnp.where(is_small, up, jnp.where(jnp.isinf(total), down, 1)).astype(total.dtype)
+
+
+def _sum(leaves: list[Array], axis: tuple[int, ...] | None) -> Array:
+    sums = [jnp.sum(leaf, axis=axis, keepdims=axis is not None) for leaf in leaves]
+    return sum(sums[1:], start=sums[0]) if sums else jnp.zeros((), jnp.float32)
 
 
 def sparsity(tree: Any, *patterns: str) -> Array:

@@ -5,6 +5,7 @@ An experiment is a module, for the command line, a test and a notebook alike:
     CLAIMS             what is claimed, the figures expected and their sources
     Config             a frozen dataclass, each field documented
     SMOKE              a Config that runs in seconds
+    settled(config)    -> a Config with nothing left out, where one may leave something out
     run(config)        -> what was measured: rows, or a named tuple of several things
     figures(result)    -> the figures that CLAIMS are about, in their order (None: left out by the
                        settings)
@@ -23,13 +24,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from experiments.choice import BadInput, possible
 from experiments.claim import Claim, Verdict
 from experiments.tables import Table, terminal
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
-__all__ = ["BaseConfig", "Claim", "DataConfig", "Figure", "Result", "Table", "run"]
+__all__ = ["BaseConfig", "Claim", "DataConfig", "Figure", "Result", "Table", "checked", "run"]
 
 M = TypeVar("M")
 Figure: TypeAlias = "matplotlib.figure.Figure"  # a name for annotations: matplotlib is heavy
@@ -86,6 +88,38 @@ class Result(Generic[M]):
 
 def run(experiment: Any, config: Any) -> Result[Any]:
     """The result of an experiment."""
+    config = checked(config)
     began = time.perf_counter()
     measured = experiment.run(config)
     return Result(experiment, config, measured, time.perf_counter() - began)
+
+
+def checked(config: Any) -> Any:
+    """`config` with the ~ of its paths expanded.
+
+    BadInput where 32 bits do not hold a number, or where there is none of several.
+    """
+    given = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        possible(**{field.name: value})
+        if value == () and _are_numbers(field.default):
+            raise BadInput(f"{field.name} needs at least one number")
+        given[field.name] = _expanded(value)
+    return dataclasses.replace(config, **given)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(one, int | float) for one in value)
+
+
+def _expanded(value: Any) -> Any:
+    match value:
+        case tuple():
+            return tuple(map(_expanded, value))
+        case Path():
+            try:
+                return value.expanduser()
+            except RuntimeError as error:
+                raise BadInput(f"{value}: {error}") from None
+    return value

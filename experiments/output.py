@@ -1,6 +1,6 @@
 """The folder of a run: everything an experiment writes lies in it, and no earlier run is lost.
 
-OUT/.experiment    the experiment's name; a folder without it is not ours
+OUT/.experiment    the experiment's name and, as JSON, its Config; a folder without it is not ours
 OUT/…              what the experiment writes itself (metrics, weights, checkpoints)
 OUT/NAME.png       its figures, animations as NAME.gif
 OUT/result.md      its tables and claims
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 import os
 import platform
@@ -24,6 +25,7 @@ import numpy as np
 import dlcore
 from dlcore import files, plot
 from experiments import claim
+from experiments.choice import BadInput
 from experiments.frame import Result
 from experiments.tables import markdown
 
@@ -31,35 +33,55 @@ MARKER = ".experiment"
 RESULT = "result.json"
 
 
-def prepare(out: Path, name: str, resume: bool = False) -> Path | None:
+def prepare(out: Path, name: str, config: Any, resume: bool = False) -> Path | None:
     """Makes `out` ready to be written. Returns where an earlier complete run in it was moved to.
 
-    Refused: an unfinished run, unless it is resumed; files that are not ours; a folder that cannot
-    be written.
+    Refused: an unfinished run, unless it is resumed; another experiment's; files that are not ours;
+    a folder that cannot be written.
     """
     aside = None
     if out.is_dir() and any(out.iterdir()):
         if not (out / MARKER).is_file():
-            raise ValueError(f"{out} holds other files: choose a new folder with --out")
+            raise BadInput(f"{out} holds other files: choose a new folder with --out")
+        other, _ = _marked(out)
+        if other != name:
+            raise BadInput(f"{out} is a run of {other!r:.40}: choose a new folder with --out")
         if (out / RESULT).exists() and not resume:
             aside = _move_aside(out)
         elif not resume and is_resumable(out):
-            raise ValueError(
+            raise BadInput(
                 f"{out} holds an unfinished run: go on with it by --resume, or choose a new "
                 "folder with --out"
             )
     out.mkdir(parents=True, exist_ok=True)
-    files.replace(out / MARKER, f"{name}\n".encode())
+    files.replace(out / MARKER, f"{name}\n{files.to_json(plain(config))}\n".encode())
     return aside
 
 
-def withdraw(out: Path, aside: Path | None) -> None:
-    """Undoes `prepare`, if nothing was written since."""
-    if [path.name for path in out.iterdir()] == [MARKER]:
-        (out / MARKER).unlink()
-        out.rmdir()
-        if aside is not None:
-            aside.rename(out)
+def withdraw(out: Path, aside: Path | None) -> Path | None:
+    """Undoes `prepare`, if nothing was written since. Returns where the earlier run is still."""
+    if not out.is_dir() or [path.name for path in out.iterdir()] != [MARKER]:
+        return aside
+    (out / MARKER).unlink()
+    out.rmdir()
+    if aside is not None:
+        aside.rename(out)
+    return None
+
+
+def settings(out: Path) -> dict[str, Any]:
+    """The Config of the run in `out`, as `plain`; empty where there is none."""
+    try:
+        found = json.loads(_marked(out)[1])
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _marked(out: Path) -> tuple[str, str]:
+    """What the marker says: the experiment's name, and the settings as JSON."""
+    name, _, text = (out / MARKER).read_text(encoding="utf-8", errors="replace").partition("\n")
+    return name, text
 
 
 def is_resumable(out: Path) -> bool:
@@ -141,6 +163,8 @@ def device() -> dict[str, Any]:
 
 
 def _move_aside(out: Path) -> Path:
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise BadInput(f"{out} is where you are, and cannot be moved aside: choose another --out")
     for number in itertools.count(1):
         aside = out.with_name(f"{out.name}.{number}")
         if not aside.exists():

@@ -12,26 +12,26 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Each part of dlcore and the parts it may know. A new one has to find its floor here first.
-GROUND = {"checks", "functional", "keys", "tree", "flops", "files"}
+GROUND = {"checks", "functional", "keys", "tree", "flops", "files", "names"}
 FLOORS: dict[str, set[str]] = {
     "checks": set(),
     "files": set(),
     "flops": set(),
     "keys": set(),
-    "moved": set(),
+    "names": set(),
     "tree": set(),
     "window": {"checks"},
     "kernels": {"checks", "window"},
-    "functional": {"checks", "kernels", "moved", "window"},
-    "derivatives": {"checks", "functional", "window"},
+    "functional": {"checks", "kernels", "names", "window"},
+    "derivatives": {"checks", "functional", "names", "window"},
     "device": {"flops", "functional", "kernels"},
-    "data": {"keys", "files"},
+    "data": {"keys", "files", "names"},
     "nn": GROUND | {"device", "window"},
     "optim": GROUND,
     "models": GROUND | {"nn", "interop"},
     "interop": GROUND | {"nn"},
     "plot": GROUND,
-    "train": GROUND | {"device", "data", "nn", "optim", "models", "interop", "moved"},
+    "train": GROUND | {"device", "data", "nn", "optim", "models", "interop"},
     "search": GROUND | {"device", "data", "nn", "optim", "train"},
     "analysis": GROUND | {"device", "data", "nn", "optim", "train"},
 }

@@ -147,3 +147,19 @@ def test_the_right_way_is_let_through(source):
 @pytest.mark.parametrize(("name", "source"), sources().items(), ids=sources())
 def test_no_offence(name, source):
     assert not set(offences(source)), name
+
+
+# Whatever a person or a file says goes through one place: `files.located`, `files.read`.
+UNBOUNDED = {"read_bytes", "read_text", "expanduser"}
+READERS = ("dlcore/data/", "dlcore/interop/", "dlcore/models/", "dlcore/train/checkpoint.py")
+
+
+def test_files_are_located_and_read_in_one_place():
+    found = {
+        (name, node.attr)
+        for name, source in sources().items()
+        if name.startswith(READERS)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr in UNBOUNDED
+    }
+    assert not found

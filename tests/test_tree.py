@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -63,6 +64,9 @@ def test_global_norm(compile):
     expected = np.sqrt(sum(np.sum(np.float64(x) ** 2) for x in jax.tree.leaves(leaves)))
     np.testing.assert_allclose(compile(tree.global_norm)(leaves), expected, rtol=1e-6)
     np.testing.assert_allclose(tree.global_norm(leaves), optax.tree.norm(leaves), rtol=1e-6)
+    each = jax.tree.map(lambda x: np.linalg.norm(np.ravel(x)), leaves)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(close, compile(tree.leaf_norms)(leaves), each)
 
 
 def test_global_norm_accumulates_in_float32_or_wider(x64):
@@ -82,6 +86,37 @@ def test_global_norm_at_the_edges():
     np.testing.assert_allclose(jax.grad(tree.global_norm)(jnp.array([3.0, 4.0])), [0.6, 0.8])
     assert np.isnan(tree.global_norm([jnp.zeros(2), jnp.array([jnp.nan])]))
     assert np.isinf(tree.global_norm([jnp.array([jnp.inf])]))
+
+
+@pytest.mark.parametrize(("dtype", "ends"), [("float32", (-120, 126)), ("float64", (-1015, 1022))])
+def test_global_norm_and_its_gradient_up_to_the_ends_of_the_range(dtype, ends, x64):
+    """The norm of 2ᵏx is 2ᵏ times that of x, and its gradient x/‖x‖ the same."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0.1, 0.5, (2, 5)).astype(dtype)
+    powers = np.linspace(*ends, 12).astype(int)
+    scales = (2.0**powers).astype(dtype)
+
+    @jax.jit
+    def norms(x, scales):
+        norm = jax.value_and_grad(lambda leaves: tree.global_norm([*leaves, jnp.zeros(2, dtype)]))
+        return jax.lax.map(lambda s: norm(s * x), scales), jax.vmap(lambda s: norm(s * x))(scales)
+
+    expected = np.sqrt(np.sum(x.astype(np.float64) ** 2))
+    for norm, gradient in norms(x, scales):
+        np.testing.assert_allclose(norm / scales, expected, rtol=1e-6)
+        np.testing.assert_allclose(gradient, np.broadcast_to(x / expected, (12, 2, 5)), rtol=1e-6)
+
+
+def test_second_derivatives_of_global_norm(x64):
+    """(1 − xxᵀ/‖x‖²)/‖x‖, the curvature of a sphere, in both modes."""
+    x = np.random.default_rng(1).normal(size=4)
+    norm = np.linalg.norm(x)
+    expected = (np.eye(4) - np.outer(x, x) / norm**2) / norm
+    modes = jax.jacfwd, jax.jacrev
+    for hessian in jax.jit(
+        lambda x: [outer(inner(tree.global_norm))(x) for outer in modes for inner in modes]
+    )(x):
+        np.testing.assert_allclose(hessian, expected, rtol=1e-12)
 
 
 def test_sparsity_is_the_share_of_exact_zeros():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,14 +17,14 @@ from dlcore import device, flops, tree
 from dlcore.keys import Key
 from dlcore.nn import serial
 from dlcore.nn.describing import describe
-from dlcore.nn.layer import Layer, Params, State, as_layer, check_sizes, gather
-from dlcore.nn.observing import Call, calls
+from dlcore.nn.layer import Layer, Params, State, as_layer, check_sizes, gather, select
+from dlcore.nn.observing import Call, observed
 from dlcore.nn.summary import applications, label, leaves, text_table, uses
 
 TURN = 0.01  # seconds that a program's turn in a round fills, with as many calls as it takes,
 CALLS = 200  # but no more than these
 
-Inputs = tuple[Params, State, Any]
+Inputs = tuple[Params, State, Any, dict[str, Any]]  # params, state, x, side inputs
 
 
 class Cost(NamedTuple):
@@ -87,6 +87,7 @@ def profile(
     key: Key | None = None,
     train: bool = True,
     rounds: int = 10,
+    **side: Any,
 ) -> Profile:
     """Where the time of a forward and a backward pass of `layer` goes.
 
@@ -98,9 +99,9 @@ def profile(
     network has none of its input, nor has any layer up to the first that learns.
 
     Layers that are the same program are timed once and count as often as they occur; a part that
-    `wire` calls several times is one row, with the sum of its calls. Of the activations only the
-    inputs of what is timed are kept, and ones in the shape of their outputs. All layers get the
-    same `key`.
+    `wire` calls several times, or in a loop, is one row, with the sum of its calls. Of the
+    activations only the inputs of what is timed are kept, and ones in the shape of their outputs.
+    All layers get the same `key`. `side` are side inputs.
 
     Seconds are medians over `rounds`, in each of which all programs take a turn of one call, or of
     as many as fill 10 ms (at most 200), with one wait at the end. What a call costs by itself is
@@ -114,14 +115,15 @@ def profile(
         layer = serial(layer)
         ((name, _),) = layer.info.children
         params, state = gather({name: params}), gather({name: state})
-    start = (params, state, x)
-    seen = applications(layer, *start, key=key, train=train)
+    start = (params, state, x, jax.tree.map(jnp.asarray, side))
+    seen = applications(layer, *start[:3], key=key, train=train, **start[3])
     programs, like = _distinct(seen, key, train)
     inputs = _inputs(layer, start, key, train, list(programs))
     network = _trace(layer, start, key, train, through=False)
     own, *costs = _measure([network, *programs.values()], [start, *inputs], key, rounds)
     known = dict(zip(programs, costs, strict=True))
-    return _table(layer, x, seen, own, {path: known[first] for path, first in like.items()})
+    paid = {path: _times(seen[path].times, known[first]) for path, first in like.items()}
+    return _table(layer, x, seen, own, paid)
 
 
 def _table(
@@ -162,6 +164,10 @@ def _sum(costs: Iterable[Cost]) -> Cost:
     return Cost(*map(sum, zip(Cost(0, 0.0, 0.0), *costs, strict=True)))
 
 
+def _times(count: int, cost: Cost) -> Cost:
+    return Cost(count * cost.flops, count * cost.forward, count * cost.backward)
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     rate = f"{row.flops / row.forward / 1e9:,.1f}" if row.forward > 0 else ""
     milliseconds = (f"{1e3 * one:,.3f}" for one in (row.forward, row.backward))
@@ -190,7 +196,7 @@ def _distinct(
     learns = False
     for path, call in seen.items():
         if not call.layer.info.children:
-            program = _trace(call.layer, call[1:4], key, train, through=learns)
+            program = _trace(call.layer, _given(call), key, train, through=learns)
             like[path] = first.setdefault(program.gradient.as_text(), path)
             programs.setdefault(like[path], program)
             learns = learns or _learns(call)
@@ -202,12 +208,21 @@ def _trace(
 ) -> _Program:
     """The programs of one layer, of arrays or shapes; `through`: with the gradient of its input."""
 
-    def forward(params: Params, state: State, x: Any, key: Key | None) -> tuple[Any, State]:
-        return layer.apply(params, state, x, key=key, train=train)
+    def forward(
+        params: Params, state: State, x: Any, side: dict[str, Any], key: Key | None
+    ) -> tuple[Any, State]:
+        return layer.apply(params, state, x, key=key, train=train, **side)
 
-    def gradient(params: Params, state: State, x: Any, key: Key | None, cotangents: Any) -> Any:
+    def gradient(
+        params: Params,
+        state: State,
+        x: Any,
+        side: dict[str, Any],
+        key: Key | None,
+        cotangents: Any,
+    ) -> Any:
         def outputs(params: Params, x: Any) -> tuple[Any, Any]:
-            y, new = forward(params, state, x, key)
+            y, new = forward(params, state, x, side, key)
             return _floats(y), (y, new)
 
         _, back, given = jax.vjp(outputs, params, x, has_aux=True)
@@ -221,6 +236,15 @@ def _trace(
         device.lower(gradient, *inputs, key, cotangents),
         cotangents,
     )
+
+
+def _with_params(call: Call, params: Params, path: str) -> Call:
+    """The call with its arrays of the network's params, which in a loop it does not hold."""
+    return call._replace(params=functools.reduce(select, path.rstrip("'").split("/"), params))
+
+
+def _given(call: Call) -> Inputs:
+    return call.params, call.state, call.x, call.side
 
 
 def _learns(call: Call) -> bool:
@@ -240,9 +264,17 @@ def _inputs(
     """What the applications at these paths are given, of all that is computed from `start`."""
 
     @jax.jit
-    def run(params: Params, state: State, x: Any, key: Key | None) -> list[Inputs]:
-        _, _, seen = calls(layer, params, state, x, key=key, train=train)
-        return [seen[path][1:4] for path in paths]
+    def run(
+        params: Params, state: State, x: Any, side: dict[str, Any], key: Key | None
+    ) -> list[Inputs]:
+        _, seen = observed(layer.apply, params, state, x, key=key, train=train, **side)
+        hidden = [path for path in paths if not seen[path].has_values]
+        if hidden:
+            raise ValueError(
+                f"profile: {hidden[0]} is applied inside a jit, vmap or lax.scan of its own, where "
+                "its input cannot be seen; nn.scan is a loop that can be seen into"
+            )
+        return [_given(_with_params(seen[path].once(), params, path)) for path in paths]
 
     return run(*start, key)
 
@@ -257,8 +289,8 @@ def _measure(
     runs = []
     for program, own in zip(programs, inputs, strict=True):
         ones = [jnp.ones(one.shape, one.dtype) for one in program.cotangents]
-        runs.append(partial(program.forward.compile(), *own, key))
-        runs.append(partial(program.gradient.compile(), *own, key, ones))
+        runs.append(functools.partial(program.forward.compile(), *own, key))
+        runs.append(functools.partial(program.gradient.compile(), *own, key, ones))
     seconds = iter(_medians(runs, rounds))
     return [
         Cost(program.flops, forward, max(0.0, both - forward))

@@ -1,35 +1,75 @@
 """Data sets, batching and preprocessing: numpy arrays in three splits, batches by index."""
 
-from dlcore.data import augment as augment
-from dlcore.data.batching import HostData as HostData
-from dlcore.data.batching import HostSource as HostSource
-from dlcore.data.batching import batches as batches
-from dlcore.data.batching import batches_per_epoch as batches_per_epoch
-from dlcore.data.batching import order as order
-from dlcore.data.batching import prefetch as prefetch
-from dlcore.data.dataset import DataError as DataError
-from dlcore.data.dataset import Dataset as Dataset
-from dlcore.data.folders import ImageFolder as ImageFolder
-from dlcore.data.folders import image_folder as image_folder
-from dlcore.data.images import canvas as canvas
-from dlcore.data.images import resize as resize
-from dlcore.data.images import rgb as rgb
-from dlcore.data.images import shift as shift
-from dlcore.data.preprocess import Normalisation as Normalisation
-from dlcore.data.preprocess import Whitening as Whitening
-from dlcore.data.preprocess import denormalise as denormalise
-from dlcore.data.preprocess import fit_centring as fit_centring
-from dlcore.data.preprocess import fit_decorrelation as fit_decorrelation
-from dlcore.data.preprocess import fit_pca as fit_pca
-from dlcore.data.preprocess import fit_zca as fit_zca
-from dlcore.data.preprocess import mean_and_std as mean_and_std
-from dlcore.data.preprocess import normalise as normalise
-from dlcore.data.preprocess import unwhiten as unwhiten
-from dlcore.data.preprocess import whiten as whiten
-from dlcore.data.quality import duplicates as duplicates
-from dlcore.data.quality import nonfinite as nonfinite
-from dlcore.data.registry import NAMES as NAMES
-from dlcore.data.registry import load as load
-from dlcore.data.selection import classes as classes
-from dlcore.data.selection import subset as subset
-from dlcore.data.selection import transform as transform
+from dlcore.data import augment
+from dlcore.data.batching import (
+    BatchError,
+    HostData,
+    HostSource,
+    batches,
+    batches_per_epoch,
+    order,
+    prefetch,
+    streams,
+)
+from dlcore.data.dataset import DataError, Dataset
+from dlcore.data.folders import ImageFolder, image_folder
+from dlcore.data.forms import DataWarning
+from dlcore.data.images import canvas, resize, rgb, shift
+from dlcore.data.preprocess import (
+    Normalisation,
+    Whitening,
+    denormalise,
+    fit_centring,
+    fit_decorrelation,
+    fit_pca,
+    fit_zca,
+    mean_and_std,
+    normalise,
+    unwhiten,
+    whiten,
+)
+from dlcore.data.quality import duplicates, nonfinite
+from dlcore.data.registry import NAMES, load
+from dlcore.data.selection import classes, subset, transform
+from dlcore.names import api
+
+__all__ = [
+    "NAMES",
+    "BatchError",
+    "DataError",
+    "DataWarning",
+    "Dataset",
+    "HostData",
+    "HostSource",
+    "ImageFolder",
+    "Normalisation",
+    "Whitening",
+    "augment",
+    "batches",
+    "batches_per_epoch",
+    "canvas",
+    "classes",
+    "denormalise",
+    "duplicates",
+    "fit_centring",
+    "fit_decorrelation",
+    "fit_pca",
+    "fit_zca",
+    "image_folder",
+    "load",
+    "mean_and_std",
+    "nonfinite",
+    "normalise",
+    "order",
+    "prefetch",
+    "resize",
+    "rgb",
+    "shift",
+    "streams",
+    "subset",
+    "transform",
+    "unwhiten",
+    "whiten",
+]
+
+__getattr__, __dir__ = api(__name__, __all__)

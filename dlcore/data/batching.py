@@ -7,7 +7,7 @@ gathered on the device or, where it does not fit there, by `HostData`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from dlcore import keys
-from dlcore.data.dataset import Arrays, check_count, check_leading
+from dlcore.data import forms
+from dlcore.data.dataset import Arrays, DataError, check_count
 
 
 def order(n: int, seed: int, epoch: int) -> np.ndarray:
@@ -49,6 +50,42 @@ def batches(n: int, batch_size: int, seed: int, epoch: int, epochs: int = 1) -> 
     return _orders(n, seed, epoch, epochs)[:, :whole].reshape(-1, batch_size)
 
 
+def streams(n: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """The index batches int32 [n // batch_size, batch_size] of windows that follow each other.
+
+    The examples, in their order, are batch_size streams one after another; batch k holds the k-th
+    window of each. So what a network remembers of row b after batch k is what came before row b of
+    batch k + 1 (`TrainState.carry`). Each epoch is the same.
+    """
+    windows = batches_per_epoch(n, batch_size)
+    return np.arange(windows * batch_size, dtype=np.int32).reshape(batch_size, windows).T
+
+
+Order = Callable[[int, int, int, int], np.ndarray]  # (n, batch_size, seed, epoch) -> index batches
+
+
+def rows(
+    order: Order, n: int, batch_size: int, seed: int, epoch: int, epochs: int = 1
+) -> np.ndarray:
+    """The index batches int32 [epochs · (n // batch_size), batch_size] of an order from `epoch` on.
+
+    Refused where they are not of that shape, or not in [0, n).
+    """
+    if order is batches:
+        return batches(n, batch_size, seed, epoch, epochs)
+    wanted = (batches_per_epoch(n, batch_size), batch_size)
+    several = []
+    for number in range(epoch, epoch + epochs):
+        one = np.asarray(order(n, batch_size, seed, number))
+        if one.shape != wanted or one.dtype.kind not in "iu" or one.min() < 0 or one.max() >= n:
+            raise ValueError(
+                f"order({n}, {batch_size}, {seed}, {number}) gave {one.dtype}{list(one.shape)}, "
+                f"but indices {list(wanted)} in [0, {n}) are wanted"
+            )
+        several.append(one.astype(np.int32))
+    return np.concatenate(several)
+
+
 def _orders(n: int, seed: int, epoch: int, epochs: int) -> np.ndarray:
     """The orders [epochs, n] from `epoch` on.
 
@@ -77,18 +114,33 @@ class HostSource(Protocol):
         ...
 
 
+class BatchError(DataError):
+    """A source gave a batch of another form than it was asked for, or than its first."""
+
+
 @dataclass(frozen=True, eq=False)
 class HostData:
     """Examples that stay with the host: a dict of numpy arrays or memory maps, or a HostSource.
 
-    The arrays of a dict have one leading axis; ones that do not are refused.
+    The arrays of a dict have one leading axis; ones that do not are refused, as are those that hold
+    no numbers. See `forms.arrays`.
     """
 
     source: Mapping[str, np.ndarray] | HostSource
 
     def __post_init__(self) -> None:
         if isinstance(self.source, Mapping):
-            check_leading("HostData", self.source)
+            # A memory map stays one, whatever its byte order: `gather` turns what it reads.
+            columns = {
+                name: column
+                if type(column) in forms.PLAIN and forms.is_numeric(column.dtype)
+                else forms.array(column, f"HostData[{name!r:.80}]")
+                for name, column in self.source.items()
+            }
+            forms.check_leading("HostData", columns)
+            object.__setattr__(self, "source", columns)
+        elif not (hasattr(self.source, "gather") and hasattr(self.source, "__len__")):
+            forms.arrays(self.source, "HostData's source")
 
     def __len__(self) -> int:
         if isinstance(self.source, Mapping):
@@ -96,45 +148,87 @@ class HostData:
         return len(self.source)
 
     def gather(self, indices: np.ndarray) -> Arrays:
-        """The examples at `indices` [B]; IndexError outside [0, n), negative ones too."""
+        """The examples at `indices` [B]; IndexError outside [0, n), negative ones too.
+
+        Raises BatchError where a source gives no dict of arrays of B numbers.
+        """
         indices = np.asarray(indices)
         outside = indices[(indices < 0) | (indices >= len(self))]
         if outside.size:
             raise IndexError(f"index {outside[0]} is outside the {len(self)} examples")
         if isinstance(self.source, Mapping):
-            return {key: np.asarray(array[indices]) for key, array in self.source.items()}
-        return self.source.gather(indices)
+            columns = {name: np.asarray(column[indices]) for name, column in self.source.items()}
+            return forms.columns(columns, "HostData")
+        return _asked_for(self.source, indices)
 
 
-def prefetch(data: HostSource, index_batches: Iterable[Any], depth: int = 2) -> Iterator[Arrays]:
+def _asked_for(source: HostSource, indices: np.ndarray) -> Arrays:
+    """The batch that a source gives, which has these examples and nothing else."""
+    name = f"{type(source).__name__}.gather(indices)"
+    try:
+        given = source.gather(indices)
+    except StopIteration:
+        raise BatchError(f"{name} has stopped: give every batch that is asked for") from None
+    try:
+        batch = forms.columns(given, name)
+    except (TypeError, DataError) as problem:
+        raise BatchError(str(problem)) from None
+    lengths = {key: len(column) if np.ndim(column) else None for key, column in batch.items()}
+    if set(lengths.values()) != {len(indices)}:
+        raise BatchError(f"{name} has {lengths} examples, but {len(indices)} were asked for")
+    return batch
+
+
+def prefetch(
+    data: HostSource, index_batches: Iterable[Any], depth: int = 2
+) -> Generator[Arrays, None, None]:
     """The batches `data.gather(indices)` for each row of `index_batches`, in that order.
 
     One background thread, never a process, gathers up to `depth` batches ahead. Its exception is
-    raised where the batch would have come, with a note of the batch's position. When the iterator
-    is closed early, nothing more is gathered and the thread ends.
+    raised where the batch would have come, with a note of the batch's position; one of another form
+    than it was asked for, or than the first, is a BatchError. When the iterator is closed early,
+    nothing more is gathered and the thread ends.
     """
-    return _prefetch(data, iter(index_batches), check_count("depth", depth, 1))
+    host = data if isinstance(data, HostData) else HostData(data)
+    return _prefetch(host, iter(index_batches), check_count("depth", depth, 1))
 
 
-def _prefetch(data: HostSource, index_batches: Iterator[Any], depth: int) -> Iterator[Arrays]:
+def _prefetch(
+    data: HostData, index_batches: Iterator[Any], depth: int
+) -> Generator[Arrays, None, None]:
     worker = ThreadPoolExecutor(1, thread_name_prefix="dlcore-prefetch")
     pending: deque[Future[Arrays]] = deque()
-    position = 0
+    position, first = 0, ""
     try:
         while True:
             for indices in islice(index_batches, depth + 1 - len(pending)):
                 pending.append(worker.submit(data.gather, np.asarray(indices)))
             if not pending:
                 return
-            yield _result(pending.popleft(), position)
+            batch = _result(pending.popleft(), position)
+            form = _form(batch)
+            first = first or form
+            if form != first:
+                raise BatchError(f"batch {position} (the first is 0) has {form}, the first {first}")
+            yield batch
             position += 1
     finally:
         worker.shutdown(cancel_futures=True)
 
 
+def _form(batch: Arrays) -> str:
+    """What all batches of a source share."""
+    columns = sorted(batch.items())
+    return ", ".join(
+        f"{key} {one.dtype}[{', '.join(map(str, ('B', *one.shape[1:])))}]" for key, one in columns
+    )
+
+
 def _result(batch: Future[Arrays], position: int) -> Arrays:
     try:
         return batch.result()
+    except BatchError as problem:
+        raise BatchError(f"batch {position} (the first is 0): {problem}") from None
     except Exception as error:
         error.add_note(f"while gathering batch {position} (the first is 0) on the host")
         raise

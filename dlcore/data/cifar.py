@@ -46,7 +46,7 @@ _JPEG_NAME = re.compile(rf"(?:\./)?((?:{'|'.join(CLASSES)})/[0-9]{{4}}\.jpg)")
 _BATCH_NAME = re.compile(r"(?:\./)?cifar-10-batches-bin/((?:data_batch_[1-5]|test_batch)\.bin)")
 
 
-def cifar10(root: Path | None = None, validation: int = 5_000) -> Dataset:
+def cifar10(root: files.Root = None, validation: int = 5_000) -> Dataset:
     """Photographs [N, 32, 32, 3] in [0, 1] of ten classes, 50,000 to train and 10,000 to test.
 
     The last `validation` of the 50,000 are the validation split. In each folder the canonical
@@ -62,15 +62,15 @@ def cifar10(root: Path | None = None, validation: int = 5_000) -> Dataset:
     return Dataset("cifar10", *hold_out(train, validation), test, CLASSES, description)
 
 
-def _read(root: Path | None) -> tuple[Arrays, Arrays, str]:
+def _read(root: files.Root) -> tuple[Arrays, Arrays, str]:
     """The two parts from the first folder that has them in any form, and how they are coded."""
     for folder in files.folders("cifar10", root):
-        if (folder / ARCHIVE).is_file():
+        if files.is_file(folder / ARCHIVE):
             return *read_archive(folder / ARCHIVE), "lossless"
         for batches in (folder, folder / "cifar-10-batches-bin"):
-            if (batches / "data_batch_1.bin").is_file():
+            if files.is_file(batches / "data_batch_1.bin"):
                 return *read_batches(batches), "lossless"
-        if (folder / TRAIN_JPEGS[0]).is_file():
+        if files.is_file(folder / TRAIN_JPEGS[0]):
             train, test = (read_jpegs(folder / name, n) for name, n in (TRAIN_JPEGS, TEST_JPEGS))
             return train, test, "JPEG-coded (lossy: figures are not those of the lossless set)"
     path = files.download("cifar10", ARCHIVE, ARCHIVE_SHA256, MIRRORS)
@@ -105,7 +105,7 @@ def read_batches(folder: Path) -> tuple[Arrays, Arrays]:
 
 def read_jpegs(path: Path, count: int) -> Arrays:
     """The part in an archive of JPEG files, `count` of each class, in the archive's order."""
-    if not path.is_file():
+    if not files.is_file(path):
         raise DataError(f"{path}: missing, though the other archive of JPEG files is there; add it")
     total = len(CLASSES) * count
     found = files.members(path, _JPEG_NAME, _JPEG_BYTES, total * (_JPEG_BYTES + 1_024) + (1 << 16))
@@ -120,13 +120,11 @@ def read_jpegs(path: Path, count: int) -> Arrays:
 
 
 def _read_batch(path: Path, sha256: str) -> bytes:
-    if not path.is_file():
+    if not files.is_file(path):
         raise DataError(f"{path}: missing, though data_batch_1.bin is there; add it")
-    if path.stat().st_size != RECORDS * RECORD:
-        raise files.damaged(
-            path, f"has {path.stat().st_size:,} bytes, expected {RECORDS * RECORD:,}"
-        )
-    data = path.read_bytes()
+    data = files.read(path, RECORDS * RECORD)
+    if len(data) != RECORDS * RECORD:
+        raise files.damaged(path, f"has {len(data):,} bytes, expected {RECORDS * RECORD:,}")
     files.check_content(path, data, sha256, f"cifar10's {path.name}")
     return data
 

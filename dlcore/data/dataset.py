@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dlcore.data.forms import DataError as DataError
+from dlcore.data.forms import arrays
+from dlcore.data.forms import check_leading as check_leading
+
 Arrays = dict[str, np.ndarray]
 
 SPLITS = ("train", "validation", "test")
-
-
-class DataError(ValueError):
-    """A data set that is missing, damaged or malformed; the message is one line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class Dataset:
 
     Classification: `classes` names the labels, `y` is int32 [N] in [0, len(classes)).
     Regression: `classes` is () and `y` is float32 [N, ...], as a network gives it out.
+    Lists and other byte orders become such arrays, see `forms.arrays`.
     Raises DataError where a split is empty, ragged, not finite, or has a label out of range.
     """
 
@@ -37,7 +39,11 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for split in SPLITS:
-            _check_split(f"{self.name}/{split}", getattr(self, split), len(self.classes))
+            given = getattr(self, split)
+            checked = arrays(given, f"{self.name}/{split}")
+            _check_split(f"{self.name}/{split}", checked, len(self.classes))
+            if any(checked[key] is not given[key] for key in checked):
+                object.__setattr__(self, split, checked)
         shapes = {split: getattr(self, split)["x"].shape[1:] for split in SPLITS}
         if len(set(shapes.values())) > 1:
             raise DataError(f"{self.name}: the examples differ in shape between splits: {shapes}")
@@ -50,19 +56,6 @@ class Dataset:
         return "\n".join([*lines, f"  {self.description}"])
 
 
-def check_leading(name: str, arrays: Mapping[str, Any]) -> int:
-    """The one length that all `arrays` have along their first axis."""
-    if any(np.ndim(array) == 0 for array in arrays.values()):
-        raise DataError(f"{name}: every array needs a leading axis of examples, one is a scalar")
-    lengths = {key: len(array) for key, array in arrays.items()}
-    if len(set(lengths.values())) != 1:
-        raise DataError(f"{name}: the arrays need one and the same leading length, got {lengths}")
-    length = next(iter(lengths.values()))
-    if length == 0:
-        raise DataError(f"{name}: there are no examples")
-    return length
-
-
 def check_count(name: str, value: Any, low: int, high: int | None = None) -> int:
     """`value` as an int, refused outside [low, high]."""
     try:
@@ -73,6 +66,11 @@ def check_count(name: str, value: Any, low: int, high: int | None = None) -> int
         bound = f"at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"{name}={count}: give a whole number {bound}")
     return count
+
+
+def same_form(name: str) -> str:
+    """A name in Unicode's form NFC: an é is one letter, as on most systems, or two, as on a Mac."""
+    return unicodedata.normalize("NFC", name)
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> str:
@@ -109,7 +107,6 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
 def _check_split(name: str, arrays: Arrays, classes: int) -> None:
     if set(arrays) != {"x", "y"}:
         raise DataError(f'{name}: expected {{"x": ..., "y": ...}}, got the keys {list(arrays)}')
-    check_leading(name, arrays)
     x, y = arrays["x"], arrays["y"]
     _check_finite(f"{name}/x", x)
     if not classes:

@@ -8,6 +8,7 @@ the published one.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -16,11 +17,15 @@ import re
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from dlcore import files
 from dlcore.data.dataset import DataError
+
+Root = str | os.PathLike[str] | None  # a folder that a person gives, or the cache alone
 
 _TIMEOUT = 30.0  # seconds without a byte from the server
 
@@ -29,19 +34,60 @@ def cache() -> Path:
     """The folder where downloads are kept."""
     import pooch
 
-    return Path(os.environ.get("DLCORE_DATA") or pooch.os_cache("dlcore")).expanduser()
+    return located(os.environ.get("DLCORE_DATA") or pooch.os_cache("dlcore"))
 
 
-def folders(name: str, root: Path | None) -> list[Path]:
+def located(path: str | os.PathLike[str]) -> Path:
+    """The path that a person gave, see `dlcore.files`; an impossible one is a DataError."""
+    return files.located(path, DataError)
+
+
+def folders(name: str, root: Root) -> list[Path]:
     """The folders in which the files of the data set `name` are looked for, in order."""
-    bases = [cache()] if root is None else [root, cache()]
+    bases = [cache()] if root is None else [located(root), cache()]
     return [folder for base in bases for folder in (base / name, base / "data" / name, base)]
 
 
 def find(filename: str, folders: Iterable[Path]) -> Path | None:
     """The first file of that name in `folders`."""
     paths = (folder / filename for folder in folders)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if is_file(path)), None)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there, which nobody can say of a folder that must not be looked into."""
+    with reading(path):
+        return path.is_file()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there."""
+    with reading(path):
+        return path.is_dir()
+
+
+def read(path: Path, limit: int) -> bytes:
+    """The content of a file, which is not read where it has more than `limit` bytes."""
+    with reading(path):
+        try:
+            return files.read(path, limit)
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise damaged(path, f"has more than the {limit:,} bytes expected") from None
+            raise
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What the system refuses here is a DataError that blames no file, which may be sound."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "it does not fit into memory"
+        place = getattr(error, "filename", None) or path
+        raise DataError(
+            f"{place}: cannot be read ({reason}); check the path, the disk and who may read it"
+        ) from None
 
 
 def download(name: str, filename: str, sha256: str, mirrors: Sequence[str]) -> Path:
@@ -75,17 +121,16 @@ def download(name: str, filename: str, sha256: str, mirrors: Sequence[str]) -> P
 
 def unpack(path: Path, limit: int) -> bytes:
     """The content of the gzip file at `path`, refused beyond `limit` bytes."""
-    try:
-        with gzip.open(path) as file:
-            data = file.read(limit + 1)
-    except gzip.BadGzipFile as error:
-        raise damaged(path, f"not a sound gzip file ({error})") from None
-    except EOFError:
-        raise damaged(path, "the gzip file is truncated") from None
-    except zlib.error as error:
-        raise damaged(path, f"the gzip file is damaged ({error})") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    with reading(path), files.plain(path) as packed:
+        try:
+            with gzip.open(packed) as file:
+                data = file.read(limit + 1)
+        except gzip.BadGzipFile as error:
+            raise damaged(path, f"not a sound gzip file ({error})") from None
+        except EOFError:
+            raise damaged(path, "the gzip file is truncated") from None
+        except zlib.error as error:
+            raise damaged(path, f"the gzip file is damaged ({error})") from None
     if len(data) > limit:
         raise damaged(path, f"unpacks to more than the {limit:,} bytes expected")
     return data
@@ -126,7 +171,8 @@ def check_content(path: Path, data: bytes, sha256: str, name: str) -> None:
 
 def damaged(path: Path, what: str) -> DataError:
     """The error for a file that is there but no good."""
-    return DataError(f"{path}: {what}; replace the file, or delete it and load again")
+    told = " ".join(what.split())  # others' errors may have several lines
+    return DataError(f"{path}: {told}; replace the file, or delete it and load again")
 
 
 def pillow(path: Path) -> ModuleType:

@@ -30,7 +30,7 @@ _HOP = 64
 _FLOOR = 80  # decibels
 
 
-def fsdd(root: Path | None = None, validation: int = 300, size: int = 32) -> Dataset:
+def fsdd(root: files.Root = None, validation: int = 300, size: int = 32) -> Dataset:
     """Spectrograms [N, size, size, 1] in [0, 1] of spoken digits: 2,700 to train, 300 to test.
 
     See `spectrogram`; each is resized, so that a recording fills its image whatever its length.
@@ -97,18 +97,17 @@ def _names() -> list[str]:
     ]
 
 
-def _read(root: Path | None) -> list[np.ndarray]:
+def _read(root: files.Root) -> list[np.ndarray]:
     """The recordings in the order of `_names`, from the first folder that has them."""
     for folder in files.folders("fsdd", root):
-        if (folder / ARCHIVE).is_file():
+        if files.is_file(folder / ARCHIVE):
             limit = 2 * TAKES * len(SPEAKERS) * 10 * 8_192  # twice what they have, with headers
             found = files.members(folder / ARCHIVE, _NAME, _BYTES, limit)
             return _checked(folder / ARCHIVE, found)
-        if (folder / FOLDER).is_dir():
+        if files.is_folder(folder / FOLDER):
             paths = [folder / FOLDER / name for name in _names()]
-            return _checked(
-                folder / FOLDER, {path.name: path.read_bytes() for path in paths if path.is_file()}
-            )
+            found = {path.name: files.read(path, _BYTES) for path in paths if files.is_file(path)}
+            return _checked(folder / FOLDER, found)
     raise DataError(
         f"fsdd: neither {ARCHIVE} nor a folder {FOLDER} is in root or in {files.cache()}; "
         f"git clone {SOURCE} and give its folder as root="

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dlcore.data import forms
 from dlcore.data.dataset import check_count
 
 
@@ -13,7 +14,7 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
     Pixel centres are at half integers; when shrinking, the triangle is widened by the factor, so
     that nothing aliases. As jax.image.resize(..., "bilinear").
     """
-    _check_images("resize", images)
+    images = _images("resize", images)
     size = check_count("size", size, 1)
     rows, columns = (_bilinear(length, size) for length in images.shape[1:3])
     # In float64, so that what lies in [0, 1] stays there.
@@ -22,7 +23,7 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
 
 def rgb(images: np.ndarray) -> np.ndarray:
     """Grey images [N, H, W, 1] in colour [N, H, W, 3]: red, green and blue are the grey."""
-    _check_images("rgb", images)
+    images = _images("rgb", images)
     if images.shape[3] != 1:
         raise ValueError(f"rgb: the images have {images.shape[3]} channels, but one is wanted")
     return np.repeat(images, 3, axis=3)
@@ -33,7 +34,7 @@ def canvas(images: np.ndarray, size: int, fill: float = 0.0) -> np.ndarray:
 
     Where the margin is odd, the larger half is below or to the right.
     """
-    _check_images("canvas", images)
+    images = _images("canvas", images)
     size = check_count("size", size, max(images.shape[1:3]))
     margins = [((size - length) // 2, (size - length + 1) // 2) for length in images.shape[1:3]]
     return np.pad(images, [(0, 0), *margins, (0, 0)], constant_values=fill)
@@ -51,7 +52,7 @@ def shift(
     >>> shift(canvas(digits, 40), dy, dx).shape
     (5, 40, 40, 1)
     """
-    _check_images("shift", images)
+    images = _images("shift", images)
     count, height, width, _ = images.shape
     rows, is_row = _origin("dy", dy, height, count)
     columns, is_column = _origin("dx", dx, width, count)
@@ -60,12 +61,15 @@ def shift(
     return moved
 
 
-def _check_images(function: str, images: np.ndarray) -> None:
+def _images(function: str, images: np.ndarray) -> np.ndarray:
+    """The images as an array, refused where they are not [N, H, W, C]."""
+    images = forms.array(images, f"{function}: images")
     if np.ndim(images) != 4:
         raise ValueError(
             f"{function}: images is {list(np.shape(images))}, but images [N, H, W, C] are wanted: "
             "images[..., None]"
         )
+    return images
 
 
 def _bilinear(length: int, size: int) -> np.ndarray:

@@ -114,7 +114,7 @@ _CLOTHES = (
 )
 
 
-def mnist(root: Path | None = None, validation: int = 5_000) -> Dataset:
+def mnist(root: files.Root = None, validation: int = 5_000) -> Dataset:
     """Handwritten digits [N, 28, 28, 1] in [0, 1], 60,000 to train and 10,000 to test.
 
     The last `validation` of the 60,000 are the validation split.
@@ -126,7 +126,7 @@ def mnist(root: Path | None = None, validation: int = 5_000) -> Dataset:
     return _dataset("mnist", MNIST, _DIGITS, description, root, validation)
 
 
-def fashion_mnist(root: Path | None = None, validation: int = 5_000) -> Dataset:
+def fashion_mnist(root: files.Root = None, validation: int = 5_000) -> Dataset:
     """Pictures of clothes [N, 28, 28, 1] in [0, 1], 60,000 to train and 10,000 to test.
 
     The last `validation` of the 60,000 are the validation split.
@@ -173,7 +173,7 @@ def _dataset(
     source: Source,
     classes: tuple[str, ...],
     description: str,
-    root: Path | None,
+    root: files.Root,
     validation: int,
 ) -> Dataset:
     folders = files.folders(name, root)

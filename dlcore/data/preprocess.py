@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data import forms
 from dlcore.data.dataset import check_count
 
 Array = TypeVar("Array", np.ndarray, jax.Array)
@@ -47,7 +48,7 @@ def mean_and_std(x: np.ndarray, per: Per = "channel") -> Normalisation:
     The deviation is the population's (÷ N); where it is 0 it is given as 1, so that a constant
     channel becomes 0 rather than NaN.
     """
-    axes = _axes("mean_and_std", x, per)
+    x, axes = _examples("mean_and_std", x, per)
     mean = _mean(x, axes)
     var = sum(np.square(chunk - mean).sum(axes) for chunk in _chunks(x)) / (x.size // mean.size)
     is_constant = var <= np.square(_NEGLIGIBLE * mean)  # up to the rounding of the mean
@@ -60,7 +61,7 @@ def fit_centring(x: np.ndarray, per: Per = "feature") -> Normalisation:
     Per feature, the mean of images is the mean image that AlexNet subtracts (Krizhevsky et al.
     2012, section 2); per channel, the mean colour that VGG subtracts. See `mean_and_std`.
     """
-    return _float32(Normalisation(_mean(x, _axes("fit_centring", x, per)), np.ones(())))
+    return _float32(Normalisation(_mean(*_examples("fit_centring", x, per)), np.ones(())))
 
 
 def normalise(normalisation: Normalisation, x: Array) -> Array:
@@ -115,7 +116,7 @@ def fit_zca(x: np.ndarray, epsilon: float = 0.0) -> Whitening:
     identity = np.eye(len(axes))
     matrix = (axes * (1 / scales - inverse_rest)) @ axes.T + inverse_rest * identity
     inverse = (axes * (scales - rest)) @ axes.T + rest * identity
-    return _whitening(x, mean, matrix, inverse, x.shape[1:])
+    return _whitening(x, mean, matrix, inverse, np.shape(x)[1:])
 
 
 def whiten(whitening: Whitening, x: Array) -> Array:
@@ -137,8 +138,9 @@ def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
     return (x[first : first + _CHUNK] for first in range(0, len(x), _CHUNK))
 
 
-def _axes(function: str, x: np.ndarray, per: Per) -> tuple[int, ...]:
-    """The axes that a statistic of x [N, ..., C] runs over."""
+def _examples(function: str, x: Any, per: Per) -> tuple[np.ndarray, tuple[int, ...]]:
+    """x [N, ..., C] as an array, and the axes that a statistic of it runs over."""
+    x = forms.array(x, f"{function}: x")
     if np.ndim(x) < 2 or not np.size(x):
         raise ValueError(
             f"{function}: x is {list(np.shape(x))}, but [N, ..., C] with examples is wanted"
@@ -146,7 +148,7 @@ def _axes(function: str, x: np.ndarray, per: Per) -> tuple[int, ...]:
     axes = {"channel": np.ndim(x) - 1, "feature": 1, "all": np.ndim(x)}
     if per not in axes:
         raise ValueError(f"{function}: per is {per!r}, but must be one of {[*axes]}")
-    return tuple(range(axes[per]))
+    return x, tuple(range(axes[per]))
 
 
 def _mean(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -159,7 +161,7 @@ def _principal_axes(
     function: str, x: np.ndarray, components: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean [D], variances [K] by size and axes [D, K] of x [N, *features], in float64."""
-    axis = _axes(function, x, "feature")
+    x, axis = _examples(function, x, "feature")
     if len(x) < 2 or not (np.isfinite(x.min()) and np.isfinite(x.max())):
         raise ValueError(
             f"{function}: x has {len(x)} examples in [{x.min()}, {x.max()}], "
@@ -207,7 +209,7 @@ def _whitening(
     outputs: tuple[int, ...] = (-1,),
 ) -> Whitening:
     """The float32 fit of matrices [D, K] and [K, D], with features in the shape they have in x."""
-    features = x.shape[1:]
+    features = np.shape(x)[1:]
     shaped = (
         mean.reshape(features),
         matrix.reshape(*features, *outputs),

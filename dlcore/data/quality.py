@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlcore.data.dataset import Arrays, check_leading
+from dlcore.data import forms
+from dlcore.data.dataset import Arrays
 
 
 def nonfinite(examples: Arrays) -> np.ndarray:
     """The rows, in order, that hold a NaN or an infinity in any of the arrays."""
-    n = check_leading("nonfinite", examples)
-    bad = np.zeros(n, bool)
-    for array in examples.values():
-        bad |= ~np.isfinite(array.reshape(n, -1)).all(axis=1)
+    columns = {name: np.asarray(forms.array(one, name)) for name, one in examples.items()}
+    bad = np.zeros(forms.check_leading("nonfinite", columns), bool)
+    for column in columns.values():
+        bad |= ~np.isfinite(column.reshape(len(bad), -1)).all(axis=1)
     return np.flatnonzero(bad)
 
 
@@ -21,7 +22,8 @@ def duplicates(x: np.ndarray) -> np.ndarray:
 
     A duplicate counts twice in training, and on both sides of a split it is a leak.
     """
-    check_leading("duplicates", {"x": x})
+    x = forms.array(x, "duplicates: x")
+    forms.check_leading("duplicates", {"x": x})
     seen: set[bytes] = set()
     repeated = []
     for row, example in enumerate(x):

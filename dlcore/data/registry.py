@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from dlcore.data import cifar, embedded, fsdd, mnist, toy
+from dlcore.data import cifar, embedded, files, fsdd, mnist, toy
 from dlcore.data.dataset import DataError, Dataset, unknown
 
 FROM_FILES: dict[str, Callable[..., Dataset]] = {
@@ -32,7 +30,7 @@ BUILT_IN: dict[str, Callable[..., Dataset]] = {
 NAMES = (*BUILT_IN, *FROM_FILES)
 
 
-def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) -> Dataset:
+def load(name: str, root: files.Root = None, **options: Any) -> Dataset:
     """The data set called `name`, one of NAMES, in train / validation / test splits.
 
     mnist, fashion_mnist, cifar10 (option `validation`) and fsdd (`validation`, `size`) are files,
@@ -48,8 +46,8 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
     """
     if name not in NAMES:
         raise ValueError(unknown("data set", name, NAMES))
-    folder = None if root is None else Path(root).expanduser()
-    if folder is not None and not folder.is_dir():
+    folder = None if root is None else files.located(root)
+    if folder is not None and not files.is_folder(folder):
         raise DataError(f"root={root}: there is no such folder; leave root out to download")
     loader = partial(FROM_FILES[name], folder) if name in FROM_FILES else BUILT_IN[name]
     known = list(inspect.signature(loader).parameters)

@@ -13,6 +13,7 @@ from dlcore.data.dataset import (
     Arrays,
     Dataset,
     check_count,
+    same_form,
     stratified_order,
     unknown,
 )
@@ -95,6 +96,7 @@ def _check_classes(function: str, dataset: Dataset) -> None:
 def _label(dataset: Dataset, one: str | int) -> int:
     if not isinstance(one, str):
         return check_count("class", one, 0, len(dataset.classes) - 1)
-    if one not in dataset.classes:
+    names = [same_form(name) for name in dataset.classes]
+    if same_form(one) not in names:
         raise ValueError(unknown(f"class of {dataset.name}", one, dataset.classes))
-    return dataset.classes.index(one)
+    return names.index(same_form(one))

@@ -31,6 +31,7 @@ from dlcore.functional.losses import (
     hinge,
     huber,
     multiclass_hinge,
+    negative_log_likelihood,
     squared_error,
 )
 from dlcore.functional.metrics import (
@@ -44,7 +45,7 @@ from dlcore.functional.metrics import (
     top_k_accuracy,
     top_k_correct,
 )
-from dlcore.functional.normalization import batch_moments, moments, normalize
+from dlcore.functional.normalization import batch_moments, moments, normalize, rms_norm
 from dlcore.functional.padding import pad
 from dlcore.functional.pooling import (
     adaptive_avg_pool,
@@ -54,7 +55,7 @@ from dlcore.functional.pooling import (
     global_max_pool,
     max_pool,
 )
-from dlcore.moved import moved
+from dlcore.names import api
 
 __all__ = [
     "absolute_error",
@@ -90,6 +91,7 @@ __all__ = [
     "max_pool",
     "moments",
     "multiclass_hinge",
+    "negative_log_likelihood",
     "normalize",
     "pad",
     "perplexity",
@@ -99,6 +101,7 @@ __all__ = [
     "rbf_squared_distance",
     "recall",
     "relu",
+    "rms_norm",
     "sigmoid",
     "silu",
     "softmax",
@@ -110,11 +113,21 @@ __all__ = [
     "top_k_correct",
 ]
 
-__getattr__ = moved(
+__getattr__, __dir__ = api(
     __name__,
-    {
+    __all__,
+    moved={
         "backprop": "dlcore.derivatives.backprop",
         "finite_differences": "dlcore.derivatives.finite_differences",
         "landscapes": "dlcore.optim.landscapes",
+    },
+    foreign={
+        "mse_loss": "functional.squared_error",
+        "l1_loss": "functional.absolute_error",
+        "nll_loss": "functional.negative_log_likelihood",
+        "smooth_l1_loss": "functional.huber",
+        "swish": "functional.silu",
+        "binary_cross_entropy_with_logits": "functional.binary_cross_entropy",
+        "softmax_cross_entropy_with_integer_labels": "functional.cross_entropy",
     },
 )

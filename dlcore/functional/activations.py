@@ -68,14 +68,14 @@ def leaky_relu(x: ArrayLike, negative_slope: float | jax.Array = 0.01) -> jax.Ar
 def prelu(x: ArrayLike, alpha: ArrayLike) -> jax.Array:
     """f(x) = max(0, x) + α·min(0, x), where α is learned, and f′(0) = α.
 
-    `alpha` is a scalar, or one for each channel: [C] for x [..., C]. PyTorch's channel is axis 1.
-    He et al. 2015, equation 1.
+    `alpha` is a scalar, or one for each channel: [C] for x [..., C], or one for each element of an
+    example: [...] for x [B, ...]. PyTorch's channel is axis 1. He et al. 2015, equation 1.
     """
     x = floating("prelu", "x", x)
-    if jnp.shape(alpha) not in ((), x.shape[-1:]):
+    if jnp.shape(alpha) not in ((), x.shape[-1:], x.shape[1:]):
         raise ValueError(
-            f"prelu: alpha has shape {jnp.shape(alpha)} for x {x.shape}, "
-            f"but a scalar () or one value a channel {x.shape[-1:]} is wanted"
+            f"prelu: alpha has shape {jnp.shape(alpha)} for x {x.shape}, but a scalar (), one "
+            f"value a channel {x.shape[-1:]} or one an element {x.shape[1:]} is wanted"
         )
     positive, negative = jnp.where(x > 0, x, 0), jnp.where(x > 0, 0, x)
     return positive + broadcast(alpha, x) * negative

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from dlcore.checks import floating, wide_dtype
 from dlcore.functional.padding import pad
 from dlcore.kernels.convolve import convolve
-from dlcore.window import Padding, Size, pads, pair, places, size_before, taps
+from dlcore.window import Padding, Size, pads, pair, places, reach, size_before, taps
 
 
 def conv(
@@ -63,14 +63,16 @@ def conv_transpose(
     y[b, s·i + d·u − top, s·j + d·v − left, c] is the sum of x[b, i, j, o] · kernel[u, v, c, o] over
     all that falls there: what `conv` gathers is handed back, as in its gradient. The kernel
     [h, w, C / groups, O] is conv's, so x is [B, H, W, O] and y [B, H′, W′, C], where
-    H′ = s·(H − 1) + d·(h − 1) + 1 − top − bottom, with "SAME" s·H.
+    H′ = s·(H − 1) + d·(h − 1) + 1 − top − bottom, with "SAME" s·H. Bottom and right may be below 0:
+    so many rows and columns of zeros lie beyond what the kernel reaches.
 
     - PyTorch's ConvTranspose2d(stride=s, padding=p, output_padding=o) has the padding
       ((p, p − o), (p, p − o)) here; its weight is [O, C, h, w], as that of its conv.
     - Flax's ConvTranspose(transpose_kernel=True) has this kernel; without, its kernel is
       kernel[::-1, ::-1] with the last two axes exchanged. "SAME" agrees, and "VALID" where the
-      kernel is no smaller than the stride (else Flax adds s − h rows of zeros). Padding in numbers
-      is another thing there: it is added to x with its s − 1 zeros between neighbours.
+      kernel is no smaller than the stride (else Flax's has the padding ((0, h − s), …) here).
+      Padding in numbers is another thing there: it is added to x with its s − 1 zeros between
+      neighbours.
 
     Dumoulin and Visin 2016, chapter 4.
     """
@@ -80,6 +82,7 @@ def conv_transpose(
             f"conv_transpose: kernel has shape {kernel.shape}, but [h, w, out, in] is wanted"
         )
     height, width, depth, out = kernel.shape
+    padding, (rows, columns) = reach("conv_transpose", padding)
     size = size_before(
         "conv_transpose",
         x,
@@ -99,7 +102,7 @@ def conv_transpose(
     )
     before = jax.ShapeDtypeStruct((x.shape[0], *size, depth * groups), x.dtype)
     (y,) = jax.linear_transpose(forward, before)(x)
-    return y
+    return pad(y, ((0, rows), (0, columns))) if rows or columns else y
 
 
 def locally_connected(

@@ -91,6 +91,28 @@ def cross_entropy_probabilities(
     return _reduce(name, nats / log_base(name, base), reduction)
 
 
+def negative_log_likelihood(
+    log_probabilities: ArrayLike,
+    labels: ArrayLike,
+    *,
+    base: float = math.e,
+    reduction: Reduction = "mean",
+) -> jax.Array:
+    """−Σⱼ tⱼ log hⱼ of logarithms log h ≤ 0, natural ones, shapes as for `cross_entropy`.
+
+    PyTorch's NLLLoss, for what gives log h itself: log_softmax, a log-sum of experts, a decoder.
+    −∞ is the probability 0, whose loss is ∞ where the class is true and 0 where it is not.
+    """
+    name = "negative_log_likelihood"
+    log_h = _wide(name, "log_probabilities", log_probabilities)
+    targets = _targets(name, log_h, labels)
+    slack = rounding(jnp.result_type(log_probabilities))
+    wanted = "a logarithm of a probability is at most 0: log_softmax(logits)"
+    in_range = valid(name, "log_probabilities", log_h, lambda p: p <= slack, wanted)
+    nats = -jnp.sum(_times_log(targets, jnp.where(in_range, log_h, jnp.nan)), axis=-1)
+    return _reduce(name, nats / log_base(name, base), reduction)
+
+
 def binary_cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -29,19 +29,46 @@ def moments(
 
 
 def batch_moments(
-    x: jax.Array, *, axis_name: Hashable | None = None
+    x: jax.Array, *, axis_name: Hashable | None = None, mask: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """`moments` over all axes but the last of x [B, ..., features], fast to differentiate.
 
     With `axis_name` also over that named axis, of vmap or of devices (shard_map, pmap), whose
-    members hold equally many numbers.
+    members hold equally many numbers. With `mask`, of the shape of x's first axes, over the places
+    alone where it is True; where there are none, μ = σ² = 0.
 
     x − μ is formed once, for σ² and for its derivative. Forward and backward together take 3.6 ms
     at 128×32×32×16, where one pass for both moments, E[x − c] and E[(x − c)²] for a c near μ, takes
     4.4 (two cores, jax 0.12).
     """
     x = floating("batch_moments", "x", x)
-    return _batch_moments(x.astype(wide_dtype(x.dtype)), axis_name)
+    wide = x.astype(wide_dtype(x.dtype))
+    if mask is not None:
+        return _masked_moments(wide, axis_name, _places("batch_moments", mask, x))
+    return _batch_moments(wide, axis_name)
+
+
+def _places(function: str, mask: jax.Array, x: jax.Array) -> jax.Array:
+    """`mask` as one that broadcasts against x."""
+    if mask.ndim >= x.ndim or mask.shape != x.shape[: mask.ndim]:
+        raise ValueError(
+            f"{function}: mask is {mask.shape}, but the first axes of x {x.shape} are wanted"
+        )
+    return mask.astype(bool).reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+
+
+def _masked_moments(
+    x: jax.Array, axis_name: Hashable | None, places: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    places = jnp.broadcast_to(places, (*x.shape[:-1], 1))
+
+    def total(values: jax.Array) -> jax.Array:
+        own = jnp.sum(values, tuple(range(x.ndim - 1)))
+        return own if axis_name is None else _over(lax.psum, axis_name, own)
+
+    count = jnp.maximum(total(places.astype(x.dtype)), 1)
+    mean = total(jnp.where(places, x, 0)) / count
+    return mean, total(jnp.where(places, jnp.square(x - mean), 0)) / count
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -61,12 +88,12 @@ def _batch_moments_jvp(axis_name: Hashable | None, primals: Any, tangents: Any) 
 def _mean(x: jax.Array, axis_name: Hashable | None) -> jax.Array:
     """Over all axes but the last, and over the named one."""
     own = jnp.mean(x, axis=tuple(range(x.ndim - 1)))
-    return own if axis_name is None else _mean_over(axis_name, own)
+    return own if axis_name is None else _over(lax.pmean, axis_name, own)
 
 
-def _mean_over(axis_name: Hashable, x: jax.Array) -> jax.Array:
+def _over(reduce: Callable[..., jax.Array], axis_name: Hashable, x: jax.Array) -> jax.Array:
     try:
-        return lax.pmean(x, axis_name)
+        return reduce(x, axis_name)
     except NameError:
         raise ValueError(
             f"batch_moments: axis_name is {axis_name!r}, but no axis of that name is around: call "
@@ -109,3 +136,17 @@ def _scaled_jvp(primals: Any, tangents: Any) -> Any:
     """The product rule with dmean·factor apart: backwards Σ g·factor is factor·Σ g."""
     (x, mean, factor), (dx, dmean, dfactor) = primals, tangents
     return _scaled(x, mean, factor), dx * factor - dmean * factor + (x - mean) * dfactor
+
+
+def rms_norm(x: jax.Array, scale: jax.Array | None = None, *, epsilon: float = 1e-5) -> jax.Array:
+    """y = x / √(mean(x²) + epsilon) · scale, with the mean over the last axis of x [..., features].
+
+    Computed in float32 or wider, and returned in the dtype of x. Zhang and Sennrich 2019,
+    equation 4.
+    """
+    x = floating("rms_norm", "x", x)
+    wide = x.astype(wide_dtype(x.dtype))
+    y = wide * lax.rsqrt(jnp.mean(jnp.square(wide), -1, keepdims=True) + epsilon)
+    if scale is not None:
+        y = y * scale.astype(wide.dtype)
+    return y.astype(x.dtype)

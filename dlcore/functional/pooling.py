@@ -10,7 +10,8 @@ either mode.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +19,33 @@ import numpy as np
 from jax import lax
 
 from dlcore.checks import floating, wide_dtype
-from dlcore.window import Padding, Size, images, pads, pair, pool_window, taps
+from dlcore.window import (
+    Padding,
+    Pair,
+    Size,
+    Sizes,
+    images,
+    pads,
+    pair,
+    pool_window,
+    sizes,
+    spatial_axes,
+    taps,
+)
 
 
 def max_pool(
-    x: jax.Array, window: Size, stride: Size | None = None, padding: Padding = "VALID"
+    x: jax.Array,
+    window: Size,
+    stride: Size | None = None,
+    padding: Padding = "VALID",
+    *,
+    dilation: Size = 1,
 ) -> jax.Array:
     """The largest value in each window of x [B, H, W, C]; the stride is the window by default.
 
+    A window of three numbers (depth, height, width) pools volumes, x [B, D, H, W, C]; stride,
+    padding and dilation are then one number or three. The values of a window lie `dilation` apart.
     Among equal values the first, row by row, receives the gradient. Padding, as in `conv` but less
     than the window, never wins. What "VALID" leaves over at the bottom and the right is cropped.
     PyTorch's `ceil_mode=True` has windows that hang over there instead: the padding
@@ -36,7 +56,7 @@ def max_pool(
     [5.0, 7.0, 13.0, 15.0]
     """
     x = floating("max_pool", "x", x)
-    return _pool("max_pool", x, window, stride, padding, _larger, -jnp.inf)
+    return _pool("max_pool", x, window, stride, padding, dilation, _larger, -jnp.inf)
 
 
 def avg_pool(
@@ -49,16 +69,24 @@ def avg_pool(
 ) -> jax.Array:
     """The mean of each window of x [B, H, W, C]; the stride is the window by default.
 
-    Padding, as in `conv` but less than the window, counts as zeros, as in Flax and PyTorch; without
-    `count_include_pad` the mean is over what is inside x, as in TensorFlow.
+    A window of three numbers pools volumes, as in `max_pool`. Padding, as in `conv` but less than
+    the window, counts as zeros, as in Flax and PyTorch; without `count_include_pad` the mean is
+    over what is inside x, as in TensorFlow.
     """
     x = floating("avg_pool", "x", x)
     total = functools.partial(
-        _pool, "avg_pool", window=window, stride=stride, padding=padding, combine=jnp.add, fill=0.0
+        _pool,
+        "avg_pool",
+        window=window,
+        stride=stride,
+        padding=padding,
+        dilation=1,
+        combine=jnp.add,
+        fill=0.0,
     )
-    height, width = pair("avg_pool", "window", window)
+    size = math.prod(sizes("avg_pool", "window", window, spatial_axes(window)))
     wide = x.astype(wide_dtype(x.dtype))
-    count = height * width if count_include_pad else total(jnp.ones_like(wide[:1, :, :, :1]))
+    count = size if count_include_pad else total(jnp.ones_like(wide[:1, ..., :1]))
     return (total(wide) / count).astype(x.dtype)
 
 
@@ -129,27 +157,31 @@ def _pool(
     window: Size,
     stride: Size | None,
     padding: Padding,
+    dilation: Size,
     combine: Callable[[jax.Array, jax.Array], jax.Array],
     fill: float,
 ) -> jax.Array:
-    window, stride = pool_window(function, window, stride, padding)
-    sides = pads(function, x, window, stride, padding)
-    padded = lax.pad(
-        x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *((*side, 0) for side in sides), (0, 0, 0)]
+    axes = spatial_axes(window)
+    lengths, steps = pool_window(function, window, stride, padding, dilation, axes)
+    gaps = sizes(function, "dilation", dilation, axes)
+    around = pads(function, x, lengths, steps, padding, gaps)
+    _check_gaps(function, x, around, gaps)
+    x = lax.pad(
+        x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *((*side, 0) for side in around), (0, 0, 0)]
     )
-    columns = _slide(padded, window[1], stride[1], 2, combine)
-    return _slide(columns, window[0], stride[0], 1, combine)
+    for i in reversed(range(axes)):
+        x = functools.reduce(combine, taps(x, lengths[i], steps[i], i + 1, gaps[i]))
+    return x
 
 
-def _slide(
-    x: jax.Array,
-    window: int,
-    stride: int,
-    axis: int,
-    combine: Callable[[jax.Array, jax.Array], jax.Array],
-) -> jax.Array:
-    """Combines the `window` positions of a window that slides along one axis."""
-    return functools.reduce(combine, taps(x, window, stride, axis))
+def _check_gaps(function: str, x: jax.Array, around: Sequence[Pair], dilation: Sizes) -> None:
+    """Refuses a window whose neighbours can lie on either side of x, and hold nothing of it."""
+    for length, side, gap in zip(x.shape[1:-1], around, dilation, strict=True):
+        if any(side) and gap > length:
+            raise ValueError(
+                f"{function}: dilation is {gap}, but with padding no more than x {x.shape} is long "
+                "is wanted: a window of padding alone has no value"
+            )
 
 
 def _larger(first: jax.Array, second: jax.Array) -> jax.Array:

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 
 from dlcore import keys
 from dlcore.keys import Key
-from dlcore.nn.layer import Layer, Params, State, make
+from dlcore.nn.layer import Layer, Params, State, make, with_info
+from dlcore.nn.remembering import KEY, joined, parted
+from dlcore.nn.side_inputs import RESERVED
 from dlcore.tree import path_string
 
 # What the arguments that say whether a module trains are called, and their value when it does.
@@ -43,50 +45,100 @@ def from_flax(module: Any, *example: Any) -> Layer:
     `train` is said by those arguments of `__call__` that are called train, training or is_training,
     or in reverse deterministic or use_running_average, and to nnx modules also by their own train()
     and eval(). Each random stream of the module is drawn from the key of the application. Where
-    there are several examples, x is a tuple of as many inputs.
+    there are several examples, x is a tuple of as many inputs. The other arguments of `__call__`
+    are side inputs (a mask), by their names.
+
+    Linen's collection "cache" is memory (see `nn.memory`), that of an attention made with
+    decode=True. It counts the positions of all rows together, so they begin anew together.
     """
     from flax import linen, nnx
 
-    several = len(example) > 1
+    inputs = max(1, len(example))
     if isinstance(module, linen.Module):
         if not example:
             raise TypeError(
                 "from_flax: a linen module needs an example of its input: from_flax(module, x)"
             )
-        return _from_linen(module, example, several)
+        return _from_linen(module, example)
     if isinstance(module, nnx.Module):
-        return _from_nnx(type(module), lambda rngs: module, several)
+        return _from_nnx(type(module), lambda rngs: module, inputs)
     if callable(module):
-        return _from_nnx(module, lambda rngs: module(rngs=rngs), several)
+        return _from_nnx(module, lambda rngs: module(rngs=rngs), inputs)
     raise TypeError(f"from_flax: expected a Flax module, got {module!r}")
 
 
-def _from_linen(module: Any, example: tuple[Any, ...], several: bool) -> Layer:
+def _from_linen(module: Any, example: tuple[Any, ...]) -> Layer:
+    several = len(example) > 1
+
     def init(key: Key) -> tuple[Params, State]:
         state = dict(module.lazy_init(key, *example, **_mode(module, False)))
+        state.pop("cache", None)
         params = state.pop("params", ())
         return params, state or ()
 
     def apply(
-        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+        params: Params,
+        state: State,
+        x: Any,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **side: Any,
     ) -> tuple[Any, State]:
         # linen draws from "params" where there is no stream of the name asked for
         streams = ("dropout", "params")
+        inputs = x if several else (x,)
         collections = dict(state) if state else {}
+        remembered = collections.pop(KEY, None)
+        cache = {} if remembered is None else {"cache": _as_cache(remembered, forms(inputs))}
         y, updated = module.apply(
-            collections | {"params": params or {}},
-            *(x if several else (x,)),
+            {**collections, **cache, "params": params or {}},
+            *inputs,
             rngs={} if key is None else {name: keys.child(key, name) for name in streams},
-            mutable=[*collections] if train else [],
+            mutable=["cache", *(collections if train else ())],
             **_mode(module, train),
+            **side,
         )
-        return y, collections | updated if updated else state
+        kept = {name: value for name, value in updated.items() if name != "cache"}
+        if remembered is not None:
+            kept[KEY] = jax.tree.map(_by_row, updated["cache"], remembered)
+        return y, {**collections, **kept} if kept else state
 
-    return make(type(module).__name__, init, apply)
+    def forms(inputs: Any) -> Any:
+        """The shapes of the cache for such inputs."""
+        return jax.eval_shape(module.lazy_init, jax.random.key(0), *inputs).get("cache", {})
+
+    def memory(batch: int) -> Any:
+        inputs = [jax.ShapeDtypeStruct((batch, *one.shape[1:]), one.dtype) for one in example]
+        return jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape or (batch,), leaf.dtype), forms(inputs)
+        )
+
+    layer = make(type(module).__name__, init, apply, (), None, _reads(module, len(example)))
+    return with_info(layer, memory=memory)
 
 
-def _from_nnx(maker: Any, build: Callable[[Any], Any], several: bool) -> Layer:
+def _as_cache(memory: Any, forms: Any) -> Any:
+    """A memory as linen's cache, which counts all rows together."""
+    return jax.tree.map(lambda leaf, form: leaf if form.shape else leaf[0], memory, forms)
+
+
+def _by_row(leaf: jax.Array, like: jax.Array) -> jax.Array:
+    return leaf if leaf.ndim else jnp.broadcast_to(leaf, like.shape)
+
+
+def _reads(module: Any, inputs: int) -> frozenset[str]:
+    """The arguments of the module's call that are side inputs, after so many inputs."""
+    known = [*inspect.signature(module.__call__).parameters.values()][inputs:]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = {one.name for one in known if one.kind not in variadic}
+    return frozenset(names - {*_TRAINING} - RESERVED)
+
+
+def _from_nnx(maker: Any, build: Callable[[Any], Any], inputs: int) -> Layer:
     from flax import nnx
+
+    several = inputs > 1
 
     def parts(module: Any) -> tuple[Any, Params, State, Any]:
         form, *trees = nnx.split(module, nnx.Param, nnx.RngState, ...)
@@ -94,24 +146,31 @@ def _from_nnx(maker: Any, build: Callable[[Any], Any], several: bool) -> Layer:
         return form, params, state, streams
 
     kind = getattr(maker, "func", maker).__name__
-    form, _, _, streams = parts(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    like = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    form, _, _, streams = parts(like)
 
     def init(key: Key) -> tuple[Params, State]:
         _, params, state, _ = parts(build(nnx.Rngs(key)))
         return jax.tree.map(jnp.array, (params, state))  # a copy: an instance keeps its own
 
     def apply(
-        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+        params: Params,
+        state: State,
+        x: Any,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **side: Any,
     ) -> tuple[Any, State]:
         if train and key is None and streams:
             raise ValueError(f"{kind} draws random numbers: apply(..., key=key, train=True)")
         seeded = _seeded(streams, jax.random.key(0) if key is None else key)
         module = nnx.merge(form, params or {}, state or {}, seeded or {})
         module.train() if train else module.eval()
-        y = module(*(x if several else (x,)), **_mode(module, train))
+        y = module(*(x if several else (x,)), **_mode(module, train), **side)
         return y, parts(module)[2] if train else state
 
-    return make(kind, init, apply)
+    return make(kind, init, apply, (), None, _reads(like, inputs))
 
 
 def _seeded(streams: Any, key: Key) -> Any:
@@ -136,16 +195,17 @@ def _mode(module: Any, train: bool) -> dict[str, bool]:
 
 
 def to_flax(layer: Layer) -> Any:
-    """A Layer as a linen module, called as `module(x, train=False)`.
+    """A Layer as a linen module, called as `module(x, train=False, **side)`.
 
     Its parameters are in "params" by their paths, its state in "batch_stats"; where it trains, its
-    key comes from the stream "dropout", if there is one.
+    key comes from the stream "dropout", if there is one. What it remembers is the collection
+    "cache", which `nn.memory(layer, batch)` begins: given, and mutable, it goes on from there.
     """
     return _linen()(layer)
 
 
 def to_nnx(layer: Layer, *, rngs: Any) -> Any:
-    """A Layer as an nnx module, called as `module(x)`.
+    """A Layer as an nnx module, called as `module(x, **side)`.
 
     Its parameters are nnx.Param under `params`, its state nnx.BatchStat under `state`. As nnx's own
     it trains until `eval()`, and then draws from the stream "dropout" of `rngs`.
@@ -161,19 +221,24 @@ def _linen() -> Any:
         layer: Layer
 
         @linen.compact
-        def __call__(self, x: Any, train: bool = False) -> Any:
+        def __call__(self, x: Any, train: bool = False, **side: Any) -> Any:
             if self.is_initializing():
                 params, state = self.layer.init(self.make_rng("params"))
                 self.put("params", params)
                 self.put("batch_stats", state)
             variables: Any = core.unfreeze(dict(self.variables))
+            cache = variables.get("cache") or ()
             y, state = self.layer.apply(
                 variables.get("params", ()),
-                variables.get("batch_stats", ()),
+                joined(variables.get("batch_stats", ()), cache),
                 x,
                 key=self.make_rng("dropout") if train and self.has_rng("dropout") else None,
                 train=train,
+                **side,
             )
+            state, cache = parted(state)
+            if self.is_mutable_collection("cache"):
+                self.put("cache", cache)
             if train and not self.is_initializing():
                 self.put("batch_stats", state)
             return y
@@ -198,11 +263,11 @@ def _nnx() -> Any:
             self.rngs = rngs.dropout.fork()
             self.deterministic = False
 
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x: Any, **side: Any) -> Any:
             train = not self.deterministic
             params, state = (values(tree) for tree in (self.params, self.state))
             key = self.rngs() if train else None
-            y, new = self.layer.apply(params, state, x, key=key, train=train)
+            y, new = self.layer.apply(params, state, x, key=key, train=train, **side)
             jax.tree.map(lambda one, value: one.set_value(value), self.state, new, is_leaf=leaf)
             return y
 

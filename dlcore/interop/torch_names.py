@@ -1,4 +1,4 @@
-"""What PyTorch calls the parts of a network: one table for each kind of model.
+"""What PyTorch calls the parts of a network: one table for each kind of model and each library.
 
 A module's name in torch is its path in dlcore, "stage1/0/body/conv1", under the rules of the
 nearest model around it that has a table here, and then with "." for "/": "layer1.0.conv1". What a
@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from dlcore import tree
 
+Shape = tuple[int, ...]
+
 
 class Names(NamedTuple):
     """How torch names the modules of one kind of model.
@@ -22,12 +24,17 @@ class Names(NamedTuple):
     wherever it fits, as `re.sub` does. `numbered` are the globs (see `tree.match`) of the parts
     whose children torch knows by their position, as its Sequential does: these become numbers
     before the rules are applied. Tensors whose names begin with `optional`, a regular expression,
-    are those of parts that a network may lack.
+    are those of parts that a network may lack. `packed` is what the names of attention's three
+    projections, which are one tensor, begin with, and those of its output. `shapes` are pairs
+    (regular expression, function) for tensors whose whole name fits: their shape there, from the
+    one that it is by the kind of layer; the numbers are in the same order.
     """
 
     rules: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = ()
     numbered: tuple[str, ...] = ()
     optional: str | None = None
+    packed: tuple[str, str] = ("in_proj_", "out_proj.")
+    shapes: tuple[tuple[str, Callable[[Shape], Shape]], ...] = ()
 
     def translate(self, segments: list[tuple[str, int]]) -> str:
         """The torch name of the module at a path, given as (name, position) of each segment."""
@@ -42,6 +49,13 @@ class Names(NamedTuple):
     def spares(self, name: str) -> bool:
         """Whether a network may lack the tensor of that name."""
         return self.optional is not None and re.match(self.optional, name) is not None
+
+    def shape(self, name: str, usual: Shape) -> Shape:
+        """The shape of the tensor of that name."""
+        for pattern, shape in self.shapes:
+            if re.fullmatch(pattern, name):
+                return shape(usual)
+        return usual
 
     def _numbers(self, parent: list[tuple[str, int]]) -> bool:
         path = "/".join(name for name, _ in parent)
@@ -107,5 +121,55 @@ NAMES: dict[str, Names] = {
             ("^norm$", "encoder/ln"),
             ("^head$", "heads/head"),
         )
+    ),
+}
+
+
+def _over_the_map(shape: Shape) -> Shape:
+    """A linear layer on a map of 7×7, as the convolution that it is."""
+    out, features = shape
+    return shape if features % 49 else (out, features // 49, 7, 7)
+
+
+# Those of timm.models, whose ResNets have torchvision's.
+TIMM: dict[str, Names] = {
+    **NAMES,
+    "vgg": Names(
+        (
+            ("^classifier/linear1$", "pre_logits/fc1"),
+            ("^classifier/linear2$", "pre_logits/fc2"),
+            ("^classifier/linear3$", "head/fc"),
+        ),
+        ("features",),
+        shapes=(
+            (r"(.*\.)?pre_logits\.fc1\.weight", _over_the_map),
+            (r"(.*\.)?pre_logits\.fc2\.weight", lambda shape: (*shape, 1, 1)),
+        ),
+    ),
+    "convnext_tiny": Names(
+        (
+            (r"^downsample(\d)", lambda found: f"stages/{int(found[1]) - 1}/downsample"),
+            (r"^stage(\d)", lambda found: f"stages/{int(found[1]) - 1}/blocks"),
+            ("body/layer_scale1", "gamma"),
+            ("body/conv1", "conv_dw"),
+            ("body/layer_norm1", "norm"),
+            (r"body/linear(\d)", r"mlp/fc\1"),
+            ("^norm$", "head/norm"),
+            ("^head$", "head/fc"),
+        ),
+        ("stem", "downsample*"),
+        shapes=((r".*\.gamma", lambda shape: shape[:1]),),
+    ),
+    "vit": Names(
+        (
+            ("^patches$", "patch_embed/proj"),
+            ("^class_token$", "cls_token"),
+            ("^position$", "pos_embed"),
+            ("attention/body/layer_norm1", "norm1"),
+            ("attention/body/attention1", "attn"),
+            ("mlp/body/layer_norm1", "norm2"),
+            (r"mlp/body/linear(\d)", r"mlp/fc\1"),
+        ),
+        packed=("qkv.", "proj."),
     ),
 }

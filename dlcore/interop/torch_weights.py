@@ -7,17 +7,22 @@ read from one description, `_Place`.
 
 from __future__ import annotations
 
+import os
+import warnings
+import zipfile
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore import files
 from dlcore.interop import weights
-from dlcore.interop.torch_names import NAMES, Names
-from dlcore.interop.weights import WeightsError, about, check_fit, listed
+from dlcore.interop.torch_names import NAMES, TIMM, Names
+from dlcore.interop.weights import WeightsError, WeightsWarning, about, check_fit, listed
 from dlcore.nn.layer import Info, Layer, Params, State
 from dlcore.tree import leaves_with_paths
 
@@ -46,21 +51,27 @@ _BY_FEATURE = {"kernel", "scale", "offset", "mean", "var", "alpha"}
 # torch's MultiheadAttention has three projections in one tensor, in this order.
 _PACKED = ("query", "key", "value")
 _COUNTER = "num_batches_tracked"
-_WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
+_COUNTERS = (_COUNTER, "n_averaged")  # batch norm's and AveragedModel's
+# What torch.compile and FSDP put into names, wherever they wrap a part.
+_WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 _CHECKPOINT = ("state_dict", "model", "model_state_dict")
+_DEPTH = 8  # of checkpoints in each other
+# What may be a Sequential, as the globs of hints: the network, all that is in it, or both.
+_SEQUENTIALS = ("", "?*/**", "**")
 
 
 def from_torch(
     layer: Layer,
-    source: Mapping[str, Any] | str | Path,
+    source: Mapping[str, Any] | str | os.PathLike[str],
     *,
     names: Names | None = None,
     channels: int | None = None,
 ) -> tuple[Params, State]:
     """(params, state) of `layer` from a torch state dict, or from a file that holds one.
 
-    Modules are matched by the names in `torch_names` for the kind of model, or by `names` (a
-    model with a part replaced is no longer of its kind); in other networks torch has "." for "/".
+    Modules are matched by the names in `torch_names` for the kind of model, torchvision's or those
+    of timm, or by `names` (a model with a part replaced is no longer of its kind); in other
+    networks torch has "." for "/", and of a Sequential numbers: `names=Names(numbered=("",))`.
     Leaves are matched by the kind of layer: a kernel is torch's weight [O, I, h, w] or [O, I],
     scale and offset are weight and bias, mean and var are running_mean and running_var (torch's var
     is unbiased, and comes in as it is; num_batches_tracked does not).
@@ -69,19 +80,26 @@ def from_torch(
     layers before it say, or a model's `inputs`; where none does, as in serial(flatten, linear), say
     it by `channels`. A function used as a layer is taken to keep C.
 
-    Leaves have the layer's own dtypes, float32: half precision is widened, float64 rounded. The
-    prefixes `module.` and `_orig_mod.`, which DataParallel and torch.compile leave, and a state
-    dict under "state_dict" or "model" in a checkpoint are understood. A .safetensors file is read
-    by `weights`, any other by torch, which must be installed, with `weights_only`: nothing in it
-    runs.
+    Leaves have the layer's own dtypes, float32: half precision is widened, float64 rounded. One
+    prefix before all names, such as Lightning's `model.` or DataParallel's `module.`, what
+    torch.compile and FSDP put into them, and a state dict in a checkpoint are understood. A
+    .safetensors file is read by `weights`, any other by torch, which must be installed, with
+    `weights_only`: nothing in it runs.
 
-    Raises WeightsError, which names every tensor that is missing, too much or misshapen.
+    Raises WeightsError, which names every tensor that is missing, too much or misshapen. Tensors
+    with NaN or infinity come in, and are named in a WeightsWarning.
     """
-    if not isinstance(source, str | Path):
-        return _fitted(layer, source, names, channels)
-    tensors = _read(Path(source))
-    with about(Path(source), "cannot be read"):
-        return _fitted(layer, tensors, names, channels)
+    if not isinstance(source, str | os.PathLike):
+        params, state, unsound = _fitted(layer, source, names, channels)
+    else:
+        path = files.located(source, WeightsError)
+        tensors = _read(path)
+        with about(path, "cannot be read"):
+            params, state, unsound = _fitted(layer, tensors, names, channels)
+    if unsound:
+        holders = f"{len(unsound)} tensors hold NaN or infinity: {listed(unsound)}"
+        warnings.warn(f"{holders}; train again, or take another file", WeightsWarning, stacklevel=2)
+    return params, state
 
 
 def to_torch(
@@ -96,9 +114,10 @@ def to_torch(
     """The state dict that a torch module of the same form loads; `from_torch` reversed.
 
     Its values are torch tensors, or with `numpy` NumPy arrays, which need no torch and which
-    `weights.save` writes as safetensors. num_batches_tracked is 0.
+    `weights.save` writes as safetensors. num_batches_tracked is 0. Names are torchvision's; with
+    `names=torch_names.TIMM["vit"]` they are timm's.
     """
-    places, _ = _places(layer, _names(layer, names), channels)
+    places = _places(layer, _shapes(layer), NAMES, names, channels)
     leaves = _by_path((params, state))
     wanted = {place.path: _described(place.shape, place.dtype) for place in places}
     given = {path: _described(leaf.shape, leaf.dtype) for path, leaf in leaves.items()}
@@ -106,7 +125,8 @@ def to_torch(
     pieces: dict[str, list[np.ndarray]] = {}
     for place in sorted(places, key=lambda place: place.part):
         pieces.setdefault(place.name, []).append(place.theirs(leaves[place.path]))
-    arrays = {name: np.concatenate(piece) for name, piece in pieces.items()}
+    shapes = {place.name: place.torch_shape for place in places}
+    arrays = {name: np.concatenate(piece).reshape(shapes[name]) for name, piece in pieces.items()}
     for name in pieces:
         if name.endswith("running_mean"):
             arrays[name.removesuffix("running_mean") + _COUNTER] = np.zeros((), np.int64)
@@ -115,21 +135,95 @@ def to_torch(
 
 def _fitted(
     layer: Layer, source: Any, names: Names | None, channels: int | None
-) -> tuple[Params, State]:
-    names = _names(layer, names)
-    places, structure = _places(layer, names, channels)
+) -> tuple[Params, State, list[str]]:
+    """params, state, and the names of the tensors that hold NaN or infinity."""
+    trees = _shapes(layer)
+    tensors = _without_wrappers(_state_dict(source))
+    readings = [
+        _reading(_places(layer, trees, tables, names, channels), tensors)
+        for tables in (NAMES, TIMM)
+    ]
+    reading = max(readings, key=lambda one: one.found)  # the first, where they are alike
+    spare = names or NAMES.get(layer.info.kind, Names())
+    needed = {
+        name: tensor
+        for name, tensor in reading.tensors.items()
+        if name in reading.wanted or not (name.endswith(_COUNTERS) or spare.spares(name))
+    }
+    behind = f" behind {reading.prefix!r:.200}" if reading.prefix else ""
+    what = f"tensors do not fit this {layer.info.kind}{behind}"
+    try:
+        check_fit(what, reading.wanted, {name: _form(one) for name, one in needed.items()})
+    except WeightsError as error:
+        hint = reading.hint or _numbers_hint(layer, trees, channels, tensors)
+        raise WeightsError(f"{error}; {hint}" if hint else str(error)) from None
+    arrays = {name: _as_array(name, tensor) for name, tensor in needed.items()}
+    leaves = [place.ours(arrays[place.name]) for place in reading.places]
+    unsound = {
+        place.name: None
+        for place, leaf in zip(reading.places, leaves, strict=True)
+        if not np.isfinite(np.asarray(leaf)).all()
+    }
+    return *jax.tree.unflatten(jax.tree.structure(trees), leaves), list(unsound)
+
+
+# -------------------------------------------------------------------------- which names are theirs
+
+
+class _Reading(NamedTuple):
+    """Tensors under the names that a table gives to a network's leaves.
+
+    `tensors` are without the `prefix` that they have in torch, and `found` is how many of them have
+    a name that is wanted. Where not all have that prefix, or several would do, `hint` says so.
+    """
+
+    places: list[_Place]
+    wanted: dict[str, str]
+    tensors: dict[str, Any]
+    found: int
+    prefix: str = ""
+    hint: str = ""
+
+
+def _reading(places: list[_Place], tensors: dict[str, Any]) -> _Reading:
     wanted = {place.name: _described(place.torch_shape, place.dtype) for place in places}
-    tensors = _bare(_state_dict(source), wanted, names)
-    arrays = {name: _as_array(name, tensor) for name, tensor in tensors.items()}
-    given = {name: _described(array.shape, array.dtype) for name, array in arrays.items()}
-    check_fit(f"tensors do not fit this {layer.info.kind}", wanted, given)
-    leaves = [place.ours(arrays[place.name]) for place in places]
-    params, state = jax.tree.unflatten(structure, leaves)
-    return params, state
+    counts = _prefixes(tensors, wanted)
+    found = max(counts.values(), default=0)
+    if counts[""] == found:
+        return _Reading(places, wanted, tensors, found)
+    prefixes = [prefix for prefix, count in counts.items() if count == found]
+    hint = (
+        f"names fit behind {listed([*map(repr, prefixes)])}: with that as p, give "
+        "{name.removeprefix(p): tensor for name, tensor in tensors.items() if name.startswith(p)}"
+    )
+    prefix = prefixes[0]
+    bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    if len(prefixes) > 1 or len(bare) < len(tensors):
+        return _Reading(places, wanted, tensors, found, hint=hint)
+    is_common = all(name.startswith(prefix) or name.endswith(_COUNTERS) for name in tensors)
+    return _Reading(places, wanted, bare, found, prefix, hint="" if is_common else hint)
 
 
-def _names(layer: Layer, names: Names | None) -> Names:
-    return names or NAMES.get(layer.info.kind, Names())
+def _prefixes(tensors: Mapping[str, Any], wanted: Mapping[str, Any]) -> Counter[str]:
+    """What stands before the names that are wanted, and before how many of them; "" is nothing."""
+    depth = max((name.count(".") for name in wanted), default=0) + 1
+    counts: Counter[str] = Counter()
+    for name in tensors:
+        parts = name.rsplit(".", depth)
+        ends = (".".join(parts[at:]) for at in range(len(parts)))
+        counts.update(name.removesuffix(end) for end in ends if end in wanted)
+    return counts
+
+
+def _numbers_hint(layer: Layer, trees: Any, channels: int | None, tensors: dict[str, Any]) -> str:
+    """How the network is loaded, where its parts have numbers in torch, as a Sequential's have."""
+    tensors = {name: one for name, one in tensors.items() if not name.endswith(_COUNTERS)}
+    for glob in _SEQUENTIALS:
+        names = Names(numbered=(glob,))
+        reading = _reading(_places(layer, trees, NAMES, names, channels), tensors)
+        if reading.wanted == {name: _form(one) for name, one in reading.tensors.items()}:
+            return f"names of a Sequential: names=interop.torch_names.Names(numbered=({glob!r},))"
+    return ""
 
 
 # ------------------------------------------------------------------ where each leaf lies in torch
@@ -147,10 +241,7 @@ class _Place(NamedTuple):
     piece: tuple[int, ...]  # the shape of this part of the tensor
     part: int
     parts: int
-
-    @property
-    def torch_shape(self) -> tuple[int, ...]:
-        return (self.parts * self.piece[0], *self.piece[1:])
+    torch_shape: tuple[int, ...]  # that of the tensor
 
     def theirs(self, leaf: Any) -> np.ndarray:
         return np.asarray(leaf).reshape(self.split).transpose(self.order).reshape(self.piece)
@@ -159,20 +250,28 @@ class _Place(NamedTuple):
         piece = np.split(tensor, self.parts)[self.part]
         piece = piece.reshape([self.split[axis] for axis in self.order])
         leaf = piece.transpose(np.argsort(self.order)).reshape(self.shape)
-        return jnp.array(leaf, self.dtype)  # a copy, since torch may train its own
+        with np.errstate(over="ignore"):  # what float32 cannot hold is told of as infinity
+            return jnp.array(leaf, self.dtype)  # a copy, since torch may train its own
+
+
+def _shapes(layer: Layer) -> tuple[Params, State]:
+    return jax.eval_shape(layer.init, jax.eval_shape(lambda: jax.random.key(0)))
 
 
 def _places(
-    layer: Layer, names: Names, channels: int | None
-) -> tuple[list[_Place], jax.tree_util.PyTreeDef]:
-    """The places of the leaves of (params, state) in tree order, and the structure of the pair."""
-    trees = jax.eval_shape(layer.init, jax.eval_shape(lambda: jax.random.key(0)))
-    modules = dict(_modules(layer, _At("", "", names, []), _Flow(channels)))
-    places = [
+    layer: Layer,
+    trees: tuple[Params, State],
+    tables: Mapping[str, Names],
+    names: Names | None,
+    channels: int | None,
+) -> list[_Place]:
+    """The places of the leaves of (params, state), in tree order."""
+    names = names or tables.get(layer.info.kind, Names())
+    modules = dict(_modules(layer, _At("", "", names, [], tables), _Flow(channels)))
+    return [
         _place(path, leaf, modules[path.rpartition("/")[0]])
         for path, leaf in _by_path(trees).items()
     ]
-    return places, jax.tree.structure(trees)
 
 
 def _by_path(trees: tuple[Params, State]) -> dict[str, Any]:
@@ -191,16 +290,18 @@ def _place(path: str, leaf: jax.ShapeDtypeStruct, module: _Module) -> _Place:
         channels = module.flow.channels_in(split[0], path)
         split = (split[0] // channels, channels, *split[1:])
         order = [new for axis in order for new in ((axis + 1,) if axis else (1, 0))]
+    name = (module.prefix + name).rstrip(".")
     return _Place(
         path,
         leaf.shape,
         leaf.dtype,
-        (module.prefix + name).rstrip("."),
+        name,
         split,
         tuple(order),
         tuple(sizes),
         module.part,
         module.parts,
+        module.names.shape(name, (module.parts * sizes[0], *sizes[1:])),
     )
 
 
@@ -208,13 +309,14 @@ class _At(NamedTuple):
     """A position in a network: its path, and what torch calls it.
 
     `inner` is the path, as (name, position) of each segment, inside the model which `names` are of,
-    and torch calls that `base`.
+    and torch calls that `base`. `tables` has the names of the models inside.
     """
 
     path: str
     base: str
     names: Names
     inner: list[tuple[str, int]]
+    tables: Mapping[str, Names]
 
     @property
     def name(self) -> str:
@@ -228,9 +330,10 @@ class _At(NamedTuple):
         """The name of each child of the layer that is here, the child, and where it is."""
         for position, (name, child) in enumerate(layer.info.children):
             path = f"{self.path}/{name}" if self.path else name
-            at = _At(path, self.base, self.names, [*self.inner, (name, position)])
-            if child.info.children and child.info.kind in NAMES:
-                at = _At(path, at.name, NAMES[child.info.kind], [])
+            at = self._replace(path=path, inner=[*self.inner, (name, position)])
+            if child.info.children and child.info.kind in self.tables:
+                names = self.tables[child.info.kind]
+                at = at._replace(base=at.name, names=names, inner=[])
             yield name, child, at
 
 
@@ -265,6 +368,7 @@ class _Module(NamedTuple):
 
     kind: str
     prefix: str
+    names: Names
     flow: _Flow
     part: int = 0
     parts: int = 1
@@ -276,12 +380,12 @@ def _modules(layer: Layer, at: _At, flow: _Flow) -> Generator[tuple[str, _Module
     if inputs is not None:  # of a model: [H, W, C], or the size of a vector
         flow = _Flow(1 if isinstance(inputs, int) else inputs[-1])
     if not layer.info.children:
-        yield at.path, _Module(layer.info.kind, at.prefix, flow)
+        yield at.path, _Module(layer.info.kind, at.prefix, at.names, flow)
         return flow.after(layer)
     if layer.info.kind == "attention":
         yield from _projections(layer, at, flow)
         return _Flow(layer.info.config["features"])
-    form = _form(layer)
+    form = _made_by(layer)
     outputs = []
     for _, child, inner in at.children(layer):
         if form.kind in ("serial", "repeat"):
@@ -294,15 +398,16 @@ def _modules(layer: Layer, at: _At, flow: _Flow) -> Generator[tuple[str, _Module
 
 def _projections(layer: Layer, at: _At, flow: _Flow) -> Iterator[tuple[str, _Module]]:
     """The linear layers of attention, as torch's MultiheadAttention has them."""
+    inward, outward = (at.prefix + name for name in at.names.packed)
     for name, child, inner in at.children(layer):
         if name in _PACKED:
             part = (_PACKED.index(name), len(_PACKED))
-            yield inner.path, _Module(child.info.kind, f"{at.prefix}in_proj_", flow, *part)
+            yield inner.path, _Module(child.info.kind, inward, at.names, flow, *part)
         else:
-            yield inner.path, _Module(child.info.kind, f"{at.prefix}out_proj.", flow)
+            yield inner.path, _Module(child.info.kind, outward, at.names, flow)
 
 
-def _form(layer: Layer) -> Info:
+def _made_by(layer: Layer) -> Info:
     """What a layer is made by: a model's description does not say that it is a serial."""
     rebuild = layer.info.rebuild
     return rebuild(layer.info.children).info if rebuild else layer.info
@@ -331,9 +436,10 @@ def _read(path: Path) -> Any:
             f"{path}: torch reads such a file, and is not installed: save it as .safetensors, or "
             "pip install torch"
         ) from None
-    with about(path, "cannot be read"):
+    with about(path, "cannot be read"), files.plain(path) as file:
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            _check_zip(file)
+            return torch.load(file, map_location="cpu", weights_only=True)
         except OSError:
             raise
         except Exception as error:  # a damaged file may raise anything, anywhere in the reader
@@ -343,38 +449,56 @@ def _read(path: Path) -> Any:
             ) from error
 
 
+def _check_zip(file: BinaryIO) -> None:
+    """Refuses a zip with more in it than in the file: torch stores tensors as they are."""
+    if zipfile.is_zipfile(file):
+        size = file.seek(0, os.SEEK_END)
+        if sum(member.file_size for member in zipfile.ZipFile(file).infolist()) > size:
+            raise zipfile.BadZipFile("its members are larger than the file")
+    file.seek(0)
+
+
 def _state_dict(source: Any) -> dict[str, Any]:
     """The tensors by name, also out of a checkpoint that has more than these."""
-    if not isinstance(source, Mapping):
-        raise WeightsError(f"a state dict of tensors is wanted, got a {type(source).__name__}")
-    others = [
-        name
-        for name, value in source.items()
-        if not (isinstance(name, str) and hasattr(value, "shape"))
-    ]
-    if not others:
-        return dict(source)
-    inside = [name for name in _CHECKPOINT if isinstance(source.get(name), Mapping)]
-    if len(inside) == 1:
-        return _state_dict(source[inside[0]])
-    entries = listed([f"{name} ({type(source[name]).__name__})" for name in others])
+    for _ in range(_DEPTH):
+        if not isinstance(source, Mapping):
+            advice = ": give its .state_dict()" if hasattr(source, "state_dict") else ""
+            raise WeightsError(
+                f"a state dict of tensors is wanted, got a {type(source).__name__}{advice}"
+            )
+        others = [name for name, value in source.items() if not _is_tensor(name, value)]
+        if not others:
+            return dict(source)
+        inside = [name for name in _CHECKPOINT if isinstance(source.get(name), Mapping)]
+        inside = inside or [name for name in others if _is_state_dict(source[name])]
+        if len(inside) != 1:
+            entries = listed([f"{name} ({type(source[name]).__name__})" for name in others])
+            raise WeightsError(
+                f"a state dict of tensors is wanted, or a checkpoint with one under "
+                f"{', '.join(_CHECKPOINT)}; no tensors are {entries}"
+            )
+        source = source[inside[0]]
     raise WeightsError(
-        f"a state dict of tensors is wanted, or a checkpoint with one under "
-        f"{', '.join(_CHECKPOINT)}; no tensors are {entries}"
+        f"a state dict of tensors is wanted, got dictionaries in each other, {_DEPTH} deep"
     )
 
 
-def _bare(tensors: dict[str, Any], wanted: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """The tensors without what wrappers put before their names, and without those not needed."""
-    for prefix in _WRAPPERS * 2:  # each may be around the other
-        fits = not wanted.keys().isdisjoint(tensors)
-        if not fits and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return {
-        name: tensor
+def _is_tensor(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and hasattr(value, "shape")
+
+
+def _is_state_dict(value: Any) -> bool:
+    is_full = isinstance(value, Mapping) and len(value) > 0
+    return is_full and all(_is_tensor(*item) for item in value.items())
+
+
+def _without_wrappers(tensors: dict[str, Any]) -> dict[str, Any]:
+    """The tensors without the segments that wrappers put into their names."""
+    bare = {
+        ".".join(part for part in name.split(".") if part not in _WRAPPERS): tensor
         for name, tensor in tensors.items()
-        if name in wanted or not (name.endswith(_COUNTER) or names.spares(name))
     }
+    return bare if len(bare) == len(tensors) else tensors
 
 
 def _as_array(name: str, tensor: Any) -> np.ndarray:
@@ -399,6 +523,14 @@ def _as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         else torch.tensor(array)
         for name, array in arrays.items()
     }
+
+
+def _form(tensor: Any) -> str:
+    """`_described` of a tensor of torch, whose values are not looked at, or of an array."""
+    if not hasattr(tensor, "detach"):
+        return _described(np.shape(tensor), np.asarray(tensor).dtype)
+    kind = "" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
+    return f"{kind}{list(tensor.shape)}"
 
 
 def _described(shape: Any, dtype: Any) -> str:

@@ -10,6 +10,7 @@ one flipped bit anywhere is refused, which the safetensors format by itself does
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import io
 import itertools
@@ -32,7 +33,9 @@ from dlcore.tree import leaves_with_paths
 
 FORMAT = 1
 HEADER_LIMIT = 100_000_000  # bytes, the format's own
-ITEM_LIMIT = 200  # characters of one of the things that an error lists
+DEPTH_LIMIT = 100  # levels of a tree
+LISTED = 8  # things that an error names
+ITEM_LIMIT = 200  # characters of one of them
 
 _DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -64,6 +67,10 @@ class WeightsError(ValueError):
     """Weights that cannot be written, are damaged, or do not fit the tree asked for."""
 
 
+class WeightsWarning(UserWarning):
+    """Weights that came in, and are not sound."""
+
+
 def save(path: str | Path, tree: Any, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a pytree of arrays and JSON metadata; an existing file is replaced in one step.
 
@@ -71,9 +78,8 @@ def save(path: str | Path, tree: Any, metadata: Mapping[str, Any] | None = None)
     complex64, and typed keys. Weak types come back strong. A leaf of another type is a TypeError;
     two leaves with one path, metadata which JSON would change and a full disk are WeightsErrors.
     """
-    path = Path(path)
-    with about(path, "cannot be written"):
-        files.replace(path, dumps(tree, metadata))
+    with about(path, "cannot be written") as place:
+        files.replace(place, dumps(tree, metadata))
 
 
 def load(path: str | Path, like: Any = ...) -> tuple[Any, dict[str, Any]]:
@@ -87,24 +93,24 @@ def load(path: str | Path, like: Any = ...) -> tuple[Any, dict[str, Any]]:
     Files of other libraries load too: they have no digest to check, and their metadata is as it is.
     Raises WeightsError.
     """
-    path = Path(path)
-    with about(path, "cannot be read"), path.open("rb") as file:
-        _header(file, os.fstat(file.fileno()).st_size)
+    with about(path, "cannot be read") as place, files.plain(place) as file:
+        size = os.fstat(file.fileno()).st_size
+        _header(file, size)
         file.seek(0)
-        return loads(file.read(), like)
+        return loads(file.read(size + 1), like)  # one more, where it has grown
 
 
 @contextmanager
-def about(path: Path, failure: str) -> Iterator[None]:
-    """Turns what goes wrong with a file into one line that begins with its path."""
+def about(path: str | Path, failure: str) -> Iterator[Path]:
+    """The path given, and what goes wrong with its file as one line that begins with it."""
+    path = files.located(path, WeightsError)
     try:
-        yield
+        yield path
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: {failure} ({error.strerror}); check the path and the disk"
-        ) from error
+    except (OSError, MemoryError) as error:
+        problem = getattr(error, "strerror", None) or "it does not fit into memory"
+        raise WeightsError(f"{path}: {failure} ({problem}); check the path and the disk") from error
 
 
 def dumps(tree: Any, metadata: Mapping[str, Any] | None = None) -> bytes:
@@ -136,6 +142,7 @@ def loads(data: bytes, like: Any = ...) -> tuple[Any, dict[str, Any]]:
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
+    _check_depth(tree)
     leaves = leaves_with_paths(tree)
     for path, leaf in leaves:
         if not isinstance(leaf, (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct)):
@@ -149,6 +156,19 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
         twice = sorted({path for path in paths if paths.count(path) > 1})
         raise WeightsError(f"several leaves share a path, rename their keys: {listed(twice)}")
     return named
+
+
+def _check_depth(tree: Any, above: tuple[int, ...] = ()) -> None:
+    """Refuses what jax cannot flatten: it does not survive a tree without end."""
+    children = tree.values() if isinstance(tree, dict) else tree
+    if not isinstance(tree, dict | list | tuple) or not children:
+        return
+    if id(tree) in above:
+        raise WeightsError("the tree contains itself; make one of arrays alone")
+    if len(above) == DEPTH_LIMIT:
+        raise WeightsError(f"the tree is more than {DEPTH_LIMIT} levels deep; make it flatter")
+    for child in children:
+        _check_depth(child, (*above, id(tree)))
 
 
 def _is_key(leaf: Any) -> bool:
@@ -305,18 +325,44 @@ def _placed(path: str, leaf: Any, like: Any) -> Any:
 
 
 def check_fit(what: str, wanted: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuses whatever is missing, too much or of another form, by name and with both forms."""
+    """Refuses whatever is missing, too much or of another form, by name and with both forms.
+
+    Beside one that is missing stands the nearest of those that are too much.
+    """
+    lacking = [name for name in wanted if name not in given]
+    spare = [name for name in given if name not in wanted]
     misfits = [
-        f"{name}: wanted {wanted.get(name, 'none')}, got {given.get(name, 'none')}"
-        for name in dict.fromkeys((*wanted, *given))
-        if wanted.get(name) != given.get(name)
+        f"{name}: wanted {wanted[name]}, got {given[name]}"
+        for name in wanted
+        if name in given and wanted[name] != given[name]
     ]
-    if misfits:
-        raise WeightsError(f"{len(misfits)} {what}: {listed(misfits)}")
+    if not (count := len(misfits) + len(lacking) + len(spare)):
+        return
+    for name in lacking:
+        misfit = f"{name}: wanted {wanted[name]}, got none"
+        if spare and len(misfits) < LISTED:
+            near = _nearest(name, wanted[name], {one: given[one] for one in spare})
+            misfit += f", the nearest is {near} {given[near]}"
+            spare.remove(near)
+        misfits.append(misfit)
+    misfits += [f"{name}: wanted none, got {given[name]}" for name in spare]
+    raise WeightsError(f"{count} {what}: {listed(misfits)}")
 
 
-def listed(items: list[str], limit: int = 8) -> str:
+def _nearest(name: str, form: Any, others: Mapping[str, Any]) -> str:
+    """The name most like this one, among those of the same form where there are any."""
+    alike = [other for other in others if others[other] == form] or list(others)
+    matcher = difflib.SequenceMatcher(b=name[:ITEM_LIMIT])
+
+    def likeness(other: str) -> float:
+        matcher.set_seq1(other[:ITEM_LIMIT])
+        return matcher.ratio()
+
+    return max(alike[:1_000], key=likeness)
+
+
+def listed(items: list[str]) -> str:
     """The items in one line; of a long list the first, and how many there are more."""
-    shown = [" ".join(item.split())[:ITEM_LIMIT] for item in items[:limit]]  # a file's own names
-    more = f"; and {len(items) - limit} more" if len(items) > limit else ""
+    shown = [" ".join(item.split())[:ITEM_LIMIT] for item in items[:LISTED]]  # a file's own names
+    more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
     return "; ".join(shown) + more

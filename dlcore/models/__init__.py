@@ -24,6 +24,7 @@ from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
+from dlcore.names import api
 from dlcore.nn import Layer
 from dlcore.nn.layer import Params, State
 from dlcore.tree import leaves_with_paths
@@ -164,3 +165,6 @@ def _forms(trees: tuple[Params, State]) -> dict[str, str]:
         for tree in trees
         for path, leaf in leaves_with_paths(tree)
     }
+
+
+__getattr__, __dir__ = api(__name__, __all__)

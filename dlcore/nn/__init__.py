@@ -4,6 +4,7 @@ Activations without parameters are plain functions, and layers as they are: `fun
 """
 
 from dlcore.functional.pooling import global_avg_pool, global_max_pool
+from dlcore.names import api
 from dlcore.nn import init
 from dlcore.nn.activation import prelu, rbf
 from dlcore.nn.attention import attention
@@ -20,15 +21,24 @@ from dlcore.nn.layer import Layer, as_layer, from_function, make, named
 from dlcore.nn.linear import layer_scale, linear
 from dlcore.nn.local_response_norm import local_response_norm
 from dlcore.nn.lsuv import lsuv
-from dlcore.nn.norm import batch_norm, group_norm, instance_norm, layer_norm, standardize
-from dlcore.nn.observing import intermediates
+from dlcore.nn.norm import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+    standardize,
+)
+from dlcore.nn.observing import Call, intermediates, observed, scan
 from dlcore.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+from dlcore.nn.remembering import joined, memory, parted
 from dlcore.nn.shape import flatten
 from dlcore.nn.squeeze_excitation import squeeze_excitation
 from dlcore.nn.summary import Summary, summary
 from dlcore.nn.surgery import freeze, frozen, graft, part, replace, split, thaw
 
 __all__ = [
+    "Call",
     "Layer",
     "Summary",
     "adaptive_avg_pool",
@@ -56,6 +66,7 @@ __all__ = [
     "init",
     "instance_norm",
     "intermediates",
+    "joined",
     "layer_norm",
     "layer_scale",
     "linear",
@@ -64,13 +75,18 @@ __all__ = [
     "lsuv",
     "make",
     "max_pool",
+    "memory",
     "named",
+    "observed",
     "part",
+    "parted",
     "prelu",
     "rbf",
     "repeat",
     "replace",
     "residual",
+    "rms_norm",
+    "scan",
     "serial",
     "spatial_dropout",
     "split",
@@ -81,3 +97,35 @@ __all__ = [
     "thaw",
     "wire",
 ]
+
+_ACTIVATIONS = (
+    "relu",
+    "gelu",
+    "silu",
+    "sigmoid",
+    "tanh",
+    "softmax",
+    "elu",
+    "leaky_relu",
+    "softplus",
+)
+
+__getattr__, __dir__ = api(
+    __name__,
+    __all__,
+    foreign={
+        **{name: f"functional.{name}, which is a layer as it is" for name in _ACTIVATIONS},
+        "Sequential": "serial",
+        "chain": "serial",
+        "Dense": "linear",
+        "Module": "Layer",
+        "Parallel": "branch",
+        "Lambda": "from_function",
+        "CrossEntropyLoss": "functional.cross_entropy",
+        "MSELoss": "functional.squared_error",
+        "BCEWithLogitsLoss": "functional.binary_cross_entropy",
+        "MultiheadAttention": "attention",
+        "ConvTranspose2d": "conv_transpose",
+        "AlphaDropout": "dropout",
+    },
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,15 +17,17 @@ from dlcore.nn.init import Initializer
 from dlcore.nn.layer import Layer, Params, State, check_sizes, make, with_info
 
 
-def prelu(features: int | None = None, *, initial: float = 0.25) -> Layer:
+def prelu(features: int | Sequence[int] | None = None, *, initial: float = 0.25) -> Layer:
     """y = max(0, x) + alpha·min(0, x), where alpha is learned and starts at `initial`.
 
-    One alpha () shared by all, or one for each of the channels of x [..., features]. He et al.
-    2015, equation 1 (who, like PyTorch, start at 0.25 and keep weight decay away from alpha).
+    One alpha () shared by all, one for each of the channels of x [..., features], or one for each
+    element: of x [B, 28, 28, 6] with features=(28, 28, 6). He et al. 2015, equation 1 (who, like
+    PyTorch, start at 0.25 and keep weight decay away from alpha).
     """
-    if features is not None:
-        check_sizes("prelu", features=features)
-    shape = () if features is None else (features,)
+    given = () if features is None else features
+    shape = tuple(given) if isinstance(given, tuple | list) else (given,)
+    for size in shape:
+        check_sizes("prelu", features=size)
 
     def init(key: Key) -> tuple[Params, State]:
         return {"alpha": jnp.full(shape, initial, jnp.float32)}, ()

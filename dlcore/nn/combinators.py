@@ -15,6 +15,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from dlcore import device, keys
 from dlcore.functional import identity
 from dlcore.keys import Key
+from dlcore.nn import side_inputs
 from dlcore.nn.describing import describe, shapes
 from dlcore.nn.layer import (
     Children,
@@ -25,12 +26,15 @@ from dlcore.nn.layer import (
     check_name,
     gather,
     init_children,
+    is_empty,
     make,
     name_children,
+    read_by,
     select,
     with_info,
 )
 from dlcore.nn.observing import call, is_observed, noted
+from dlcore.nn.remembering import joined, parted
 
 
 def serial(*layers: Any) -> Layer:
@@ -48,11 +52,17 @@ def serial(*layers: Any) -> Layer:
 
 def _serial(children: Children) -> Layer:
     def apply(
-        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+        params: Params,
+        state: State,
+        x: Any,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **side: Any,
     ) -> tuple[Any, State]:
         states = {}
         for name, layer in children:
-            x, states[name] = call(name, layer, params, state, x, key=key, train=train)
+            x, states[name] = call(name, layer, params, state, x, key=key, train=train, **side)
         return x, gather(states)
 
     return make("serial", lambda key: init_children(children, key), apply, children, _serial)
@@ -102,11 +112,17 @@ def _parallel(kind: str, merge: Callable[..., Any], children: Children, /, **con
         return _parallel(kind, merge, children, **config)
 
     def apply(
-        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+        params: Params,
+        state: State,
+        x: Any,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **side: Any,
     ) -> tuple[Any, State]:
         outputs, states = [], {}
         for name, layer in children:
-            y, states[name] = call(name, layer, params, state, x, key=key, train=train)
+            y, states[name] = call(name, layer, params, state, x, key=key, train=train, **side)
             outputs.append(y)
         return merge(*outputs), gather(states)
 
@@ -136,12 +152,19 @@ def repeat(
 
 def _repeat(children: Children, scan: bool | None, remat: bool) -> Layer:
     def apply(
-        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+        params: Params,
+        state: State,
+        x: Any,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **side: Any,
     ) -> tuple[Any, State]:
         states: dict[str, State] = {}
         for block, names in _runs(children):
             several = _unrolled if len(names) == 1 or is_observed() else _way(scan)
-            x, new = several(_Alike(block, names, params, state, key, train, remat), x)
+            own = read_by(block, side)
+            x, new = several(_Alike(block, names, params, state, key, train, remat, own), x)
             states.update(new)
         return x, gather(states)
 
@@ -181,6 +204,7 @@ class _Alike(NamedTuple):
     key: Key | None
     train: bool
     remat: bool
+    side: dict[str, Any]
 
     @property
     def how(self) -> dict[str, Any]:
@@ -192,14 +216,19 @@ class _Alike(NamedTuple):
         """What is the child's own."""
         return select(self.params, name), select(self.state, name)
 
+    def left(self, name: str, new: State) -> State:
+        """The child's state afterwards: in evaluation nothing but its memory has moved."""
+        old = select(self.state, name)
+        return new if self.train else joined(parted(old)[0], parted(new)[1])
+
 
 def _unrolled(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:
-    block, names, params, state, key, train, remat = alike
+    block, names, params, state, key, train, remat, side = alike
     states = {}
     for name in names:
 
         def one(params: Params, state: State, x: Any, key: Key | None, name: str = name) -> Any:
-            return call(name, block, params, state, x, key=key, train=train)
+            return call(name, block, params, state, x, key=key, train=train, **side)
 
         one = jax.checkpoint(one) if remat and not is_observed() else one
         x, states[name] = one(params, state, x, key)
@@ -212,15 +241,17 @@ def _by_calls(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:
         params, state = alike.part(name)
         own = None if alike.key is None else keys.child(alike.key, name)
         with set_xla_metadata(inlineable="false"):  # XLA would write the calls out
-            x, new = _called(params, state, x, own, **alike.how)
-        states[name] = new if alike.train else state
+            x, new = _called(params, state, x, own, alike.side, **alike.how)
+        states[name] = alike.left(name, new)
     return x, states
 
 
 @functools.partial(jax.jit, static_argnames=("block", "span", "remat", "train"))
-def _called(params: Params, state: State, x: Any, key: Key | None, **how: Any) -> tuple[Any, State]:
+def _called(
+    params: Params, state: State, x: Any, key: Key | None, side: dict[str, Any], **how: Any
+) -> tuple[Any, State]:
     with set_xla_metadata(inlineable="true"):  # what the block itself calls
-        return _one(**how)(params, state, x, key)
+        return _one(**how)(params, state, x, key, side)
 
 
 def _by_loop(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:
@@ -229,12 +260,16 @@ def _by_loop(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:
     def turn(x: Any, part: tuple[Params, State, jax.Array]) -> tuple[Any, State]:
         params, state, tag = part
         own = None if key is None else jax.random.fold_in(keys.check(key), tag)
-        return one(params, state, x, own)
+        return one(params, state, x, own, alike.side)
 
     parts = [(*alike.part(name), jnp.uint32(keys.tag(name))) for name in alike.names]
+    if len({shapes(state) for _, state, _ in parts}) > 1:
+        raise ValueError(
+            "scan=True needs memory in all blocks or in none: nn.memory(layer, batch) gives it all"
+        )
     x, stack = jax.lax.scan(turn, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
     return x, {
-        name: jax.tree.map(operator.itemgetter(i), stack) if alike.train else parts[i][1]
+        name: alike.left(name, jax.tree.map(operator.itemgetter(i), stack))
         for i, name in enumerate(alike.names)
     }
 
@@ -242,11 +277,13 @@ def _by_loop(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:
 def _one(
     block: Layer, span: str, remat: bool, train: bool, keeps_shape: bool = False
 ) -> Callable[..., Any]:
-    """(params, state, x, key) -> (y, state) of any of the blocks `span`."""
+    """(params, state, x, key, side) -> (y, state) of any of the blocks `span`."""
 
-    def one(params: Params, state: State, x: Any, key: Key | None) -> tuple[Any, State]:
+    def one(
+        params: Params, state: State, x: Any, key: Key | None, side: dict[str, Any]
+    ) -> tuple[Any, State]:
         with noted(span, block, params, x):
-            y, state = block.apply(params, state, x, key=key, train=train)
+            y, state = block.apply(params, state, x, key=key, train=train, **side)
             if keeps_shape and shapes(y) != shapes(x):
                 raise ValueError(
                     f"scan=True needs blocks that keep the shape, but {shapes(x)} became "
@@ -264,6 +301,11 @@ def wire(forward: Callable[..., Any], /, **parts: Any) -> Layer:
     Called again it continues from the state it left, with another key. `parts.encoder.params` and
     the pure `parts.encoder.apply` serve tied weights and use inside scan or checkpoint.
 
+    The side inputs that it reads are the keyword-only arguments that `forward` names, and it hands
+    them on by name: `forward(parts, x, *, key, train, mask=None)`, `parts.encoder(x, mask=mask)`.
+    With `**side` it reads what its parts read, and `parts.encoder(x, **side)` takes its own of it.
+    A part that remembers (see `nn.memory`) is called once.
+
     >>> def forward(parts, x, *, key, train):
     ...     return parts.decoder(parts.encoder(x))
     >>> wire(forward, encoder=lambda x: x, decoder=lambda x: 2 * x)
@@ -277,14 +319,25 @@ def wire(forward: Callable[..., Any], /, **parts: Any) -> Layer:
 
 
 def _wire(forward: Callable[..., Any], children: Children) -> Layer:
+    inner = [child.info.reads for _, child in children if side_inputs.takes_all(forward)]
+    reads = side_inputs.named(forward).union(*inner)
+    needed = side_inputs.named(forward, required=True)
+
     def apply(
-        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+        params: Params,
+        state: State,
+        x: Any,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **side: Any,
     ) -> tuple[Any, State]:
+        side_inputs.check_given("wire", side, needed)
         bound = Parts(
-            {name: Part(name, layer, params, state, key, train) for name, layer in children}
+            {name: Part(name, layer, params, state, key, train, reads) for name, layer in children}
         )
         own = None if key is None else keys.child(key, "forward()")
-        y = forward(bound, x, key=own, train=train)
+        y = forward(bound, x, key=own, train=train, **side)
         return y, gather({part.name: part.state for part in bound})
 
     return make(
@@ -293,6 +346,7 @@ def _wire(forward: Callable[..., Any], children: Children) -> Layer:
         apply,
         children,
         lambda children: _wire(forward, children),
+        reads,
         forward=forward,
     )
 
@@ -301,21 +355,36 @@ class Part:
     """A layer bound to its parameters, state and key for one application of `wire`."""
 
     def __init__(
-        self, name: str, layer: Layer, params: Params, state: State, key: Key | None, train: bool
+        self,
+        name: str,
+        layer: Layer,
+        params: Params,
+        state: State,
+        key: Key | None,
+        train: bool,
+        handed: frozenset[str],
     ) -> None:
         self.name = name
         self.params = select(params, name)
         self.state = select(state, name)
         self.apply = layer.apply
         self._layer, self._key, self._train, self._uses = layer, key, train, 0
+        self._handed = handed  # what the wire itself reads, and may hand to any part
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, **side: Any) -> Any:
         """The part's output; the state that it leaves is kept for its next call."""
-        key = self._key
+        name, key = self.name, self._key
+        if self._uses and not is_empty(parted(self.state)[1]):
+            raise ValueError(
+                f"part {name!r} is called twice, but remembers: which call goes on from which, "
+                f"nobody knows; thread its memory by hand, through parts.{name}.apply"
+            )
         if key is not None and self._uses:
             key = jax.random.fold_in(key, self._uses)
         self._uses += 1
-        name = self.name
+        reads = self._layer.info.reads
+        foreign = {one: value for one, value in side.items() if one not in self._handed}
+        side_inputs.check(f"part {name!r}", foreign, reads)
         y, self.state = call(
             name,
             self._layer,
@@ -324,6 +393,7 @@ class Part:
             x,
             key=key,
             train=self._train,
+            **side,
         )
         return y
 

@@ -19,7 +19,7 @@ from dlcore.nn import init as initializers
 from dlcore.nn.describing import describe
 from dlcore.nn.init import Initializer
 from dlcore.nn.layer import Layer, Params, State, check_sizes, make
-from dlcore.window import Padding, Size, fixed, pair, places
+from dlcore.window import Padding, Size, fixed, pair, places, reach
 
 
 def conv(
@@ -120,7 +120,7 @@ def conv_transpose(
     drawn by the fans of one from x to y; bias [out_channels].
     """
     _check_channels("conv_transpose", in_channels, out_channels, groups)
-    _check_window("conv_transpose", stride, padding, dilation)
+    _check_window("conv_transpose", stride, padding, dilation, reach)
     height, width = pair("conv_transpose", "kernel_size", kernel_size)
     shape = (height, width, in_channels // groups, out_channels)
     window: dict[str, Any] = {
@@ -200,9 +200,15 @@ def _check_channels(kind: str, in_channels: int, out_channels: int, groups: int)
         )
 
 
-def _check_window(kind: str, stride: Size, padding: Padding, dilation: Size) -> None:
+def _check_window(
+    kind: str,
+    stride: Size,
+    padding: Padding,
+    dilation: Size,
+    check: Callable[[str, Padding], Any] = fixed,
+) -> None:
     pair(kind, "stride", stride)
-    fixed(kind, padding)
+    check(kind, padding)
     pair(kind, "dilation", dilation)
 
 

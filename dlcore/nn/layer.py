@@ -1,12 +1,14 @@
 """The Layer: two pure functions and a static description.
 
     init(key) -> (params, state)
-    apply(params, state, x, *, key=None, train=False) -> (y, state)
+    apply(params, state, x, *, key=None, train=False, **side) -> (y, state)
 
 `params` is what is learned by gradient, `state` what is learned without one (batch norm's running
 averages). Both are nested dicts by the children's names; "nothing" is `()`, and a child that has
-nothing is left out. `apply` returns a state of the structure and shapes it was given, and in
-evaluation (`train=False`) the very state it was given.
+nothing is left out. `apply` returns a state of the structure, shapes and dtypes it was given, and
+in evaluation (`train=False`) the very state it was given, memory (see `nn.memory`) apart.
+
+`side` are the side inputs (a mask, an encoder's output), which each leaf names that reads them.
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ import dataclasses
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
+
+import jax
 
 from dlcore import keys
 from dlcore.keys import Key
+from dlcore.nn import side_inputs
+from dlcore.nn.describing import describe
 
 Params = Any
 State = Any
@@ -34,6 +40,9 @@ class Info:
     rebuild: makes the same Layer of other children. frozen: the paths of the leaves that
     `nn.freeze` holds, in a Layer without children; thawed: the Layer before it was frozen.
 
+    reads: the side inputs that it reads, or a layer inside it. memory: a function of the batch's
+    size that gives what it remembers when nothing was seen (see `nn.memory`), or None.
+
     weights: the parameters that make it one of the weighted layers that a depth counts.
     side_by_side: whether its children are alternatives, and not one after another.
     has_moments: whether the state's `mean` and `var` follow the moments of what it is given.
@@ -47,6 +56,8 @@ class Info:
     frozen: frozenset[str] = frozenset()
     thawed: Layer | None = None
     factory: Callable[..., Layer] | None = None
+    reads: frozenset[str] = frozenset()
+    memory: Callable[[int], dict[str, Any]] | None = None
     weights: frozenset[str] = frozenset({"kernel"})
     side_by_side: bool = False
     has_moments: bool = False
@@ -58,6 +69,14 @@ class Layer(NamedTuple):
     init: Callable[[Key], tuple[Params, State]]
     apply: Callable[..., tuple[Any, State]]
     info: Info
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: a Layer is no object that holds its parameters."""
+        raise TypeError(
+            "a Layer is a pair of functions, and holds no parameters: "
+            "params, state = layer.init(jax.random.key(0)), then "
+            "y, state = layer.apply(params, state, x)"
+        )
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={_plain(value)}" for name, value in self.info.config.items())
@@ -76,6 +95,7 @@ def make(
     apply: Callable[..., tuple[Any, State]],
     children: Children = (),
     rebuild: Callable[[Children], Layer] | None = None,
+    reads: Iterable[str] | None = None,
     /,
     **config: Any,
 ) -> Layer:
@@ -83,15 +103,73 @@ def make(
 
     `kind` is its name, or the factory that makes it, whose defaults `nn.summary` leaves out. One
     with children that can be replaced or frozen apart also has `rebuild`, which makes it anew of
-    others.
+    others. `reads` are its side inputs; by default the keyword-only arguments of `apply`, and where
+    that takes `**side` also what the children read.
+
+    The Layer's apply refuses a side input that nobody reads, with the nearest one; and what is not
+    a pair of y and a state of the structure, shapes and dtypes that went in.
     """
+    name = kind if isinstance(kind, str) else kind.__name__
+    if reads is None:
+        handed_on = side_inputs.takes_all(apply)
+        inner = [child.info.reads for _, child in children] if handed_on else []
+        reads = side_inputs.named(apply).union(*inner)
+    known, needed = frozenset(reads), side_inputs.named(apply, required=True)
+    side_inputs.check_names(name, known)
 
     def init(key: Key) -> tuple[Params, State]:
         return draw(keys.check(key))
 
+    @functools.wraps(apply)
+    def checked(
+        params: Params,
+        state: State,
+        x: Any,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **side: Any,
+    ) -> tuple[Any, State]:
+        side_inputs.check(name, side, known)
+        side_inputs.check_given(name, side, needed)
+        given = apply(params, state, x, key=key, train=train, **side)
+        _check_pair(name, given, state)
+        return given
+
     factory = None if isinstance(kind, str) else kind
-    name = kind if isinstance(kind, str) else kind.__name__
-    return Layer(init, apply, Info(name, config, children, rebuild=rebuild, factory=factory))
+    info = Info(name, config, children, rebuild=rebuild, factory=factory, reads=known)
+    return Layer(init, checked, info)
+
+
+def _check_pair(kind: str, given: Any, before: State) -> None:
+    """Refuses what an apply gave, unless it is (y, a state like the one before)."""
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise TypeError(
+            f"{kind}: apply gave {describe(given)}, but the pair (y, state) is wanted: end it with "
+            "`return y, state`"
+        )
+    after = given[1]
+    if after is before:
+        return
+    if _form(before) != _form(after):
+        raise ValueError(
+            f"{kind}: apply was given the state {describe(before)} and gave back "
+            f"{describe(after)}; its structure, shapes and dtypes never change"
+        )
+
+
+def _form(state: State) -> Any:
+    """Structure, shapes and dtypes."""
+
+    def one(leaf: Any) -> Any:
+        return getattr(leaf, "shape", ()), getattr(leaf, "dtype", type(leaf))
+
+    return jax.tree.structure(state), [*map(one, jax.tree.leaves(state))]
+
+
+def read_by(layer: Layer, side: Mapping[str, Any]) -> dict[str, Any]:
+    """Of `side`, what `layer` reads."""
+    return {name: side[name] for name in sorted(layer.info.reads) if name in side}
 
 
 def with_info(layer: Layer, **facts: Any) -> Layer:
@@ -102,18 +180,30 @@ def with_info(layer: Layer, **facts: Any) -> Layer:
 def from_function(
     function: Callable[[Any], Any], kind: str | Callable[..., Layer], /, **config: Any
 ) -> Layer:
-    """A Layer without parameters or state: y = function(x). `kind` is that of `make`."""
+    """A Layer without parameters or state: y = function(x). `kind` is that of `make`.
+
+    Its side inputs are the keyword-only arguments that `function` cannot do without:
+    `def real(x, *, mask)`.
+    """
     name = kind if isinstance(kind, str) else kind.__name__
+    needed = side_inputs.named(function, required=True)
 
     def apply(
-        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
+        params: Params,
+        state: State,
+        x: Any,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **side: Any,
     ) -> tuple[Any, State]:
-        y = function(x)
+        side_inputs.check_given(name, side, needed)
+        y = function(x, **side)
         if isinstance(y, Layer):
             raise TypeError(f"{name} makes a Layer and was not called: write {name}(…)")
         return y, state
 
-    return make(kind, lambda key: ((), ()), apply, **config)
+    return make(kind, lambda key: ((), ()), apply, (), None, needed, **config)
 
 
 def as_layer(thing: Any) -> Layer:
@@ -124,6 +214,11 @@ def as_layer(thing: Any) -> Layer:
     """
     if isinstance(thing, Layer):
         return thing
+    if isinstance(thing, list | tuple):
+        raise TypeError(
+            f"expected a Layer or a function of one array, got a {type(thing).__name__} of "
+            f"{len(thing)}: give them one by one, serial(*layers)"
+        )
     if not callable(thing) or inspect.isclass(thing):
         raise TypeError(f"expected a Layer or a function of one array, got {thing!r}")
     function = thing.func if isinstance(thing, functools.partial) else thing
@@ -139,7 +234,7 @@ def as_layer(thing: Any) -> Layer:
         parameter.name
         for parameter in signature.parameters.values()
         if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     if name in ("init", "apply") and required[:1] in (["key"], ["params"]):
         raise TypeError(f"{name} is only one half of a Layer: pass the Layer itself")
@@ -162,6 +257,8 @@ def check_name(name: str) -> None:
     """Refuses a name that could not be a segment of a path."""
     if not isinstance(name, str) or not name or "/" in name or "*" in name:
         raise ValueError(f"a layer's name is a non-empty text without '/' or '*', got {name!r}")
+    if name == "memory":
+        raise ValueError("no layer can be called 'memory': a state keeps what a layer remembers so")
 
 
 def check_sizes(kind: str, **sizes: Any) -> None:

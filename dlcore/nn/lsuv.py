@@ -10,7 +10,7 @@ import numpy as np
 
 from dlcore import tree
 from dlcore.nn.layer import Layer, Params, State
-from dlcore.nn.observing import calls
+from dlcore.nn.observing import observed
 from dlcore.nn.surgery import frozen
 
 
@@ -22,13 +22,15 @@ def lsuv(
     *,
     tolerance: float = 0.01,
     attempts: int = 10,
+    **side: Any,
 ) -> Params:
     """`params` with every kernel scaled so that its layer's outputs on the batch x have variance 1.
 
     One layer after another, in the order in which they complete: kernel ← kernel / √Var(y), until
     |Var(y) − 1| ≤ tolerance. Var is over the batch, all places and all units together, in
-    evaluation. A layer without a bias, or with one of zeros, takes one attempt. What `nn.freeze`
-    holds stays; of a layer that `wire` calls several times the first call counts.
+    evaluation, with the side inputs `side`. A layer without a bias, or with one of zeros, takes one
+    attempt. What `nn.freeze` holds stays; of a layer that `wire` calls several times the first call
+    counts.
 
     Raises ValueError, by the layer's path, for outputs that no scale brings to variance 1.
 
@@ -42,7 +44,7 @@ def lsuv(
 
     @jax.jit
     def variances(params: Params, x: Any) -> list[jax.Array]:
-        _, _, seen = calls(layer, params, state, x)
+        _, seen = observed(layer.apply, params, state, x, **side)
         paths[:] = [path for path in seen if f"{path}/kernel" in scaled]
         return [jnp.var(seen[path].y) for path in paths]
 

@@ -1,7 +1,7 @@
 """Normalising layers: they differ in what the mean and the variance are taken over.
 
 batch_norm takes a feature over the batch, layer_norm all the features of one place, group_norm
-some features of one example and instance_norm one. `standardize` has constants.
+some features of one example and instance_norm one. `rms_norm` has no mean, `standardize` constants.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from dlcore import functional as F
 from dlcore.checks import floating
 from dlcore.keys import Key
+from dlcore.nn import side_inputs
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State, check_sizes, from_function, make, with_info
 
@@ -42,6 +44,9 @@ def batch_norm(
     of all the members together, of vmap(…, axis_name=…) or of the devices of shard_map or pmap,
     and they all leave the same state (PyTorch's SyncBatchNorm).
 
+    Reads `mask`, of the shape of x's first axes ([B, T] for x [B, T, features]): in training only
+    the places count where it is True. Where there are none, as in an empty batch, the state stays.
+
     Ioffe and Szegedy 2015, algorithms 1 and 2. As in Flax, `momentum` weighs the old value (its
     default is 0.99) and the running variance is the biased one; PyTorch's momentum is 1 − this one
     (its default 0.1 is 0.9 here), and its running variance is unbiased, n/(n − 1) times as large.
@@ -52,11 +57,17 @@ def batch_norm(
     def start() -> State:
         return {"mean": jnp.zeros(features, jnp.float32), "var": jnp.ones(features, jnp.float32)}
 
-    def statistics(x: jax.Array, state: State, train: bool) -> Statistics:
-        if not train:
+    def statistics(
+        x: jax.Array, state: State, train: bool, *, mask: jax.Array | None = None
+    ) -> Statistics:
+        if not train or not x.size:
             return state["mean"], state["var"], state
-        mean, var = F.batch_moments(x, axis_name=axis_name)
-        return mean, var, {"mean": running(state["mean"], mean), "var": running(state["var"], var)}
+        mean, var = F.batch_moments(x, axis_name=axis_name, mask=mask)
+        new = {"mean": running(state["mean"], mean), "var": running(state["var"], var)}
+        if mask is not None:
+            seen = jnp.any(mask) if axis_name is None else lax.pmax(jnp.any(mask), axis_name)
+            new = jax.tree.map(lambda one, old: jnp.where(seen, one, old), new, state)
+        return mean, var, new
 
     def running(old: jax.Array, batch: jax.Array) -> jax.Array:
         return momentum * old + (1 - momentum) * batch.astype(old.dtype)
@@ -163,18 +174,44 @@ def instance_norm(
     )
 
 
+def rms_norm(features: int, *, epsilon: float = 1e-5, scale: bool = True) -> Layer:
+    """y = x / √(mean(x²) + epsilon) · scale, for x [..., features]: `layer_norm` without the mean.
+
+    The mean is that of each vector, over the last axis alone, and float32, or wider as x is.
+
+    Zhang and Sennrich 2019, equation 4. Flax's epsilon is 1e-6, PyTorch's that of x's dtype, 1.2e-7
+    in float32.
+    """
+    check_sizes("rms_norm", features=features)
+    if not epsilon > 0:
+        raise ValueError(f"rms_norm: epsilon is {epsilon}, but epsilon > 0 is wanted")
+
+    def init(key: Key) -> tuple[Params, State]:
+        params = {"scale": jnp.ones(features, jnp.float32)} if scale else ()
+        return params, ()
+
+    def apply(
+        params: Params, state: State, x: jax.Array, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, State]:
+        if x.ndim < 1 or x.shape[-1] != features:
+            raise ValueError(f"rms_norm expected [..., {features}], got {describe(x)}")
+        return F.rms_norm(x, params["scale"] if scale else None, epsilon=epsilon), state
+
+    return make(rms_norm, init, apply, features=features, epsilon=epsilon, scale=scale)
+
+
 def _norm(
     factory: Callable[..., Layer],
     axes: int,
-    statistics: Callable[[jax.Array, State, bool], Statistics],
+    statistics: Callable[..., Statistics],
     start: Callable[[], State] = lambda: (),
     /,
     **config: Any,
 ) -> Layer:
     """What the norms share: all but the numbers that mean and var are taken over.
 
-    `statistics(x, state, train)` gives mean, var and the new state, for x of at least `axes` axes;
-    `start()` is the first state.
+    `statistics(x, state, train)` gives mean, var and the new state, for x of at least `axes` axes,
+    and names the side inputs that the norm reads; `start()` is the first state.
     """
     features, epsilon, scale, offset = (
         config[name] for name in ("features", "epsilon", "scale", "offset")
@@ -193,16 +230,22 @@ def _norm(
         return params or (), start()
 
     def apply(
-        params: Params, state: State, x: jax.Array, *, key: Key | None = None, train: bool = False
+        params: Params,
+        state: State,
+        x: jax.Array,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **side: Any,
     ) -> tuple[Any, State]:
         if x.ndim < axes or x.shape[-1] != features:
             wanted = ", ".join([*"BH"[: axes - 1], "...", str(features)])
             raise ValueError(f"{kind} expected [{wanted}], got {describe(x)}")
-        mean, var, state = statistics(x, state, train)
+        mean, var, state = statistics(x, state, train, **side)
         affine = (params["scale"] if scale else None, params["offset"] if offset else None)
         return F.normalize(x, mean, var, *affine, epsilon=epsilon), state
 
-    return make(factory, init, apply, **config)
+    return make(factory, init, apply, (), None, side_inputs.named(statistics), **config)
 
 
 def standardize(mean: float | Sequence[float], std: float | Sequence[float]) -> Layer:

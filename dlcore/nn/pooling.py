@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from dlcore import functional as F
 from dlcore.nn.layer import Layer, from_function
-from dlcore.window import Padding, Size, pair, pool_window
+from dlcore.window import Padding, Size, pair, pool_window, spatial_axes
 
 
-def max_pool(window: Size, *, stride: Size | None = None, padding: Padding = "VALID") -> Layer:
+def max_pool(
+    window: Size,
+    *,
+    stride: Size | None = None,
+    padding: Padding = "VALID",
+    dilation: Size = 1,
+) -> Layer:
     """The largest value in each window of [B, H, W, C]; the stride is the window by default.
 
-    See `functional.max_pool`.
+    A window of three numbers pools volumes [B, D, H, W, C]. See `functional.max_pool`.
     """
-    pool_window("max_pool", window, stride, padding)
+    pool_window("max_pool", window, stride, padding, dilation, spatial_axes(window))
     return from_function(
-        lambda x: F.max_pool(x, window, stride, padding),
+        lambda x: F.max_pool(x, window, stride, padding, dilation=dilation),
         max_pool,
         window=window,
         stride=stride,
         padding=padding,
+        dilation=dilation,
     )
 
 
@@ -31,9 +38,9 @@ def avg_pool(
 ) -> Layer:
     """The mean of each window of [B, H, W, C]; the stride is the window by default.
 
-    See `functional.avg_pool`.
+    A window of three numbers pools volumes [B, D, H, W, C]. See `functional.avg_pool`.
     """
-    pool_window("avg_pool", window, stride, padding)
+    pool_window("avg_pool", window, stride, padding, axes=spatial_axes(window))
     return from_function(
         lambda x: F.avg_pool(x, window, stride, padding, count_include_pad=count_include_pad),
         avg_pool,

@@ -14,7 +14,7 @@ from dlcore import flops, tree
 from dlcore.nn.combinators import serial
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, as_layer
-from dlcore.nn.observing import Call, calls
+from dlcore.nn.observing import Call, observed
 
 _WIDTH = 34  # columns for the call that makes a layer
 
@@ -58,12 +58,15 @@ class Summary(NamedTuple):
         return f"input {self.input}\n" + text_table(head, map(_cells, self.rows), [_cells(total)])
 
 
-def summary(layer: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> Summary:
+def summary(layer: Any, shape: Sequence[int], dtype: Any = jnp.float32, **side: Any) -> Summary:
     """The table of `layer` for inputs of `shape`, batch axis included; nothing is computed.
 
     Each layer that has no layers inside is a row, in the order of the description. A part that
-    `wire` calls several times is one row, with the FLOPs of all its calls. What combinators and
-    `wire` compute between their layers is only in the total.
+    `wire` calls several times, or in a loop, is one row, with the FLOPs of all its calls. What
+    combinators and `wire` compute between their layers is only in the total.
+
+    side: the shapes of side inputs, `summary(layer, (8, 20, 64), mask=(8, 20))`; masks are then
+    booleans, others of `dtype`. A `jax.ShapeDtypeStruct` or an array says its own.
 
     >>> from dlcore import nn
     >>> nn.summary(nn.serial(nn.flatten, nn.linear(784, 10)), (1, 28, 28, 1))
@@ -83,31 +86,50 @@ def summary(layer: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> Summa
     layer = layer if layer.info.children else serial(layer)
     key = jax.eval_shape(lambda: jax.random.key(0))
     x = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
+    also = {name: _side(name, given, dtype) for name, given in side.items()}
     params, state = jax.eval_shape(layer.init, key)
-    seen = applications(layer, params, state, x)
+    seen = applications(layer, params, state, x, **also)
+    described = ", ".join([describe(x), *(f"{name} {describe(also[name])}" for name in also)])
     return Summary(
         rows=tuple(_row(path, leaf, key, seen) for path, leaf in leaves(layer)),
-        input=describe(x),
+        input=described,
         parameters=tree.count(params),
         bytes=tree.size_in_bytes((params, state)),
-        flops=_flops(layer, params, state, x),
+        flops=_flops(layer, params, state, x, also),
         depth=_depth(layer, key),
     )
 
 
+def _side(name: str, given: Any, dtype: Any) -> Any:
+    """A side input as its shape and dtype."""
+    if hasattr(given, "dtype"):
+        return jax.ShapeDtypeStruct(given.shape, given.dtype)
+    return jax.ShapeDtypeStruct(tuple(given), bool if name.endswith("mask") else jnp.dtype(dtype))
+
+
 def applications(
-    layer: Layer, params: Any, state: Any, x: Any, *, key: Any = None, train: bool = False
+    layer: Layer,
+    params: Any,
+    state: Any,
+    x: Any,
+    *,
+    key: Any = None,
+    train: bool = False,
+    **side: Any,
 ) -> dict[str, Call]:
-    """What `calls` sees, with shapes in the place of arrays."""
-    layers = {}  # in order, which dicts lose on their way through jax
+    """What an observer sees (`nn.observed`), of one turn of each loop, with shapes for arrays."""
+    seen: dict[str, Call] = {}  # in order, which dicts lose on their way through jax
 
-    def look(params: Any, state: Any, x: Any, key: Any) -> dict[str, Any]:
-        _, _, seen = calls(layer, params, state, x, key=key, train=train)
-        layers.update({path: call.layer for path, call in seen.items()})
-        return {path: call[1:] for path, call in seen.items()}
+    def look(params: Any, state: Any, x: Any, key: Any, side: Any) -> dict[str, Any]:
+        _, calls = observed(layer.apply, params, state, x, key=key, train=train, **side)
+        seen.update(calls)
+        return {path: call.once()[1:6] for path, call in calls.items() if call.has_values}
 
-    shapes = jax.eval_shape(look, params, state, x, key)
-    return {path: Call(one, *shapes[path]) for path, one in layers.items()}
+    shapes = jax.eval_shape(look, params, state, x, key, side)
+    return {
+        path: Call(call.layer, *shapes.get(path, call[1:6]))._replace(turns=call.turns)
+        for path, call in seen.items()
+    }
 
 
 def leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
@@ -131,7 +153,8 @@ def uses(path: str, seen: dict[str, Call]) -> dict[str, Call]:
 
 def label(layer: Layer, uses: Mapping[str, Call]) -> tuple[str, str]:
     """The call that makes `layer`, with how often it is used, and what it gives."""
-    times = f" × {len(uses)}" if len(uses) > 1 else ""
+    count = sum(use.times for use in uses.values())
+    times = f" × {count}" if count > 1 else ""
     y = next((_shape(use.y) for use in uses.values()), "not called")
     return _written(layer) + times, y
 
@@ -144,12 +167,15 @@ def _row(path: str, layer: Layer, key: Any, seen: dict[str, Call]) -> Row:
         *label(layer, own),
         tree.count(params),
         tree.size_in_bytes((params, state)),
-        sum(_flops(*use[:4]) for use in own.values()),
+        sum(use.times * _flops(*use[:4], use.side) for use in own.values()),
     )
 
 
-def _flops(layer: Layer, params: Any, state: Any, x: Any) -> int:
-    return flops.count(lambda params, state, x: layer.apply(params, state, x)[0], params, state, x)
+def _flops(layer: Layer, params: Any, state: Any, x: Any, side: dict[str, Any]) -> int:
+    def forward(params: Any, state: Any, x: Any, side: dict[str, Any]) -> Any:
+        return layer.apply(params, state, x, **side)[0]
+
+    return flops.count(forward, params, state, x, side)
 
 
 def _depth(layer: Layer, key: Any) -> int:

@@ -137,7 +137,7 @@ def _held_parts(layer: Layer, paths: frozenset[str], made: dict[Any, Layer]) -> 
     info = dataclasses.replace(
         new.info, kind=layer.info.kind, config=layer.info.config, thawed=layer
     )
-    return new._replace(info=info)
+    return _without_gradient(new._replace(info=info), paths)
 
 
 def _below(paths: frozenset[str], name: str) -> frozenset[str]:
@@ -153,19 +153,26 @@ def _held_leaves(layer: Layer, paths: frozenset[str], made: dict[Any, Layer]) ->
     )
     stands_still = bool(state) and (bool(state & paths) or (bool(params) and params <= paths))
 
-    def apply(
-        params: Params, state: State, x: Any, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, State]:
-        held = jax.tree.map_with_path(
-            lambda path, leaf: (
-                jax.lax.stop_gradient(leaf) if tree.path_string(path) in paths else leaf
-            ),
-            params,
-        )
-        return layer.apply(held, state, x, key=key, train=train and not stands_still)
+    held = _without_gradient(layer, paths)
 
-    info = dataclasses.replace(layer.info, frozen=paths, thawed=layer)
-    return Layer(layer.init, apply, info)
+    def apply(*args: Any, train: bool = False, **kwargs: Any) -> tuple[Any, State]:
+        return held.apply(*args, train=train and not stands_still, **kwargs)
+
+    return Layer(layer.init, apply, dataclasses.replace(layer.info, frozen=paths, thawed=layer))
+
+
+def _without_gradient(layer: Layer, paths: frozenset[str]) -> Layer:
+    """`layer` without a gradient of these leaves of params, wherever in it their arrays are used:
+    a `wire` may use those of one part in another (tied weights).
+    """
+
+    def apply(params: Params, *args: Any, **kwargs: Any) -> tuple[Any, State]:
+        def one(path: Any, leaf: Any) -> Any:
+            return jax.lax.stop_gradient(leaf) if tree.path_string(path) in paths else leaf
+
+        return layer.apply(jax.tree.map_with_path(one, params), *args, **kwargs)
+
+    return layer._replace(apply=apply)
 
 
 # ------------------------------------------------------------------------------------- rebuilding

@@ -19,6 +19,7 @@ way that an optimizer takes.
 
 from __future__ import annotations
 
+from dlcore.names import api
 from dlcore.optim import landscapes
 from dlcore.optim.accumulation import accumulate
 from dlcore.optim.adam import adam, adamw, amsgrad, nadam
@@ -147,3 +148,9 @@ __all__ = [
     "warmup_cosine",
     "wolfe",
 ]
+
+__getattr__, __dir__ = api(
+    __name__,
+    __all__,
+    foreign={"clip_grad_norm_": "clip_by_global_norm", "scale_by_adam": "adam"},
+)

@@ -44,13 +44,17 @@ def check_scheduled(*, below: float = math.inf, **values: Any) -> None:
             check_numbers(below=below, **{name: value})
 
 
-def check_whole(least: int = 1, **values: Any) -> None:
-    """Refuse what is not a whole number from `least` on, by name."""
+def check_whole(least: int = 1, most: int = 2**31 - 1, **values: Any) -> None:
+    """Refuse what is not a whole number from `least` to `most`, by name; updates are counted in
+    int32.
+    """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{name} must be a whole number, got {value!r}")
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value!r}")
+        if value > most:
+            raise ValueError(f"{name} must be at most {most}, got {value!r}")
 
 
 def check_leaves(params: Any) -> None:
@@ -80,8 +84,15 @@ def _check(values: dict[str, Any], holds: Callable[[float], bool], wanted: str) 
     for name, value in values.items():
         if not _is_number(value):
             raise TypeError(f"{name} must be a number, got {value!r}")
-        if not (isinstance(value, jax.core.Tracer) or holds(float(value))):
+        if not (isinstance(value, jax.core.Tracer) or holds(_as_float(value))):
             raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of Python's, of any length
+        return math.copysign(math.inf, value > 0 or -1)
 
 
 def _is_no_container(node: Any) -> bool:

@@ -47,8 +47,9 @@ class Scheduled(NamedTuple):
 
 
 def like(value: jax.typing.ArrayLike, leaf: jax.typing.ArrayLike) -> jax.Array:
-    """`value` in the dtype of `leaf`."""
-    return jnp.asarray(value, jnp.result_type(leaf))
+    """`value` in the dtype of `leaf`; a whole number of Python's may be larger than an int32."""
+    number = float(value) if isinstance(value, int) else value
+    return jnp.asarray(number, jnp.result_type(leaf))
 
 
 def widened(leaf: jax.typing.ArrayLike) -> jax.Array:
@@ -105,6 +106,38 @@ def looking_ahead(mu: Any, grads: Any, decay: Scalar, count: jax.Array) -> Any:
     """What the average μ will be if the gradient comes again: βμ/(1 − βᵗ⁺¹) + (1 − β)g/(1 − βᵗ)."""
     following = unbiased(mu, decay, optax.safe_increment(count))
     return average(unbiased(grads, decay, count), following, decay)
+
+
+def keeping(
+    mu_dtype: Any, transformation: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
+    """The transformation with the `mu` of its state kept in `mu_dtype` between updates.
+
+    Inside of an update gradients and mu have the wider of both dtypes, so mu is rounded once; the
+    updates have the gradients' own. None changes nothing.
+    """
+    if mu_dtype is None:
+        return transformation
+    dtype = jax.dtypes.canonicalize_dtype(mu_dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"mu_dtype is {dtype}, but floating point is wanted: mu_dtype=jnp.bfloat16")
+
+    def kept(state: Any) -> Any:
+        return state._replace(mu=jax.tree.map(lambda m: m.astype(dtype), state.mu))
+
+    def wide(leaf: jax.Array, g: jax.Array) -> jax.Array:
+        return leaf.astype(max(jnp.result_type(g), dtype, key=lambda dtype: dtype.itemsize))
+
+    def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        state = state._replace(mu=jax.tree.map(wide, state.mu, grads))
+        updates, state = transformation.update(
+            jax.tree.map(like, grads, state.mu), state, params, **extra
+        )
+        return jax.tree.map(like, updates, grads), kept(state)
+
+    return optax.GradientTransformationExtraArgs(
+        lambda params: kept(transformation.init(params)), update
+    )
 
 
 def trace(
@@ -183,7 +216,7 @@ def add_decayed_weights(
 def marks(mask: Mask, params: Any) -> Any:
     """The mask as a tree of booleans."""
     if isinstance(mask, str):
-        return tree.mask(params, mask)
+        return chosen(params, (mask,))
     return mask(params) if callable(mask) else mask
 
 
@@ -209,7 +242,18 @@ def on_leaves(
 
 def chosen(params: Any, globs: tuple[str, ...]) -> Any:
     """True at the leaves that one of the globs fits; everywhere, without globs."""
-    return tree.mask(params, *globs) if globs else jax.tree.map(lambda leaf: True, params)
+    if globs and not is_stand_in(params):
+        return tree.mask(params, *globs)
+    return jax.tree.map(lambda leaf: True, params)
+
+
+def is_stand_in(params: Any) -> bool:
+    """Whether there is not a leaf in the tree, so that no glob can fit.
+
+    `optax.tree_map_params` asks `init` for the state of one, to find the parameters' places in it;
+    and `optax.masked` may leave nothing.
+    """
+    return not jax.tree.leaves(params, is_leaf=lambda node: node is None)
 
 
 def moved(update: jax.Array, leaf: jax.Array) -> jax.Array:
@@ -225,6 +269,5 @@ def group_norms(what: str, leaf: jax.Array, axis: int) -> jax.Array:
             'choose the leaves by a glob such as "**/kernel"'
         )
     others = tuple(i for i in range(leaf.ndim) if i != axis % leaf.ndim)
-    wide = leaf.astype(wide_dtype(leaf.dtype))
-    square = jnp.sum(wide * wide, axis=others, keepdims=True)
-    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
+    norm, unit = tree.scaled_norms(leaf, others)
+    return norm / unit

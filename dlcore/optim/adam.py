@@ -14,6 +14,7 @@ from dlcore.optim._parts import (
     Moments,
     add_decayed_weights,
     average,
+    keeping,
     like,
     looking_ahead,
     scale_by_learning_rate,
@@ -32,6 +33,7 @@ def adam(
     eps_root: Scalar = 0.0,
     *,
     bias_correction: bool = True,
+    mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam: w ← w − η μ̂/(√(ν̂ + ε̄) + ε), where at the t-th update, t = 1, 2, …
 
@@ -46,15 +48,18 @@ def adam(
         eps_root: ε̄ ≥ 0, inside the root, for derivatives taken through the optimizer.
         bias_correction: if false, μ̂ = μ and ν̂ = ν: the first step is then (1 − β₁)/√(1 − β₂) times
             as long, 3.2 times at the defaults.
+        mu_dtype: the dtype in which μ is kept between updates, by default that of the leaf;
+            bfloat16 halves its memory. An update is not computed in it (optax rounds β₁ to it).
 
     Raises:
-        TypeError, ValueError: as `sgd`; and for β₁ or β₂ outside [0, 1), ε or ε̄ below 0.
+        TypeError, ValueError: as `sgd`; for β₁ or β₂ outside [0, 1), ε or ε̄ below 0; and for a
+            `mu_dtype` that is not of floating point.
 
     Kingma and Ba 2015, algorithm 1; lectures A and E write it without ε and the bias correction.
     Equals `optax.adam` (which gives NaN for 0/0 at ε = 0) and PyTorch's.
     """
     return optax.chain(
-        scale_by_adam(b1, b2, eps, eps_root, bias_correction=bias_correction),
+        scale_by_adam(b1, b2, eps, eps_root, bias_correction=bias_correction, mu_dtype=mu_dtype),
         scale_by_learning_rate(learning_rate),
     )
 
@@ -68,6 +73,7 @@ def adamw(
     *,
     weight_decay: Scalar = 1e-4,
     mask: Mask = None,
+    mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay: w ← w − η(μ̂/(√(ν̂ + ε̄) + ε) + λw), the rest as `adam`.
 
@@ -81,6 +87,7 @@ def adamw(
         mask: a glob such as "**/kernel", a tree of booleans like the parameters (or a prefix of
             it), or a function from the parameters to one: true where the weights decay. By default
             every leaf does.
+        mu_dtype: as in `adam`.
 
     Raises:
         TypeError, ValueError: as `adam`; for λ below 0; from `init` for a glob that fits no leaf;
@@ -91,7 +98,7 @@ def adamw(
     """
     check_numbers(weight_decay=weight_decay)
     return optax.chain(
-        scale_by_adam(b1, b2, eps, eps_root),
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype=mu_dtype),
         add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )
@@ -103,6 +110,8 @@ def nadam(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
+    *,
+    mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with Nesterov's momentum: `adam` with μ̂ = β₁μ/(1 − β₁ᵗ⁺¹) + (1 − β₁)g/(1 − β₁ᵗ).
 
@@ -110,7 +119,8 @@ def nadam(
     β₂ that algorithm 2 has on ν̂. Equals `optax.nadam`; PyTorch's warms β₁ up.
     """
     return optax.chain(
-        scale_by_adam(b1, b2, eps, eps_root, nesterov=True), scale_by_learning_rate(learning_rate)
+        scale_by_adam(b1, b2, eps, eps_root, nesterov=True, mu_dtype=mu_dtype),
+        scale_by_learning_rate(learning_rate),
     )
 
 
@@ -122,6 +132,7 @@ def amsgrad(
     eps_root: Scalar = 0.0,
     *,
     bias_correction: bool = True,
+    mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AMSGrad: `adam` with the largest ν̂ so far in the place of ν̂, so that no rate rises again.
 
@@ -130,7 +141,15 @@ def amsgrad(
     PyTorch takes the maximum of ν and corrects it afterwards.
     """
     return optax.chain(
-        scale_by_adam(b1, b2, eps, eps_root, bias_correction=bias_correction, amsgrad=True),
+        scale_by_adam(
+            b1,
+            b2,
+            eps,
+            eps_root,
+            bias_correction=bias_correction,
+            amsgrad=True,
+            mu_dtype=mu_dtype,
+        ),
         scale_by_learning_rate(learning_rate),
     )
 
@@ -144,6 +163,7 @@ def scale_by_adam(
     bias_correction: bool = True,
     nesterov: bool = False,
     amsgrad: bool = False,
+    mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """μ̂/(√(ν̂ + ε̄) + ε), in all the forms of this file."""
     check_numbers(below=1, b1=b1, b2=b2)
@@ -155,7 +175,8 @@ def scale_by_adam(
 
     def step(mean: jax.Array, square: jax.Array) -> jax.Array:
         root = jnp.sqrt(square + like(eps_root, square)) + like(eps, square)
-        return jnp.where(root == 0, 0, mean / root)  # the 0/0 of a dead input; NaN stays NaN
+        # The 0/0 of a dead input is 0; NaN stays NaN.
+        return jnp.where(root == 0, 0, mean / like(root, mean))
 
     def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         count = optax.safe_increment(state.count)
@@ -171,4 +192,4 @@ def scale_by_adam(
             state = state._replace(nu_max=square)
         return jax.tree.map(step, mean, square), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return keeping(mu_dtype, optax.GradientTransformationExtraArgs(init, update))

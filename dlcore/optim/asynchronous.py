@@ -236,7 +236,7 @@ def _staleness(what: str, staleness: Staleness) -> np.ndarray:
     trace = np.atleast_1d(np.asarray(staleness))
     if not np.issubdtype(trace.dtype, np.integer):
         raise TypeError(f"{what}: staleness must be of whole numbers, got {staleness!r}")
-    if trace.ndim != 1 or not trace.size or trace.min() < 0:
+    if trace.ndim != 1 or not trace.size or not 0 <= trace.min() <= trace.max() < 2**31:
         raise ValueError(
             f"{what}: staleness is {staleness!r}, but a number ≥ 0 or one for each update is wanted"
         )

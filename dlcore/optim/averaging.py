@@ -145,10 +145,7 @@ def _following(
         count = optax.safe_increment(state.count)
         d = share(count)
         average = jax.tree.map(
-            lambda a, u, p: a + like(d, a) * (like(moved(u, p), a) - a),
-            state.average,
-            updates,
-            params,
+            lambda a, u, p: _between(a, like(moved(u, p), a), d), state.average, updates, params
         )
         if returning:
             updates = jax.tree.map(
@@ -157,6 +154,14 @@ def _following(
         return updates, WeightAverage(count, average)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _between(a: jax.Array, w: jax.Array, d: jax.Array) -> jax.Array:
+    """a + d(w − a), counted from the nearer end, so that d = 1 is w to the bit whatever a was; and
+    with halves, since w − a may be beyond the range.
+    """
+    near, far = jnp.where(d < 0.5, a, w), jnp.where(d < 0.5, w, a)
+    return near + like(2 * jnp.minimum(d, 1 - d), a) * (0.5 * far - 0.5 * near)
 
 
 def _is_average(node: Any) -> bool:

@@ -9,8 +9,8 @@ import jax
 import optax
 
 from dlcore import tree
-from dlcore.optim._checks import Scalar, check_numbers
-from dlcore.optim._parts import like
+from dlcore.optim._checks import Scalar, check_leaves, check_numbers
+from dlcore.optim._parts import chosen, like
 
 
 def scale_by_path(factors: Mapping[str, Scalar]) -> optax.GradientTransformationExtraArgs:
@@ -27,7 +27,8 @@ def scale_by_path(factors: Mapping[str, Scalar]) -> optax.GradientTransformation
         check_numbers(factor=factor)
 
     def init(params: Any) -> optax.EmptyState:
-        tree.mask(params, *factors)
+        check_leaves(params)
+        chosen(params, tuple(factors))
         return optax.EmptyState()
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:

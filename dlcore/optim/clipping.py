@@ -11,7 +11,7 @@ import optax
 
 from dlcore.optim._checks import Scalar, check_numbers
 from dlcore.optim._parts import like
-from dlcore.tree import global_norm
+from dlcore.tree import scaled_norm, scaled_norms
 
 
 def clip(max_delta: Scalar) -> optax.GradientTransformationExtraArgs:
@@ -44,16 +44,15 @@ def clip_by_global_norm(max_norm: Scalar) -> optax.GradientTransformationExtraAr
         TypeError, ValueError: for c that is no number, negative or not finite.
 
     Pascanu et al. 2013. Equals `optax.clip_by_global_norm`, but the squares are summed in float32
-    where the leaves are narrower (in float16 a gradient of 300 already overflows). A NaN anywhere
+    where the leaves are narrower (in float16 a gradient of 300 already overflows), and may lie
+    beyond its range: a gradient of 1e30 has its direction, in optax it becomes 0. A NaN anywhere
     makes the norm, and so every leaf, NaN.
     """
     check_numbers(max_norm=max_norm)
 
     def shrink(updates: Any) -> Any:
-        norm = global_norm(updates)
-        limit = like(max_norm, norm)
-        scale = jnp.where(norm <= limit, 1, limit / norm)
-        return jax.tree.map(lambda g: g * like(scale, g), updates)
+        norm, unit = scaled_norm(updates)
+        return jax.tree.map(lambda g: _shortened(g, norm, unit, max_norm), updates)
 
     return _stateless(shrink)
 
@@ -68,16 +67,23 @@ def clip_by_block_rms(threshold: Scalar) -> optax.GradientTransformationExtraArg
         TypeError, ValueError: for c that is no number, negative or not finite.
 
     Equals `optax.clip_by_block_rms`, but that the squares are averaged in float32 where the leaf is
-    narrower. It turns the whole gradient, but no leaf of it; a leaf with a NaN becomes NaN alone.
+    narrower, and as in `clip_by_global_norm` may lie beyond its range. It turns the whole gradient,
+    but no leaf of it; a leaf with a NaN becomes NaN alone.
     """
     check_numbers(threshold=threshold)
 
-    def shrink(g: jax.Array) -> jax.Array:
-        rms = global_norm(g) / max(1, g.size) ** 0.5
-        limit = like(threshold, rms)
-        return g * like(jnp.where(rms <= limit, 1, limit / rms), g)
+    def shrink(g: jax.Array, norm: jax.Array, unit: jax.Array) -> jax.Array:
+        return _shortened(g, norm, unit, like(threshold, norm) * max(1, g.size) ** 0.5)
 
-    return _stateless(lambda updates: jax.tree.map(shrink, updates))
+    return _stateless(lambda updates: jax.tree.map(shrink, updates, *scaled_norms(updates)))
+
+
+def _shortened(g: jax.Array, norm: jax.Array, unit: jax.Array, length: Scalar) -> jax.Array:
+    """g · min(1, length/n), where n = norm/unit may itself be beyond the range."""
+    limit = like(length, norm)
+    is_short = norm / unit <= limit
+    factor = jnp.where(is_short, 1, limit) / jnp.where(is_short, 1, norm)
+    return like(like(g, norm) * jnp.where(is_short, 1, unit) * factor, g)
 
 
 def _stateless(f: Callable[[Any], Any]) -> optax.GradientTransformationExtraArgs:

@@ -11,7 +11,7 @@ import optax
 from dlcore.optim._checks import Scalar, check_numbers, check_params
 from dlcore.optim._parts import Mask, add_decayed_weights, like, scale_by_learning_rate
 from dlcore.optim.adam import scale_by_adam
-from dlcore.tree import global_norm
+from dlcore.tree import leaf_norms
 
 
 def lamb(
@@ -53,13 +53,13 @@ def lamb(
 
 
 def _scale_by_trust_ratio() -> optax.GradientTransformationExtraArgs:
-    def scale(u: jax.Array, p: jax.Array) -> jax.Array:
-        norm, length = global_norm(p), global_norm(u)
-        ratio = jnp.where((norm == 0) | (length == 0), 1, norm / length)
+    def scale(u: jax.Array, norm: jax.Array, length: jax.Array) -> jax.Array:
+        has_ratio = (norm != 0) & (length != 0)
+        ratio = jnp.where(has_ratio, norm, 1) / jnp.where(has_ratio, length, 1)
         return like(ratio, u) * u
 
     def rescale(updates: Any, params: Any) -> Any:
         check_params("the trust ratio", params)
-        return jax.tree.map(scale, updates, params)
+        return jax.tree.map(scale, updates, leaf_norms(params), leaf_norms(updates))
 
     return optax.with_extra_args_support(optax.stateless(rescale))

@@ -15,6 +15,7 @@ from dlcore.optim._parts import (
     Mean,
     add_decayed_weights,
     average,
+    keeping,
     like,
     looking_ahead,
     marks,
@@ -24,7 +25,7 @@ from dlcore.optim._parts import (
     zeros_like,
 )
 from dlcore.optim.adam import scale_by_adam
-from dlcore.tree import leaves_with_paths
+from dlcore.tree import global_norm, leaves_with_paths
 
 Coefficients = tuple[float, float, float]
 
@@ -43,6 +44,7 @@ def muon(
     adam_weight_decay: Scalar = 0.0,
     adam_learning_rate: optax.ScalarOrSchedule | None = None,
     mask: Mask = None,
+    mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Muon: W ← W − η(√max(1, m/n) O + λW) for a matrix W [n, m], where O ≈ UVᵀ of M = UΣVᵀ.
 
@@ -69,6 +71,7 @@ def muon(
             One of more axes is read as [all the others, the last]: the kernel [h, w, in, out] of a
             convolution as [h·w·in, out], with mask="**/kernel". Jordan leaves the embedding and the
             last layer to Adam.
+        mu_dtype: the dtype in which the momentum of all leaves is kept, as in `adam`.
 
     Raises:
         TypeError, ValueError: as `adamw`; and from `init` for a marked leaf of less than two axes.
@@ -85,12 +88,12 @@ def muon(
         return jax.tree.map(lambda mark: "muon" if mark else "adam", is_matrix)
 
     matrices = optax.chain(
-        _scale_by_muon(ns_coeffs, ns_steps, beta, eps, nesterov),
+        keeping(mu_dtype, _scale_by_muon(ns_coeffs, ns_steps, beta, eps, nesterov)),
         add_decayed_weights(weight_decay),
         scale_by_learning_rate(learning_rate),
     )
     others = optax.chain(
-        scale_by_adam(adam_b1, adam_b2, eps, 0.0, nesterov=nesterov),
+        scale_by_adam(adam_b1, adam_b2, eps, 0.0, nesterov=nesterov, mu_dtype=mu_dtype),
         add_decayed_weights(adam_weight_decay),
         scale_by_learning_rate(learning_rate if adam_learning_rate is None else adam_learning_rate),
     )
@@ -136,7 +139,7 @@ def _orthogonalized(
     a, b, c = (like(value, matrix) for value in ns_coeffs)
     rows, columns = matrix.shape
     x = matrix.T if rows > columns else matrix
-    x = x / (jnp.linalg.norm(x) + like(eps, x))
+    x = x / (like(global_norm(x), x) + like(eps, x))
     for _ in range(ns_steps):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x

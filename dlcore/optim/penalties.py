@@ -29,7 +29,7 @@ from dlcore.optim._checks import (
     check_shares,
     check_whole,
 )
-from dlcore.optim._parts import chosen, group_norms, like
+from dlcore.optim._parts import chosen, group_norms, is_stand_in, like
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,8 @@ def add_penalty(
 
     def init(params: Any) -> optax.EmptyState:
         check_leaves(params)
-        jax.eval_shape(penalty, params)
+        if not is_stand_in(params):
+            jax.eval_shape(penalty, params)
         return optax.EmptyState()
 
     def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:

@@ -90,7 +90,8 @@ def max_norm(
     def project(u: jax.Array, p: jax.Array) -> jax.Array:
         new = moved(u, p)
         norm = group_norms("max_norm", new, axis)
-        limit = like(max_value, norm)
-        return new * like(jnp.where(norm <= limit, 1, limit / norm), new) - p
+        is_short = norm <= like(max_value, norm)
+        factor = jnp.where(is_short, 1, like(max_value, norm)) / jnp.where(is_short, 1, norm)
+        return new * like(factor, new) - p
 
     return on_leaves("max_norm", globs or ("**/kernel",), project)

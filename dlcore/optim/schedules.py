@@ -1,18 +1,24 @@
 """Schedules: functions of the number of updates done, t = 0, 1, 2, …
 
 They make a learning rate, or a momentum's decay. Each returns float32 for any count, traced or not.
+Numbers are at least 0, where optax takes any: a negative rate would climb. Lengths may lie beyond
+the int32 in which updates are counted, up to 2⁶³ − 1.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dlcore.optim._checks import Scalar, check_numbers, check_positive, check_shares, check_whole
+
+_check_steps = functools.partial(check_whole, most=2**63 - 1)
 
 
 def constant(value: Scalar) -> optax.Schedule:
@@ -29,24 +35,25 @@ def constant(value: Scalar) -> optax.Schedule:
 
 
 def step_decay(init_value: Scalar, transition_steps: int, decay_rate: Scalar) -> optax.Schedule:
-    """ηₜ = η₀ r^⌊t/n⌋: multiplied by r = decay_rate every n = transition_steps updates.
+    """ηₜ = η₀ r^⌊t/n⌋: multiplied by r = decay_rate ≥ 0 every n = transition_steps ≥ 1 updates.
 
-    Equals `optax.exponential_decay(…, staircase=True)` and PyTorch's StepLR.
+    Equals PyTorch's StepLR, and `optax.exponential_decay(…, staircase=True)` but that optax reads
+    r = 0 as no decay at all; here the rate is 0 from t = n on.
 
     >>> [round(float(step_decay(0.1, 30, 0.5)(t)), 6) for t in (0, 29, 30, 60)]
     [0.1, 0.1, 0.05, 0.025]
     """
     check_numbers(init_value=init_value, decay_rate=decay_rate)
-    check_whole(transition_steps=transition_steps)
+    _check_steps(transition_steps=transition_steps)
     return lambda count: (
-        _float(init_value) * _float(decay_rate) ** _float(count // transition_steps)
+        _float(init_value) * _float(decay_rate) ** _float(_divided(count, transition_steps)[0])
     )
 
 
 def piecewise_constant(
     init_value: Scalar, boundaries_and_scales: Mapping[int, Scalar]
 ) -> optax.Schedule:
-    """ηₜ = η₀ times every scale whose boundary is reached, boundary ≤ t.
+    """ηₜ = η₀ times every scale ≥ 0 whose boundary is reached, 0 ≤ boundary ≤ t.
 
     Equals `optax.piecewise_constant_schedule`, and PyTorch's MultiStepLR where the scales are one.
 
@@ -55,13 +62,13 @@ def piecewise_constant(
     """
     check_numbers(init_value=init_value)
     for boundary, scale in boundaries_and_scales.items():
-        check_whole(least=0, boundary=boundary)
+        _check_steps(least=0, boundary=boundary)
         check_numbers(scale=scale)
 
     def schedule(count: jax.typing.ArrayLike) -> jax.Array:
         value = _float(init_value)
         for boundary, scale in boundaries_and_scales.items():
-            value = value * jnp.where(jnp.asarray(count) >= boundary, _float(scale), 1)
+            value = value * jnp.where(_since(count, boundary) >= 0, _float(scale), 1)
         return value
 
     return schedule
@@ -71,7 +78,7 @@ def piecewise_constant(
 
 
 def exponential(init_value: Scalar, decay: Scalar) -> optax.Schedule:
-    """ηₜ = η₀ e^(−kt), with k = decay.
+    """ηₜ = η₀ e^(−kt), with k = decay ≥ 0: a rate that grows without end (optax: r > 1) is refused.
 
     Lecture E. Equals `optax.exponential_decay(η₀, n, r)` with r = e^(−kn). Its sum is finite: the
     weights come no further than η₀/(1 − e^(−k)) times the largest gradient.
@@ -84,7 +91,7 @@ def exponential(init_value: Scalar, decay: Scalar) -> optax.Schedule:
 
 
 def inverse_time(init_value: Scalar, decay: Scalar) -> optax.Schedule:
-    """ηₜ = η₀/(1 + kt), with k = decay. Lecture E's 1/t decay; Σηₜ = ∞.
+    """ηₜ = η₀/(1 + kt), with k = decay ≥ 0. Lecture E's 1/t decay; Σηₜ = ∞.
 
     >>> [float(inverse_time(1.0, 0.5)(t)) for t in (0, 2, 6)]
     [1.0, 0.5, 0.25]
@@ -94,7 +101,7 @@ def inverse_time(init_value: Scalar, decay: Scalar) -> optax.Schedule:
 
 
 def diminishing(init_value: Scalar, power: Scalar = 1.0) -> optax.Schedule:
-    """ηₜ = η₀/kᵖ at the k-th update, k = t + 1 = 1, 2, …
+    """ηₜ = η₀/kᵖ at the k-th update, k = t + 1 = 1, 2, …, with p = power ≥ 0.
 
     Lecture C: η₀/k. For p ≤ 1, Σηₜ = ∞ and any distance can be covered; for p > 1 the sum is finite
     and descent may stop short of the minimum. With noisy gradients Σηₜ² < ∞ is wanted too, which is
@@ -135,8 +142,8 @@ def polynomial(
     [1.0, 0.25, 0.0, 0.0]
     """
     check_numbers(init_value=init_value, end_value=end_value, power=power)
-    check_whole(transition_steps=transition_steps)
-    check_whole(least=0, transition_begin=transition_begin)
+    _check_steps(transition_steps=transition_steps)
+    _check_steps(least=0, transition_begin=transition_begin)
 
     def schedule(count: jax.typing.ArrayLike) -> jax.Array:
         left = 1 - _progress(count, transition_begin, transition_steps)
@@ -153,15 +160,16 @@ def linear(
 
 
 def cosine(init_value: Scalar, decay_steps: int, alpha: Scalar = 0.0) -> optax.Schedule:
-    """Half a cosine: ηₜ = η₀(α + (1 − α) ½(1 + cos(π min(t/T, 1)))), with T = decay_steps.
+    """Half a cosine: ηₜ = η₀(α + (1 − α) ½(1 + cos(π min(t/T, 1)))), with T = decay_steps ≥ 1.
 
+    η₀ and α, the share of it that is left at the end, are at least 0.
     Loshchilov and Hutter 2017; with `restarts`, all of it. Equals `optax.cosine_decay_schedule`.
 
     >>> [round(float(cosine(0.4, 10)(t)), 6) for t in (0, 5, 10, 11)]
     [0.4, 0.2, 0.0, 0.0]
     """
     check_numbers(init_value=init_value, alpha=alpha)
-    check_whole(decay_steps=decay_steps)
+    _check_steps(decay_steps=decay_steps)
 
     def schedule(count: jax.typing.ArrayLike) -> jax.Array:
         left = _half_cosine(_progress(count, 0, decay_steps))
@@ -171,9 +179,9 @@ def cosine(init_value: Scalar, decay_steps: int, alpha: Scalar = 0.0) -> optax.S
 
 
 def warmup(schedule: optax.Schedule, warmup_steps: int, init_value: Scalar = 0.0) -> optax.Schedule:
-    """A linear rise to the schedule's first value, then the schedule, W = warmup_steps late:
+    """A linear way to the schedule's first value, then the schedule, W = warmup_steps ≥ 0 late:
 
-    t < W: ηₜ = init + (schedule(0) − init) t/W
+    t < W: ηₜ = init + (schedule(0) − init) t/W, with init ≥ 0
     t ≥ W: ηₜ = schedule(t − W)
 
     Goyal et al. 2017, section 2.2. Equals optax's linear_schedule joined with the schedule at W.
@@ -185,13 +193,13 @@ def warmup(schedule: optax.Schedule, warmup_steps: int, init_value: Scalar = 0.0
         raise TypeError(
             f"warmup leads to a schedule, got {schedule!r}: write warmup(constant({schedule!r}), …)"
         )
-    check_whole(least=0, warmup_steps=warmup_steps)
+    _check_steps(least=0, warmup_steps=warmup_steps)
     check_numbers(init_value=init_value)
 
     def warmed(count: jax.typing.ArrayLike) -> jax.Array:
-        since = jnp.asarray(count) - warmup_steps
+        since = _since(count, warmup_steps)
         rising = _between(init_value, schedule(0), 1 - _progress(count, 0, warmup_steps))
-        return jnp.where(since < 0, rising, _float(schedule(jnp.maximum(since, 0))))
+        return jnp.where(since < 0, rising, _float(schedule(since.clip(0))))
 
     return warmed
 
@@ -226,8 +234,8 @@ def warmup_cosine(
     [0.0, 0.2, 0.4, 0.2, 0.0, 0.0]
     """
     check_numbers(peak_value=peak_value, end_value=end_value)
-    check_whole(least=0, warmup_steps=warmup_steps)
-    check_whole(decay_steps=decay_steps)
+    _check_steps(least=0, warmup_steps=warmup_steps)
+    _check_steps(decay_steps=decay_steps)
     if warmup_steps >= decay_steps:
         raise ValueError(
             "wanted warmup_steps < decay_steps (the whole length, warm-up included), "
@@ -268,7 +276,7 @@ def one_cycle(
     Smith and Topin 2018, whose lines are half cosines here, as fastai draws them. Equals
     `optax.cosine_onecycle_schedule`; PyTorch's OneCycleLR comes to each place one update earlier.
     """
-    check_whole(transition_steps=transition_steps)
+    _check_steps(transition_steps=transition_steps)
     check_numbers(peak_value=peak_value)
     check_shares(pct_start=pct_start)
     check_positive(div_factor=div_factor, final_div_factor=final_div_factor)
@@ -280,7 +288,7 @@ def one_cycle(
         down = _half_cosine(_progress(count, rise, transition_steps - rise))
         final = low / _float(final_div_factor)
         rising, falling = _between(low, peak_value, up), _between(peak_value, final, down)
-        return jnp.where(jnp.asarray(count) < rise, rising, falling)
+        return jnp.where(_since(count, rise) < 0, rising, falling)
 
     return schedule
 
@@ -305,27 +313,26 @@ def cyclic(
     [0.1, 0.3, 0.5, 0.3, 0.1, 0.3]
     """
     check_numbers(base_value=base_value, peak_value=peak_value, shrink=shrink)
-    check_whole(half_cycle=half_cycle)
+    _check_steps(half_cycle=half_cycle)
 
     def schedule(count: jax.typing.ArrayLike) -> jax.Array:
-        cycle = jnp.asarray(count) // (2 * half_cycle)
-        within = _float(jnp.asarray(count) - cycle * 2 * half_cycle) / half_cycle
-        height = _float(shrink) ** _float(cycle) * (1 - jnp.abs(within - 1))
+        cycle, within = map(_float, _divided(count, 2 * half_cycle))
+        height = _float(shrink) ** cycle * (1 - jnp.abs(within / _float(half_cycle) - 1))
         return _between(peak_value, base_value, height)
 
     return schedule
 
 
 def restarts(schedule: optax.Schedule, period: int) -> optax.Schedule:
-    """The schedule begun again every `period` updates: ηₜ = schedule(t mod period).
+    """The schedule begun again every `period` ≥ 1 updates: ηₜ = schedule(t mod period).
 
     `restarts(cosine(0.1, n), n)` is SGDR (Loshchilov and Hutter 2017), with restarts of one length.
 
     >>> [float(restarts(linear(1.0, 0.0, 4), 4)(t)) for t in range(6)]
     [1.0, 0.75, 0.5, 0.25, 1.0, 0.75]
     """
-    check_whole(period=period)
-    return lambda count: schedule(count % period)
+    _check_steps(period=period)
+    return lambda count: schedule(_divided(count, period)[1])
 
 
 # --------------------------------------------------------------------------------------- momentum
@@ -349,20 +356,43 @@ def annealed_momentum(transition_steps: int, max_value: Scalar = 0.99) -> optax.
     >>> [round(float(annealed_momentum(250)(t)), 4) for t in (0, 250, 500, 100_000)]
     [0.5, 0.75, 0.8333, 0.99]
     """
-    check_whole(transition_steps=transition_steps)
+    _check_steps(transition_steps=transition_steps)
     check_numbers(below=1, max_value=max_value)
     return lambda count: jnp.minimum(
-        1 - 0.5 / (_float(count // transition_steps) + 1), _float(max_value)
+        1 - 0.5 / (_float(_divided(count, transition_steps)[0]) + 1), _float(max_value)
     )
 
 
 def _float(value: Any) -> jax.Array:
-    return jnp.asarray(value, jnp.float32)
+    known = isinstance(value, jax.Array)
+    return jnp.asarray(value if known else np.asarray(value, np.float32), jnp.float32)
+
+
+def _since(count: jax.typing.ArrayLike, begin: int) -> Any:
+    """t − begin in whole numbers, and −1 before a `begin` that t is too short to reach."""
+    t = _whole(count)
+    return np.full(t.shape, -1) if _is_beyond(begin, t) else t - begin
+
+
+def _divided(count: jax.typing.ArrayLike, steps: int) -> tuple[Any, Any]:
+    """⌊t/steps⌋ and t mod steps in whole numbers: 0 and t where t is too short to reach them."""
+    t = _whole(count)
+    return (np.zeros(t.shape), t) if _is_beyond(steps, t) else (t // steps, t % steps)
+
+
+def _whole(count: jax.typing.ArrayLike) -> Any:
+    """The count, signed; by NumPy where it is a number of Python's, too large for JAX perhaps."""
+    t = count if isinstance(count, jax.Array) else np.asarray(count)
+    return t.astype(int) if jnp.issubdtype(t.dtype, jnp.unsignedinteger) else t
+
+
+def _is_beyond(steps: int, t: Any) -> bool:
+    return jnp.issubdtype(t.dtype, jnp.integer) and steps > jnp.iinfo(t.dtype).max
 
 
 def _progress(count: jax.typing.ArrayLike, begin: int, steps: int) -> jax.Array:
     """From 0 at `begin` to 1 after that many steps, and constant outside."""
-    return jnp.clip((_float(count) - begin) / max(steps, 1), 0, 1)
+    return jnp.clip(_float(_since(count, begin)) / _float(max(steps, 1)), 0, 1)
 
 
 def _half_cosine(progress: jax.Array) -> jax.Array:

@@ -55,7 +55,7 @@ def sam(rho: Scalar = 0.05) -> optax.GradientTransformationExtraArgs:
             )
         norm = global_norm(grads)
         scale = like(rho, norm) / jnp.where(norm == 0, 1, norm)
-        worst = jax.tree.map(lambda p, g: p + like(scale, p) * like(g, p), params, grads)
+        worst = jax.tree.map(lambda p, g: p + like(scale * like(g, scale), p), params, grads)
         return grad_fn(worst), state
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -14,6 +14,7 @@ from dlcore.optim._parts import (
     Mean,
     add_decayed_weights,
     average,
+    keeping,
     scale_by_learning_rate,
     zero_count,
     zeros_like,
@@ -26,6 +27,8 @@ def lion(
     b2: Scalar = 0.99,
     weight_decay: Scalar = 1e-3,
     mask: Mask = None,
+    *,
+    mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Lion: w ← w − η(sign(β₁μ + (1 − β₁)g) + λw), then μ ← β₂μ + (1 − β₂)g; sign 0 = 0.
 
@@ -38,6 +41,7 @@ def lion(
         b2: β₂ in [0, 1), how the average is kept.
         weight_decay: λ ≥ 0.
         mask: where the weights decay, as in `adamw`.
+        mu_dtype: the dtype in which μ is kept, as in `adam`.
 
     Raises:
         TypeError, ValueError: as `adamw`.
@@ -56,7 +60,7 @@ def lion(
         return updates, Mean(optax.safe_increment(state.count), mu)
 
     return optax.chain(
-        optax.GradientTransformationExtraArgs(init, update),
+        keeping(mu_dtype, optax.GradientTransformationExtraArgs(init, update)),
         add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

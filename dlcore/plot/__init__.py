@@ -4,6 +4,7 @@ No window opens and pyplot is never touched: a figure is shown by a notebook, wh
 line of a cell, or written by `save`.
 """
 
+from dlcore.names import api
 from dlcore.plot.diagrams import Panel, bars, confusion, curves, heat_map, lines
 from dlcore.plot.figure import save, suffix
 from dlcore.plot.images import image_grid, mistakes
@@ -25,3 +26,5 @@ __all__ = [
     "save",
     "suffix",
 ]
+
+__getattr__, __dir__ = api(__name__, __all__)

@@ -30,7 +30,7 @@ def save(figure: Figure | FuncAnimation, path: str | Path) -> None:
 
     The same bytes for the same figure: no date, no version.
     """
-    path, wanted = Path(path), suffix(figure)
+    path, wanted = files.located(path), suffix(figure)
     if path.suffix.lower() != wanted:
         raise ValueError(
             f"save writes {wanted[1:].upper()}, got {path.name!r}: "

@@ -1,5 +1,6 @@
 """Many runs, to choose by: sweeps, cross-validation, the range of learning rates, Optuna."""
 
+from dlcore.names import api
 from dlcore.search import space
 from dlcore.search.cross_validation import CrossValidation, cross_validate
 from dlcore.search.optuna_search import optuna_search
@@ -18,3 +19,5 @@ __all__ = [
     "successive_halving",
     "sweep",
 ]
+
+__getattr__, __dir__ = api(__name__, __all__)

@@ -114,6 +114,7 @@ def cross_validate(
             # Those that are one example smaller repeat some, to be of one shape.
             outside = np.stack([np.resize(held_out[k], n - fewest) for _, k in chunk])
             measured = jax.device_get(_each(trained, on_device, outside, step=step))
+            _refuse(step, trained, data, outside, measured)
             for i, (place, k) in enumerate(chunk):
                 inside = slice(len(held_out[k]))
                 runs[place, k] = jax.tree.map(lambda leaf, i=i, s=inside: leaf[i][s], measured)
@@ -172,6 +173,21 @@ def _each(members: Member, data: Batch, rows: jax.Array, *, step: SharedStep) ->
         return objective(run.params, run.state, example, key=key, train=False)[1][1]
 
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(members, rows)
+
+
+def _refuse(
+    step: SharedStep, members: Member, data: Batch, rows: np.ndarray, measured: dict[str, Any]
+) -> None:
+    """Lets the objective say in words what it refuses of an example (a label out of range).
+
+    In a compiled program that is NaN.
+    """
+    for m, row in np.argwhere(np.isnan(measured["loss"].value()))[:1]:
+        member = jax.tree.map(lambda leaf, m=m: leaf[m], members)
+        _, objective, _ = step.parts(member.numbers)
+        example = take(data, rows[m, row][None])
+        key = keys.stream(member.run.seed, "evaluation")
+        objective(member.run.params, member.run.state, example, key=key, train=False)
 
 
 def _result(

@@ -86,9 +86,9 @@ class SharedStep:
         run, measured = self._step(member)(member.run, batch)
         return member._replace(run=run), measured
 
-    def active(self, member: Member, batch: Batch) -> tuple[Step, TrainState, Batch]:
+    def active(self, member: Member, batch: Batch) -> tuple[Step, TrainState, dict[str, Any]]:
         """The member's own Step and TrainState, for who looks at a bad batch."""
-        return self._step(member), member.run, batch
+        return self._step(member), member.run, {}
 
     def measure(self, member: Member, data: Batch) -> dict[str, Any]:
         """The metric sums of the member's objective over `data`."""

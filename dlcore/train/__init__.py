@@ -1,6 +1,6 @@
 """Training: objectives, steps, the loop, and what keeps a run safe."""
 
-from dlcore.moved import moved
+from dlcore.names import api
 from dlcore.train.alternate import alternate
 from dlcore.train.augmented import augmented
 from dlcore.train.checkpoint import CheckpointError, CheckpointWarning
@@ -55,9 +55,10 @@ __all__ = [
     "with_precision",
 ]
 
-__getattr__ = moved(
+__getattr__, __dir__ = api(
     __name__,
-    {
+    __all__,
+    moved={
         name: f"dlcore.search.{name}"
         for name in (
             *("CrossValidation", "RateFinder", "Sweep", "Trial", "cross_validate", "find_rate"),

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlcore.nn.layer import is_empty
 from dlcore.train.metrics import zeros_like
 from dlcore.train.objective import Batch
 from dlcore.train.state import position
@@ -25,19 +26,24 @@ class Alternation:
     def __call__(self, states: dict[str, Any], batch: Batch) -> tuple[dict[str, Any], Any]:
         """Gives the batch to the TrainState whose turn it is; the others stay as they are."""
 
+        for name, one in states.items():
+            if not is_empty(one.carry):
+                raise ValueError(
+                    f"alternate: {name!r} has a carry, but sees only the batches of its own turns, "
+                    "which do not follow each other: train it without"
+                )
+
         def branch(index: int) -> Any:
             def update(states: dict[str, Any]) -> tuple[dict[str, Any], Any]:
                 name = self.steps[index][0]
-                new, metrics = self.steps[index][1](states[name], self._with_states(batch, states))
+                new, metrics = self.steps[index][1](states[name], batch, states=states)
                 return {**states, name: new}, {**nothing, name: metrics}
 
             return update
 
         nothing = {
-            name: zeros_like(
-                jax.eval_shape(step, states[name], self._with_states(batch, states))[1]
-            )
-            for name, step in self.steps
+            name: zeros_like(jax.eval_shape(one, states[name], batch, states=states)[1])
+            for name, one in self.steps
         }
         index = self.turn(states)
         states, measured = jax.lax.switch(
@@ -53,22 +59,23 @@ class Alternation:
         """The index of the step that takes the next batch."""
         return jnp.asarray(self.turns, jnp.int32)[position(states) % len(self.turns)]
 
-    def active(self, states: dict[str, Any], batch: Batch) -> tuple[Step, Any, Batch]:
-        """The step whose turn it is, its TrainState, and the batch as it sees it."""
+    def active(self, states: dict[str, Any], batch: Batch) -> tuple[Step, Any, dict[str, Any]]:
+        """The step whose turn it is, its TrainState, and what it gets beside the batch."""
         name, step = self.steps[int(self.turn(states))]
-        return step, states[name], self._with_states(batch, states)
-
-    @staticmethod
-    def _with_states(batch: Batch, states: dict[str, Any]) -> Batch:
-        return {**batch, "states": states}
+        return step, states[name], {"states": states}
 
 
 def alternate(steps: Mapping[str, Step], ratios: Mapping[str, int] | None = None) -> Alternation:
     """Trains several TrainStates in turn: `ratios[name]` batches each in a round (1 by default).
 
-    The result is a Step over `{name: TrainState}` and goes into `fit`. An objective finds the
-    networks it does not train in `batch["states"][name].params`. Goodfellow et al. 2014,
-    algorithm 1: `alternate({"discriminator": d, "generator": g}, {"discriminator": k})`.
+    The result is a Step over `{name: TrainState}` and goes into `fit`. An objective that names
+    `states` finds the networks it does not train in `states[name].params`:
+
+        def objective(params, state, batch, *, key=None, train=False, states): …
+
+    Goodfellow et al. 2014, algorithm 1:
+    `alternate({"discriminator": d, "generator": g}, {"discriminator": k})`. None of them can have a
+    carry: of a stream each would see its own batches alone.
     """
     ratios = ratios or {}
     unknown = set(ratios) - set(steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,12 +28,19 @@ def augmented(objective: Objective, augment: Callable[[Key, Batch], Batch]) -> O
     objective gets that key too, as it would alone: the layer's own randomness does not change.
     """
 
+    @functools.wraps(objective)
     def of_augmented(
-        params: Params, state: State, batch: Batch, *, key: Key | None = None, train: bool = False
+        params: Params,
+        state: State,
+        batch: Batch,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+        **states: Any,
     ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
         if train:
             batch = augment(keys.child(_needed(key), "augment"), batch)
-        return objective(params, state, batch, key=key, train=train)
+        return objective(params, state, batch, key=key, train=train, **states)
 
     return of_augmented
 

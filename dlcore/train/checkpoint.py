@@ -13,6 +13,7 @@ Only folders that dlcore wrote, and that hold nothing else, are ever removed. PO
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -20,7 +21,6 @@ import operator
 import os
 import re
 import secrets
-import stat
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -39,6 +39,11 @@ _FILE = re.compile(r"[\w-]+\.(safetensors|json)", re.ASCII)
 _MANIFEST = "manifest.json"
 _META = "meta.json"
 _MANIFEST_LIMIT = 1 << 20  # bytes
+# What is there is no file of a checkpoint: none, a link, a folder, a pipe, or one that has grown.
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.EFBIG}
+
+
+Check = Callable[[Path, dict[str, Any]], None]
 
 
 class CheckpointError(ValueError):
@@ -69,7 +74,7 @@ class Writer:
     def __init__(self, root: str | Path, keep: int = 3):
         if keep < 1:
             raise ValueError(f"keep must be at least 1 checkpoint, got {keep}")
-        self._root, self._keep = Path(root), keep
+        self._root, self._keep = files.located(root, CheckpointError), keep
         self._descriptor: int | None = None
 
     def __enter__(self) -> Writer:
@@ -121,17 +126,21 @@ def save(
 
 
 def restore(
-    root: str | Path, likes: Mapping[str, Any], step: int | None = None
+    root: str | Path,
+    likes: Mapping[str, Any],
+    step: int | None = None,
+    check: Check | None = None,
 ) -> Checkpoint | None:
     """The checkpoint of the highest step (or of the one given), in the structure of `likes`.
 
-    A damaged one is named in a CheckpointWarning, and the one before it is used; another step
-    than the one given never is. None where there is no checkpoint at all.
+    One that is damaged or cannot be read is named in a CheckpointWarning, and the one before it is
+    used; another step than the one given never is. None where there is no checkpoint at all.
+    `check(folder, meta)` raises before trees are compared that belong to something else.
 
     Raises CheckpointError: all are damaged; no such step; the trees do not fit `likes` (see
     `dlcore.interop.weights.load`), which no other checkpoint would mend.
     """
-    root = Path(root)
+    root = files.located(root, CheckpointError)
     folders = [folder for number, _, folder in reversed(_committed(root)) if step in (None, number)]
     if step is not None and not folders:
         raise CheckpointError(f"{root}: no checkpoint of step {step}; there are {steps(root)}")
@@ -140,12 +149,12 @@ def restore(
         try:
             contents = _contents(folder)
         except _Damage as problem:
-            damage.append(f"{folder.name} is damaged: {problem}")
+            damage.append(f"{folder.name} {problem.verdict}: {problem}")
             continue
         if damage:
             message = f"{root}: {'; '.join(damage)}; {folder.name} is used instead"
             warnings.warn(message, CheckpointWarning, stacklevel=2)
-        return _decoded(folder, contents, likes)
+        return _decoded(folder, contents, likes, check)
     if damage:
         raise CheckpointError(f"{root}: no checkpoint is whole; {'; '.join(damage)}")
     return None
@@ -153,7 +162,7 @@ def restore(
 
 def steps(root: str | Path) -> list[int]:
     """The steps that have a checkpoint, whole or not, in order."""
-    return sorted({step for step, _, _ in _committed(Path(root))})
+    return sorted({step for step, _, _ in _committed(files.located(root, CheckpointError))})
 
 
 # Folders
@@ -186,10 +195,14 @@ def _temporary(folder: Path) -> Path:
 
 def _locked(root: Path) -> int:
     """A file descriptor which holds the folder's lock until it is closed."""
+    lock = root / ".lock"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        # Through a link a file could be made anywhere.
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
+        if error.errno == errno.ELOOP and lock.is_symlink():
+            raise CheckpointError(f"{lock}: a link, which no lock may be; remove it") from error
         raise CheckpointError(f"{root}: cannot be written ({error.strerror})") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -219,7 +232,7 @@ def _explained(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """The function's value; what it refuses is refused under the name."""
     try:
         return function(*arguments)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name}: {error}") from error
 
 
@@ -295,12 +308,20 @@ def _discard(folder: Path) -> None:
 class _Damage(Exception):
     """What is wrong with a checkpoint's files."""
 
+    verdict = "is damaged"
+
+
+class _Unreadable(_Damage):
+    """Files that may be sound, but cannot be read now."""
+
+    verdict = "cannot be read"
+
 
 def _contents(folder: Path) -> dict[str, bytes]:
     """Every file of a checkpoint but the manifest, equal to what was written."""
     contents = {}
     for name, expected in _sums(folder).items():
-        data = _read(folder / name)
+        data = _read(folder / name, expected["size"])
         if len(data) != expected["size"]:
             raise _Damage(f"{name} has {len(data)} bytes of {expected['size']}")
         if _sha256(data) != expected["sha256"]:
@@ -319,7 +340,9 @@ def _sums(folder: Path) -> dict[str, Any]:
             raise ValueError("it differs from its SHA-256")
         version, step, sums = manifest["format"], manifest["step"], manifest["files"]
         well_formed = _META in sums and all(
-            _FILE.fullmatch(name) and entry.keys() == {"size", "sha256"}
+            _FILE.fullmatch(name)
+            and entry.keys() == {"size", "sha256"}
+            and type(entry["size"]) is int
             for name, entry in sums.items()
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -335,24 +358,29 @@ def _sums(folder: Path) -> dict[str, Any]:
     return sums
 
 
-def _read(path: Path, limit: float = float("inf")) -> bytes:
+def _read(path: Path, limit: int) -> bytes:
+    """The content of a file that is no link; one of more bytes than that is not read."""
     try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
-            raise _Damage(f"{path.name} is not a plain file of a checkpoint")
-        return path.read_bytes()
+        return files.read(path, limit, os.O_NOFOLLOW)
     except OSError as error:
-        raise _Damage(f"{path.name} cannot be read ({error.strerror})") from error
+        kind = _Damage if error.errno in _NO_FILE else _Unreadable
+        raise kind(f"{path.name} ({error.strerror})") from error
+    except MemoryError as error:
+        raise _Unreadable(f"{path.name} (it does not fit into memory)") from error
 
 
-def _decoded(folder: Path, contents: dict[str, bytes], likes: Mapping[str, Any]) -> Checkpoint:
+def _decoded(
+    folder: Path, contents: dict[str, bytes], likes: Mapping[str, Any], check: Check | None
+) -> Checkpoint:
     suffix = ".safetensors"
     stored = {name.removesuffix(suffix) for name in contents if name.endswith(suffix)}
     if stored != likes.keys():
         raise CheckpointError(f"{folder}: holds the trees {sorted(stored)}, not {sorted(likes)}")
+    meta = _explained(f"{folder / _META}", json.loads, contents[_META])
+    if check is not None:
+        check(folder, meta)
     trees = {}
     for name, like in likes.items():
         file = name + suffix
         trees[name], _ = _explained(f"{folder / file}", weights.loads, contents[file], like)
-    meta = _explained(f"{folder / _META}", json.loads, contents[_META])
     return Checkpoint(_number(folder)[0], trees, meta, folder)

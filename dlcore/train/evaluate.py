@@ -11,11 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import device, keys
-from dlcore.data.batching import HostData
+from dlcore.data import batching, forms
+from dlcore.data.batching import HostData, Order
+from dlcore.data.dataset import check_count
 from dlcore.keys import Key
-from dlcore.nn.layer import Layer, Params, State
+from dlcore.nn import remembering
+from dlcore.nn.layer import Layer, Params, State, is_empty, read_by
 from dlcore.train import metrics
-from dlcore.train.objective import Batch, Objective
+from dlcore.train.objective import Batch, Objective, check_columns, check_objective, reads_states
 
 
 def evaluate(
@@ -26,26 +29,71 @@ def evaluate(
     *,
     batch_size: int = 1000,
     seed: int = 0,
+    order: Order | None = None,
+    carry: Any = (),
+    states: Any = None,
 ) -> dict[str, float | np.ndarray]:
     """The metrics of `objective` in evaluation over `data`, exact for any batch_size.
 
     The last batch is filled up with examples of weight 0, so that one shape is compiled. `seed` is
     for objectives that draw random numbers in evaluation too.
+
+    carry, order: as in a TrainState and in `fit`. What the network remembers goes from batch to
+        batch, from `carry` on, whose rows are the batch size; without, every example starts from
+        zero. A text as one stream: `order=data.streams, carry=nn.memory(layer, 1)`.
+    states: for an objective that names them, the train states beside this one (`alternate`).
     """
+    check_objective(objective)
+    remembering.refuse("evaluate", state)
+    data = given(data)
     n = examples(data)
-    if n == 0:
-        raise ValueError("there are no examples to evaluate on")
-    batch_size = min(batch_size, n)
+    batch_size = min(check_count("batch_size", batch_size, 1), n)
+    if not is_empty(carry):
+        batch_size = len(jax.tree.leaves(carry)[0])
     on_device = () if isinstance(data, HostData) else jax.tree.map(jnp.asarray, data)
     key = keys.stream(seed, "evaluation")
-    total: Any = None
-    for index in range(-(-n // batch_size)):
-        places = index * batch_size + np.arange(batch_size)
-        rows, inside = np.minimum(places, n - 1), places < n
+    table = _places(n, batch_size, seed, order, carry)
+
+    def arguments(index: int) -> tuple[Any, ...]:
+        rows, inside = np.minimum(table[index], n - 1), table[index] < n
         batch = data.gather(rows) if isinstance(data, HostData) else take(on_device, rows)
-        part = _measure(objective, params, state, batch, inside, key, index)
-        total = part if total is None else metrics.merge(total, part)
-    return metrics.values(total)
+        return batch, inside, key, index, states
+
+    parts = []
+    for index in range(len(table)):
+        part, carry = _measure(objective, params, state, carry, *arguments(index))
+        parts.append(part)
+    numbers = metrics.values(functools.reduce(metrics.merge, parts))
+    if np.isnan(numbers.get("loss", 0.0)):
+        # A label out of range is NaN in a compiled program; outside the objective says so in words.
+        bad = next(i for i, part in enumerate(parts) if np.isnan(part["loss"].value()))
+        _part(objective, params, state, carry, *arguments(bad))
+    return numbers
+
+
+def _places(n: int, batch_size: int, seed: int, order: Order | None, carry: Any) -> np.ndarray:
+    """The index batches [·, batch_size] over n examples; from n on there are none."""
+    if order is None:
+        if not is_empty(carry):
+            raise ValueError(
+                "a carry goes on from batch to batch, but these do not follow each other: "
+                "evaluate(…, carry=carry, order=data.streams)"
+            )
+        return np.arange(-(-n // batch_size) * batch_size).reshape(-1, batch_size)
+    if n % batch_size:
+        raise ValueError(
+            f"{batch_size} streams leave {n % batch_size} of the {n} examples out: give a carry "
+            f"(or a batch_size) of as many rows as divide {n}, such as 1"
+        )
+    return batching.rows(order, n, batch_size, seed, 0)
+
+
+def measure_batch(objective: Objective, state: Any, batch: Batch) -> dict[str, Any]:
+    """The sums of the metrics of one batch, at a TrainState."""
+    inside = jnp.ones(examples(batch), bool)
+    key = keys.stream(0, "evaluation")
+    how = (inside, key, jnp.zeros((), jnp.int32), None)
+    return _part(objective, state.params, state.state, (), batch, *how)[0]
 
 
 def evaluate_traced(
@@ -65,7 +113,7 @@ def evaluate_traced(
     def part(index: jax.Array) -> dict[str, Any]:
         places = index * batch_size + jnp.arange(batch_size)
         batch = take(data, jnp.minimum(places, n - 1))
-        return _part(objective, params, state, batch, places < n, key, index)
+        return _part(objective, params, state, (), batch, places < n, key, index, None)[0]
 
     parts = jax.lax.map(part, jnp.arange(-(-n // batch_size)))
     return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), parts)
@@ -75,11 +123,22 @@ def predict(
     layer: Layer,
     params: Params,
     state: State,
-    data: Batch | HostData,
+    data: Batch | HostData | Any,
     *,
     batch_size: int = 1000,
 ) -> np.ndarray:
-    """The outputs of `layer` in evaluation for every x in `data`, as one numpy array [N, ...]."""
+    """The outputs of `layer` in evaluation for every x in `data`, as one numpy array [N, ...].
+
+    The side inputs that the layer reads are columns of `data`, as in training; `data` may also be
+    the array x alone.
+    """
+    if not isinstance(layer, Layer):
+        raise TypeError(
+            f"predict takes a Layer first, got a {type(layer).__name__}: "
+            "predict(layer, params, state, x)"
+        )
+    remembering.refuse("predict", state)
+    data = {"x": data} if hasattr(data, "shape") else data
     return np.concatenate([y for _, y in applied(layer, params, state, data, batch_size)])
 
 
@@ -87,22 +146,29 @@ def applied(
     layer: Layer, params: Params, state: State, data: Batch | HostData, batch_size: int
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """`data` in batches, in order, each with the outputs of `layer` in evaluation for its x."""
+    data = given(data)
     n = examples(data)
-    if n == 0:
-        raise ValueError("there are no examples to predict")
-    batch_size = min(batch_size, n)
+    batch_size = min(check_count("batch_size", batch_size, 1), n)
     source = data if isinstance(data, HostData) else HostData(jax.tree.map(np.asarray, data))
     for start in range(0, n, batch_size):
         # The last batch is filled up, so that one shape is compiled.
         batch = source.gather(np.minimum(np.arange(start, start + batch_size), n - 1))
-        y = np.asarray(_outputs(layer.apply, params, state, batch["x"]))
+        check_columns(layer, batch, wanted=("x",))
+        y = np.asarray(_outputs(layer.apply, params, state, batch["x"], read_by(layer, batch)))
         inside = slice(n - start)
         yield {name: leaf[inside] for name, leaf in batch.items()}, y[inside]
 
 
 @functools.partial(device.jit, static_argnums=0)
-def _outputs(apply: Callable[..., Any], params: Params, state: State, x: jax.Array) -> jax.Array:
-    return apply(params, state, x)[0]
+def _outputs(
+    apply: Callable[..., Any], params: Params, state: State, x: jax.Array, side: dict[str, Any]
+) -> jax.Array:
+    return apply(params, state, x, **side)[0]
+
+
+def given(data: Any, name: str = "data") -> Batch | HostData:
+    """What a person gives as data, checked: a dict of arrays of numbers, or HostData."""
+    return data if isinstance(data, HostData) else forms.arrays(data, name)
 
 
 def examples(data: Batch | HostData) -> int:
@@ -125,17 +191,25 @@ def _part(
     objective: Objective,
     params: Params,
     state: State,
+    carry: Any,
     batch: Batch,
     inside: jax.Array,
     key: Key,
     index: jax.Array,
-) -> dict[str, Any]:
-    """The metrics of one batch, of which the examples count that are `inside` the data."""
-    inside = inside.astype(jnp.float32)
-    weight = inside * batch["weight"] if "weight" in batch else inside
+    states: Any,
+) -> tuple[dict[str, Any], Any]:
+    """The metrics of one batch, of which the examples count that are `inside` the data; the carry
+    after it."""
+    weight = jnp.asarray(inside, jnp.float32)
+    if "weight" in batch:
+        own = batch["weight"]
+        weight = own * weight.reshape(-1, *[1] * (own.ndim - 1))
     key = jax.random.fold_in(key, index)
-    _, (_, measured) = objective(params, state, {**batch, "weight": weight}, key=key, train=False)
-    return measured
+    beside = {"states": states} if reads_states(objective) else {}
+    start = remembering.joined(state, carry)
+    batch = {**batch, "weight": weight}
+    _, (after, measured) = objective(params, start, batch, key=key, train=False, **beside)
+    return measured, remembering.parted(after)[1]
 
 
 _measure = device.jit(_part, static_argnames="objective")

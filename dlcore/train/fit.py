@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.data.batching import HostData
-from dlcore.train import metrics
-from dlcore.train.evaluate import evaluate
+from dlcore.data import batching
+from dlcore.data.batching import HostData, Order
+from dlcore.data.dataset import check_count
+from dlcore.train import guard, metrics
+from dlcore.train.evaluate import evaluate, given, measure_batch
 from dlcore.train.metrics import Numbers
 from dlcore.train.objective import Batch
-from dlcore.train.plans import Run, StepFunction
-from dlcore.train.state import copy
+from dlcore.train.plans import Run, StepFunction, batch_like
+from dlcore.train.state import check_states, copy
 
 
 def fit(
@@ -29,6 +31,8 @@ def fit(
     batch_size: int = 128,
     validation: Batch | HostData | Callable[[Any], Numbers] | None = None,
     every: int | None = None,
+    order: Order = batching.batches,
+    pause: Callable[[], bool] = lambda: False,
     totals: dict[str, Any] | None = None,
 ) -> Iterator[Record]:
     """Trains until `epochs` epochs are complete, counted from the beginning of `state`'s run.
@@ -36,12 +40,17 @@ def fit(
     state: a TrainState, or what `alternate` trains; it is copied, so the caller's stays whole.
     data: a dict of arrays with one leading axis, which is put on the device; HostData where it
         does not fit there.
-    batch_size: an epoch is n // batch_size updates in an order drawn from (seed, epoch); the short
-        last batch is dropped.
+    batch_size: an epoch is n // batch_size updates; the short last batch is dropped.
+    order: order(n, batch_size, seed, epoch) gives the rows of an epoch's batches, integers
+        [n // batch_size, batch_size]; by default shuffled by (seed, epoch). By `data.streams` they
+        follow each other, as a state with a carry needs it: what it remembers begins anew with each
+        epoch, and where the data's column `begins` is True.
     validation: data on which the step's objective is measured at each epoch's end, or a function
-        of the TrainState that returns numbers. Its "loss" goes to plateau rules.
+        of the TrainState that returns numbers. Every example starts from zero there (`evaluate`
+        can go on from a carry). Its "loss" goes to plateau rules.
     every: a record comes every so many steps and at each epoch's end; by default only there. More
         than an epoch's steps are rounded up to whole epochs, with one record for several.
+    pause: asked after every call to the device; where it says so, a record comes at once.
     totals: `record.totals` of the unfinished epoch that a resumed run goes on with.
 
     Raises NonFiniteLossError at the first loss that is not finite.
@@ -50,12 +59,16 @@ def fit(
             print(record)
         trained = record.state
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
-    if every is not None and every < 1:
-        raise ValueError(f"every must be at least 1 step, got {every}")
+    epochs = check_count("epochs", epochs, 1)
+    every = None if every is None else check_count("every", every, 1)
+    check_states(state)
+    data = given(data)
+    if validation is not None and not callable(validation):
+        validation = given(validation, "validation")
+    measured_by(step, state, validation)
     measure = None if validation is None else _measure(step, validation)
-    return _records(Run(step, state, data, batch_size, totals), epochs, every, measure)
+    run = Run(step, state, data, batch_size, order, totals)
+    return _records(run, epochs, every, measure, pause)
 
 
 class Record:
@@ -93,7 +106,8 @@ class Record:
     def state(self) -> Any:
         """The TrainState, to be asked for before the next record; the last one's stays.
 
-        A copy where the run goes on, and its own where it has ended or was left.
+        A copy where the run goes on, and its own where it has ended or was left. Raises
+        NonFiniteLossError rather than hand out what is not finite.
         """
         if self._run is None:
             raise RuntimeError(
@@ -101,6 +115,7 @@ class Record:
                 "record.state inside the loop"
             )
         self._run.check(self._reached, self.step)
+        guard.check_state(self._run.state)
         return self._run.state if self._run.is_over else copy(self._run.state)
 
     def detach(self) -> None:
@@ -115,7 +130,11 @@ class Record:
 
 
 def _records(
-    run: Run, epochs: int, every: int | None, measure: Callable[[Any], Numbers] | None
+    run: Run,
+    epochs: int,
+    every: int | None,
+    measure: Callable[[Any], Numbers] | None,
+    pause: Callable[[], bool],
 ) -> Iterator[Record]:
     began = time.perf_counter()
     per_epoch = run.per_epoch
@@ -127,8 +146,9 @@ def _records(
         stop = min(end, (at // every + 1) * every)
         if every < per_epoch:
             stop = min(stop, (at // per_epoch + 1) * per_epoch)
-        ends_epoch = stop % per_epoch == 0
-        run.advance(at, stop)
+        due = stop
+        stop = run.advance(at, stop, pause)
+        ends_epoch = stop % per_epoch == 0 and (stop == due or every <= per_epoch)
         if stop == end:
             run.check_end()
         scores = None
@@ -157,15 +177,35 @@ def _records(
         at = stop
 
 
-def _measure(step: Any, validation: Any) -> Callable[[Any], Numbers]:
-    """The function of the state that measures `validation`, which may be one already."""
-    if callable(validation):
-        return lambda state: validation(copy(state))
+def measured_by(step: Any, state: Any, validation: Any) -> list[str] | None:
+    """The names of what validation on data will measure, from shapes alone; None for a function.
+
+    Raises what that would only raise after the first epoch.
+    """
+    if validation is None or callable(validation):
+        return None
     if not hasattr(step, "objective"):
         raise TypeError(
             "this step has no objective of its own: let `validation` be a function of its state, "
             "such as lambda state: evaluate(objective, state.params, state.state, data)"
         )
+    try:
+        measured = jax.eval_shape(
+            lambda state, batch: measure_batch(step.objective, state, batch),
+            state,
+            batch_like(validation, 1),
+        )
+    except Exception as error:
+        error.add_note("while looking at the validation data, before the first step")
+        raise
+    metrics.check(measured)
+    return [*measured]
+
+
+def _measure(step: Any, validation: Any) -> Callable[[Any], Numbers]:
+    """The function of the state that measures `validation`, which may be one already."""
+    if callable(validation):
+        return lambda state: validation(copy(state))
     if not isinstance(validation, HostData):
         validation = jax.tree.map(jnp.asarray, validation)
     return lambda state: evaluate(

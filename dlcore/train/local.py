@@ -26,23 +26,40 @@ class LocalSGD:
         """What every worker minimises."""
         return self.step.objective
 
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+    def __call__(
+        self, state: TrainState, batch: Batch, *, states: Any = None
+    ) -> tuple[TrainState, dict[str, Any]]:
         """One round, or none: where a worker's loss is not finite the state stays as it is."""
         # Every update of every worker has a number, and so a key, of its own.
         numbers = (state.step * self.workers + jnp.arange(self.workers)) * self.period
 
-        def work(number: jax.Array, batches: Batch) -> Any:
-            return jax.lax.scan(self.step, state._replace(step=number), batches)
+        def work(number: jax.Array, shares: Any) -> Any:
+            def update(own: TrainState, share: Any) -> Any:
+                batch, carry = share
+                own, measured = self.step(own._replace(carry=carry), batch, states=states)
+                return own._replace(carry=()), (measured, own.carry)
 
-        ends, measured = jax.vmap(work)(numbers, jax.tree.map(self._dealt, batch))
+            return jax.lax.scan(update, state._replace(step=number, carry=()), shares)
+
+        dealt = jax.tree.map(self._dealt, (batch, state.carry))
+        ends, (measured, carry) = jax.vmap(work)(numbers, dealt)
 
         def met() -> TrainState:
             mean = jax.tree.map(_mean, ends)
-            return mean._replace(step=state.step + 1, seed=state.seed)
+            rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), carry)
+            return mean._replace(step=state.step + 1, seed=state.seed, carry=rows)
 
         complete = jnp.all(ends.step == numbers + self.period)
         totals = jax.tree.map(lambda sums: sums.sum((0, 1)), measured)
         return jax.lax.cond(complete, met, lambda: state), totals
+
+    def gradients(self, state: TrainState, batch: Batch, *, states: Any = None) -> tuple[Any, Any]:
+        """That of the whole round at its start, for who looks at a bad batch."""
+        return self.step.gradients(state, batch, states=states)
+
+    def loss(self, state: TrainState, batch: Batch, *, states: Any = None) -> jax.Array:
+        """That of the whole round at its start."""
+        return self.step.loss(state, batch, states=states)
 
     def _dealt(self, leaf: jax.Array) -> jax.Array:
         """[B, …] as [workers, period, B / (workers · period), …]."""
@@ -62,6 +79,8 @@ def local_sgd(step: Step, *, workers: int, period: int) -> LocalSGD:
     examples: of all workers and all their updates. Averaged are the parameters, batch norm's
     statistics and what the optimizer keeps; so momentum goes on with the mean velocity (Yu et al.
     2019, algorithm 1). A round is one exchange where synchronous descent has `period`.
+
+    A carry has a row for each row of the round, and goes with it.
 
     With one update a round of plain gradient descent it is synchronous descent on the whole batch,
     up to rounding. `state.step` counts rounds; schedules count updates.

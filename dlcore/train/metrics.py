@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import functional as F
+from dlcore.nn.describing import describe
 
 Numbers = dict[str, float | np.ndarray]
 
@@ -69,6 +70,11 @@ def mean(values: jax.Array, weight: jax.Array | None = None) -> Mean:
     values = values.astype(jnp.float32)
     if weight is None:
         return Mean(jnp.sum(values), jnp.asarray(values.size, jnp.float32))
+    if weight.shape != values.shape[: weight.ndim]:
+        raise ValueError(
+            f"the weight is {describe(weight)}, but the first axes of what it weighs, "
+            f"{describe(values)}, are wanted: [B], or [B, T] for a loss at each place"
+        )
     weight = jnp.broadcast_to(
         weight.astype(jnp.float32).reshape(weight.shape + (1,) * (values.ndim - weight.ndim)),
         values.shape,
@@ -105,6 +111,24 @@ def values(metrics: dict[str, Metric]) -> Numbers:
         name: float(numbers[name]) if np.ndim(numbers[name]) == 0 else numbers[name]
         for name in names
     }
+
+
+_TAKEN = ("step", "epoch", "seconds")
+
+
+def check(metrics: dict[str, Metric]) -> None:
+    """Refuses metrics that a record could not hold: of a name that it has itself, or no sums."""
+    for name, metric in metrics.items():
+        if name in _TAKEN or name.startswith("validation_"):
+            raise ValueError(
+                f"a metric cannot be called {name!r}: a record has {', '.join(_TAKEN)} and "
+                "validation_… of its own"
+            )
+        if not callable(getattr(metric, "value", None)):
+            raise TypeError(
+                f"the metric {name!r} gave {describe(metric)}, but sums with value() are wanted: "
+                "train.metrics.mean(values, weight)"
+            )
 
 
 def zeros_like(shapes: dict[str, Metric]) -> dict[str, Metric]:

@@ -3,13 +3,16 @@
     objective(params, state, batch, *, key=None, train=False) -> (loss, (state, metrics))
 
 A batch is a dict of arrays with one leading axis, here `{"x": inputs, "y": targets}`, and where
-examples count unequally (padding counts 0) `"weight"` [B].
+examples count unequally (padding counts 0) `"weight"` [B], or [B, T] where a sequence has a loss
+at each place. Beside them stand the side inputs that the layer reads: `"mask"` [B, T].
+
+An objective that names `states` gets there the train states that `alternate` trains beside its own.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +20,9 @@ import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore.keys import Key
-from dlcore.nn.layer import Layer, Params, State
+from dlcore.nn import side_inputs
+from dlcore.nn.describing import describe
+from dlcore.nn.layer import Layer, Params, State, read_by
 from dlcore.train.metrics import MetricFunction, mean, mean_of
 
 Batch = dict[str, Any]  # of arrays
@@ -29,13 +34,20 @@ def supervised(
     loss: Callable[[jax.Array, jax.Array], jax.Array],
     metrics: dict[str, MetricFunction] | None = None,
 ) -> Objective:
-    """The mean of `loss(outputs, y)` [B] over the examples, and `metrics` beside it."""
+    """The mean of `loss(outputs, y)`, [B] or [B, T], and `metrics` beside it.
+
+    The batch's other columns are the layer's side inputs; one that it does not read is refused.
+    """
     metrics = metrics or {}
+    if "loss" in metrics:
+        raise ValueError('a metric cannot be called "loss", which is what is minimised')
 
     def objective(
         params: Params, state: State, batch: Batch, *, key: Key | None = None, train: bool = False
     ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
-        outputs, state = layer.apply(params, state, batch["x"], key=key, train=train)
+        check_columns(layer, batch)
+        side = read_by(layer, batch)
+        outputs, state = layer.apply(params, state, batch["x"], key=key, train=train, **side)
         weight = batch.get("weight")
         measured = {"loss": mean(loss(outputs, batch["y"]), weight)}
         for name, metric in metrics.items():
@@ -43,6 +55,40 @@ def supervised(
         return measured["loss"].value(), (state, measured)
 
     return objective
+
+
+def check_objective(objective: Any) -> None:
+    """Refuses what is no objective: a layer, or what comes of one."""
+    if isinstance(objective, Layer):
+        raise TypeError(
+            "a Layer is no objective, which says what is minimised: "
+            "train.classification(layer), train.regression(layer), train.supervised(layer, loss)"
+        )
+    if not callable(objective):
+        raise TypeError(
+            f"an objective is a function of (params, state, batch), got {objective!r:.80}"
+        )
+
+
+def reads_states(objective: Objective) -> bool:
+    """Whether the objective names `states`, the train states that are trained beside its own."""
+    return "states" in side_inputs.named(objective)
+
+
+def check_columns(layer: Layer, batch: Batch, wanted: Sequence[str] = ("x", "y")) -> None:
+    """Refuses a column that is missing, and one that nobody reads: a misspelt mask would train
+    unmasked.
+    """
+    for name in wanted:
+        if name not in batch:
+            raise ValueError(f'the data have no "{name}", but only {", ".join(batch) or "nothing"}')
+    reads = {"x", "y", "weight", "begins", *layer.info.reads}
+    for name in batch:
+        if name not in reads:
+            raise ValueError(
+                f"the data have a column that neither the objective nor the {layer.info.kind} "
+                f"reads, {side_inputs.unread(name, reads)}"
+            )
 
 
 def classification(
@@ -86,6 +132,11 @@ def binary_classification(
     """Binary cross-entropy of the layer's logit [B, 1] with y [B] in {0, 1}, and accuracy."""
 
     def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        if logits.shape[-1] != 1:
+            raise ValueError(
+                f"binary_classification needs one logit, [B, 1], but the {layer.info.kind} gives "
+                f"{describe(logits)}: train.classification is for two outputs and more"
+            )
         return F.binary_cross_entropy(logits[..., 0], labels, reduction="none")
 
     def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -119,10 +170,13 @@ def regularized(objective: Objective, penalty: Callable[[Params], jax.Array]) ->
     penalty is measured beside it, as "penalty".
     """
 
+    @functools.wraps(objective)
     def sum_of_both(
-        params: Params, state: State, batch: Batch, *, key: Key | None = None, train: bool = False
+        params: Params, state: State, batch: Batch, **how: Any
     ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
-        loss, (state, measured) = objective(params, state, batch, key=key, train=train)
+        loss, (state, measured) = objective(params, state, batch, **how)
+        if "penalty" in measured:
+            raise ValueError('regularized: the objective measures a "penalty" already')
         added = jnp.asarray(penalty(params), loss.dtype)
         return loss + added, (state, {**measured, "penalty": mean(added[None])})
 

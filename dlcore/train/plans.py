@@ -13,7 +13,9 @@ and nothing has to be asked of the device between steps.
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -22,12 +24,14 @@ import numpy as np
 
 from dlcore import device
 from dlcore.data import batching
-from dlcore.data.batching import HostData
+from dlcore.data.batching import HostData, Order
+from dlcore.nn.layer import is_empty
 from dlcore.train import guard, metrics
 from dlcore.train.evaluate import examples, take
 from dlcore.train.metrics import Numbers
 from dlcore.train.objective import Batch
 from dlcore.train.state import copy, map_states, note_validation, position, train_states
+from dlcore.train.streamed import Streamed
 
 StepFunction = Callable[[Any, Batch], tuple[Any, dict[str, Any]]]
 
@@ -38,34 +42,57 @@ class Run:
     """The live state of a run, and the plan by which it advances."""
 
     def __init__(
-        self, step: StepFunction, state: Any, data: Batch | HostData, batch_size: int, totals: Any
+        self,
+        step: StepFunction,
+        state: Any,
+        data: Batch | HostData,
+        batch_size: int,
+        order: Order,
+        totals: Any,
     ) -> None:
-        self.step, self.state, self.batch_size = step, copy(state), batch_size
+        self.state, self.batch_size, self.order = copy(state), batch_size, order
         self.data = data if isinstance(data, HostData) else jax.tree.map(jnp.asarray, data)
         self.n = examples(data)
         self.per_epoch = batching.batches_per_epoch(self.n, batch_size)
+        self.step = (
+            Streamed(step, self.per_epoch) if check_carry(state, batch_size, order) else step
+        )
         self.seed = _seed(state)
         self.epochs = max(1, _INDICES // self.n)  # of a table of batches
         self.reached = position(state)
         self.expected = int(self.reached)
         self.is_over = False  # whether nobody else will use, and donate, the state
+        self._under_way: deque[jax.Array] = deque()
         self._first = -1
         self._table: Any = None
-        self.nothing = empty_totals(step, state, data, batch_size)
+        self.nothing = empty_totals(self.step, state, data, batch_size)
         self.totals = self.nothing if totals is None else totals
         if isinstance(data, HostData):
             self.plan = self._from_host
         else:
             batch = batch_like(data, batch_size)
-            self.at_once = device.steps_in_one_call(step, state, batch)
+            self.at_once = device.steps_in_one_call(self.step, state, batch)
             self.plan = self._in_calls if self.at_once == 1 else self._in_loops
 
-    def advance(self, at: int, stop: int) -> None:
-        """Dispatches the steps from `at` to `stop`, then checks those before them."""
+    def advance(self, at: int, stop: int, pause: Callable[[], bool]) -> int:
+        """Dispatches the steps from `at` to `stop`, then checks those before them.
+
+        Returns where it left off: before `stop`, if `pause()` said so after a call.
+        """
         before = self.reached, self.expected
-        self.plan(at, stop)
-        self.expected = stop
+        for reached in self.plan(at, stop):
+            self.expected = reached
+            if pause():
+                break
+            self._keep_up()
         self.check(*before)
+        return self.expected
+
+    def _keep_up(self) -> None:
+        """Lets two calls be under way, and no more: whoever pauses waits for them."""
+        self._under_way.append(self.reached)
+        if len(self._under_way) > 2:
+            self._under_way.popleft().block_until_ready()
 
     def check(self, reached: jax.Array, expected: int) -> None:
         """Raises if the run stood still on its way to `expected`."""
@@ -78,7 +105,7 @@ class Run:
     def check_end(self) -> None:
         """Raises also for what the last update spoiled, which no later loss will show."""
         self.check(self.reached, self.expected)
-        guard.check_params(self.state)
+        guard.check_state(self.state)
 
     def note_validation(self, scores: Numbers) -> None:
         """Tells the optimizers the last validation loss."""
@@ -96,20 +123,23 @@ class Run:
         first = at // span * span
         if first != self._first:
             epoch = first // self.per_epoch
-            rows = batching.batches(self.n, self.batch_size, self.seed, epoch, self.epochs)
+            rows = batching.rows(self.order, self.n, self.batch_size, self.seed, epoch, self.epochs)
             self._first = first
             self._table = rows if isinstance(self.data, HostData) else jnp.asarray(rows)
         return self._first, self._table
 
-    def _in_loops(self, at: int, stop: int) -> None:
+    # Each plan dispatches a call at a time, and tells which step it reaches.
+
+    def _in_loops(self, at: int, stop: int) -> Iterator[int]:
         while at < stop:
             first, table = self.table(at)
             at = min(stop, at + self.at_once, first + len(table))
             self.state, self.totals, self.reached = _loop(
                 self.state, self.totals, self.data, table, first, at, step=self.step
             )
+            yield at
 
-    def _in_calls(self, at: int, stop: int) -> None:
+    def _in_calls(self, at: int, stop: int) -> Iterator[int]:
         for index in range(at, stop):
             first, table = self.table(index)
             if index == first:
@@ -117,13 +147,15 @@ class Run:
             self.state, self.totals, self.reached = _call(
                 self.state, self.totals, self.data, table, first, step=self.step
             )
+            yield index + 1
 
-    def _from_host(self, at: int, stop: int) -> None:
-        batches = batching.prefetch(self.data, self._rows(at, stop))
-        for index, batch in zip(range(at, stop), batches, strict=True):
-            self.state, self.totals, self.reached = _call_on(
-                self.state, self.totals, batch, index, step=self.step
-            )
+    def _from_host(self, at: int, stop: int) -> Iterator[int]:
+        with closing(batching.prefetch(self.data, self._rows(at, stop))) as batches:
+            for index, batch in zip(range(at, stop), batches, strict=True):
+                self.state, self.totals, self.reached = _call_on(
+                    self.state, self.totals, batch, index, step=self.step
+                )
+                yield index + 1
 
     def _rows(self, at: int, stop: int) -> Iterator[np.ndarray]:
         """The rows of the batches from `at` to `stop`."""
@@ -188,6 +220,23 @@ def _next(state: Any, data: Batch, table: jax.Array, first: jax.Array) -> Batch:
     return take(data, row)
 
 
+def check_carry(states: Any, batch_size: int, order: Order) -> bool:
+    """Whether the states carry what they remember from batch to batch, as this order allows."""
+    carried = [one.carry for one in train_states(states) if not is_empty(one.carry)]
+    for leaf in jax.tree.leaves(carried):
+        if len(leaf) != batch_size:
+            raise ValueError(
+                f"the state's carry is of {len(leaf)} sequences, but a batch has {batch_size}: "
+                f"train_state(layer, optimizer, carry=nn.memory(layer, {batch_size}))"
+            )
+    if carried and order is batching.batches:
+        raise ValueError(
+            "the state carries what it remembers from batch to batch, but shuffled batches do not "
+            "follow each other: fit(…, order=data.streams)"
+        )
+    return bool(carried)
+
+
 def _seed(states: Any) -> int:
     """The seed of the data's order: that of the first TrainState; no two may draw the same."""
     seeds = [int(one.seed) for one in train_states(states)]
@@ -203,7 +252,8 @@ def empty_totals(
     step: StepFunction, state: Any, data: Batch | HostData, batch_size: int
 ) -> dict[str, Any]:
     """The metric sums of a step that has seen nothing yet."""
-    _, measured = jax.eval_shape(jax.jit(step), state, batch_like(data, batch_size))
+    _, measured = jax.eval_shape(device.traced_once(step), state, batch_like(data, batch_size))
+    metrics.check(measured)
     return metrics.zeros_like(measured)
 
 

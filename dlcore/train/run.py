@@ -17,15 +17,17 @@ import numpy as np
 
 from dlcore import files
 from dlcore.data import batching
-from dlcore.data.batching import HostData
+from dlcore.data.batching import HostData, Order
+from dlcore.data.dataset import unknown
 from dlcore.train import checkpoint, log
-from dlcore.train.evaluate import examples
-from dlcore.train.fit import Record, fit
+from dlcore.train.evaluate import examples, given
+from dlcore.train.fit import Record, fit, measured_by
+from dlcore.train.identity import differences, identified
 from dlcore.train.metrics import Numbers
 from dlcore.train.objective import Batch
 from dlcore.train.plans import StepFunction, empty_totals
 from dlcore.train.progress import progress
-from dlcore.train.state import position
+from dlcore.train.state import check_states, position
 from dlcore.train.stopping import EarlyStopping, Progress
 
 
@@ -51,6 +53,9 @@ class Interrupted(KeyboardInterrupt):
         saved = f"saved in {out}" if out else "not saved, for want of an output folder"
         super().__init__(f"interrupted after step {step}, {saved}")
 
+    def __reduce__(self) -> Any:
+        return type(self), (self.step, self.out)
+
 
 def run(
     step: StepFunction,
@@ -63,6 +68,7 @@ def run(
     stopping: EarlyStopping | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    order: Order = batching.batches,
     facts: dict[str, Any] | None = None,
     checkpoint_seconds: float = 60.0,
     visible: bool = True,
@@ -73,25 +79,38 @@ def run(
         by default the validation loss, and never.
     out: a folder for metrics.csv, metrics.jsonl and checkpoints/; nothing is written without.
     resume: go on from the newest good checkpoint in `out`, if there is one. The end is bit for bit
-        that of a run that was never stopped (same machine kind, versions and arguments).
+        that of a run that was never stopped (same machine kind, versions and arguments). More
+        epochs, another patience or checkpoint_seconds hold from here on; another batch_size, seed,
+        monitor, step (its network, objective and optimizer) or data are refused.
+    order: as in `fit`.
     facts: JSON data that a resumed run must share with the checkpoint (model, optimizer, …).
     checkpoint_seconds: the least time between two checkpoints; the last state is always saved.
 
-    On SIGINT or SIGTERM the run saves and raises Interrupted.
+    On SIGINT or SIGTERM the run saves and raises Interrupted, after the steps that are under way.
     """
     stopping = stopping or EarlyStopping()
-    out = Path(out) if out is not None else None
-    n = examples(data)
-    per_epoch = batching.batches_per_epoch(n, batch_size)
-    identity = {**(facts or {}), "batch_size": batch_size, "examples": n}
-    files.to_json(identity)  # refused now rather than after the first epoch
-    if stopping.patience is not None and validation is None:
-        raise ValueError("early stopping needs validation: a score to wait for")
+    out = files.located(out) if out is not None else None
+    check_states(state)
+    data = given(data)
+    if validation is not None and not callable(validation):
+        validation = given(validation, "validation")
+    per_epoch = batching.batches_per_epoch(examples(data), batch_size)
+    _check_monitor(stopping, measured_by(step, state, validation), validation)
+    settings = {
+        **(facts or {}),
+        "batch_size": batch_size,
+        "order": getattr(order, "__name__", repr(order)),
+        "monitor": stopping.monitor,
+        "mode": stopping.mode,
+    }
+    files.to_json(settings)  # refused now rather than after the first epoch
     memory = _Memory(state, state, empty_totals(step, state, data, batch_size))
+    identity: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(_writer(out))
         if out is not None:
-            memory = _recall(out, memory, identity, resume)
+            identity = settings | identified(step, state, data, batch_size, validation)
+            memory = _recall(out, memory, identity, resume, stopping)
         interrupt = stack.enter_context(_interrupts())
         start = int(position(memory.state))
         if memory.reason == "early stopping" or start >= epochs * per_epoch:
@@ -107,6 +126,8 @@ def run(
             batch_size=batch_size,
             validation=validation,
             every=_every(per_epoch),
+            order=order,
+            pause=interrupt.is_set,
             totals=memory.totals,
         ):
             seconds = earlier + time.perf_counter() - began
@@ -143,15 +164,19 @@ class _Memory(NamedTuple):
     reason: str = ""
 
 
+def _check_monitor(stopping: EarlyStopping, names: list[str] | None, validation: Any) -> None:
+    """Refuses a score to wait for that validation does not measure; None: nobody knows yet."""
+    if stopping.patience is not None and validation is None:
+        raise ValueError("early stopping needs validation: a score to wait for")
+    if names is not None and stopping.monitor not in names:
+        raise ValueError("early stopping: " + unknown("validation score", stopping.monitor, names))
+
+
 def _remember(memory: _Memory, record: Record, stopping: EarlyStopping, seconds: float) -> _Memory:
     """The memory after a record: its row of history, the best state, whether patience ends."""
     memory = memory._replace(seconds=seconds)
     if record.validation is not None:
-        if stopping.monitor not in record.validation:
-            raise ValueError(
-                f"early stopping monitors {stopping.monitor!r}, but validation measures "
-                f"{', '.join(record.validation)}"
-            )
+        _check_monitor(stopping, [*record.validation], record.validation)
         before = memory.score or stopping.start()
         score = stopping.update(before, float(record.validation[stopping.monitor]), record.step)
         memory = memory._replace(score=score)
@@ -198,7 +223,13 @@ def _save(
     writer.save(record.step, trees, meta)
 
 
-def _recall(out: Path, memory: _Memory, identity: dict[str, Any], resume: bool) -> _Memory:
+def _recall(
+    out: Path,
+    memory: _Memory,
+    identity: dict[str, Any],
+    resume: bool,
+    stopping: EarlyStopping,
+) -> _Memory:
     """The memory in the newest good checkpoint under `out`; `memory` itself where there is none."""
     folder = out / "checkpoints"
     if not resume:
@@ -209,29 +240,35 @@ def _recall(out: Path, memory: _Memory, identity: dict[str, Any], resume: bool) 
             )
         return memory
     likes = {"state": memory.state, "best": memory.best, "totals": memory.totals}
-    found = checkpoint.restore(folder, likes)
+
+    def check(path: Path, meta: dict[str, Any]) -> None:
+        is_same = meta["machine"] == _machine()
+        if not is_same:
+            warnings.warn(
+                f"{path} was made on {meta['machine']}, this is {_machine()}: the run goes on, "
+                "but not to the same bits",
+                stacklevel=5,
+            )
+        # Another version of JAX may write the same step otherwise.
+        ignored = () if is_same else ("step",)
+        differs = differences(meta["identity"], identity, ignored)
+        if differs:
+            raise ValueError(
+                f"{path} was made {differs}: resume with the same, or choose another folder"
+            )
+
+    found = checkpoint.restore(folder, likes, check=check)
     if found is None:
         return memory
     meta = found.meta
-    before = meta["identity"]
-    for name in {**before, **identity}:
-        if before.get(name) != identity.get(name):
-            raise ValueError(
-                f"{found.path} was made with {name}={before.get(name)}, this run has "
-                f"{identity.get(name)}: resume with the same, or choose another folder"
-            )
-    if meta["machine"] != _machine():
-        warnings.warn(
-            f"{found.path} was made on {meta['machine']}, this is {_machine()}: the run goes on, "
-            "but not to the same bits",
-            stacklevel=3,
-        )
+    score = Progress(*map(_from_json, meta["score"])) if meta["score"] else None
+    is_over = score is not None and stopping.is_over(score)
     return _Memory(
         **found.trees,
-        score=Progress(*map(_from_json, meta["score"])) if meta["score"] else None,
+        score=score,
         history=tuple({name: _from_json(v) for name, v in row.items()} for row in meta["history"]),
         seconds=meta["seconds"],
-        reason=meta["reason"] if meta["reason"] == "early stopping" else "",
+        reason="early stopping" if is_over else "",
     )
 
 
@@ -265,8 +302,9 @@ def _interrupts() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What the parent told to be ignored (nohup, a shell's &) stays so.
+    signals = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
     def ask(number: int, frame: Any) -> None:
         asked.set()

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from dlcore import keys, tree
 from dlcore.checks import is_concrete
 from dlcore.nn.describing import shapes
-from dlcore.nn.layer import Layer, Params, State
+from dlcore.nn.layer import Layer, Params, State, is_empty
+from dlcore.nn.remembering import memory
 from dlcore.nn.surgery import frozen
 
 
@@ -40,7 +41,7 @@ class TrainState(NamedTuple):
     params: Params
     state: State  # what the layers learn without a gradient (batch norm's averages)
     opt_state: Any
-    carry: Any  # of recurrent networks between batches; () elsewhere
+    carry: Any  # what the network remembers (`nn.memory`) from batch to batch; () elsewhere
     step: jax.Array  # int32: weight updates made
     seed: jax.Array  # uint32
     validation: jax.Array  # float32: the last validation loss, inf before the first
@@ -61,8 +62,16 @@ def train_state(
 
     `optimizer` is any optax transformation; `seed` is in [0, 2³²), or traced. `params` and `state`,
     where given, are what the run starts from instead (a trained network's). What `nn.freeze` holds
-    in the layer no update touches, and the optimizer has no moments of it.
+    in the layer no update touches, and the optimizer has no moments of it. `carry` is what it
+    remembers before the first batch, `nn.memory(layer, batch_size)`, where batches follow each
+    other (see `fit`); without, each starts from zero.
     """
+    if not isinstance(layer, Layer):
+        raise TypeError(
+            f"train_state starts from a Layer, got a {type(layer).__name__}: "
+            "train_state(layer, optimizer), and given parameters as params=params"
+        )
+    check_optimizer(optimizer)
     if is_concrete(seed) and not 0 <= seed < 2**32:
         raise ValueError(f"a seed lies in [0, 2**32), got {seed}")
     drawn = layer.init(keys.stream(seed, "init"))
@@ -74,6 +83,11 @@ def train_state(
         own if start is None else jax.tree.map(jnp.asarray, start)
         for start, own in zip(given.values(), drawn, strict=True)
     )
+    if not is_empty(carry):
+        carry = jax.tree.map(jnp.asarray, carry)
+        wanted = memory(layer, len(jax.tree.leaves(carry)[0]))
+        if shapes(carry) != shapes(wanted):
+            raise ValueError(f"carry does not fit the layer: {_misfit(carry, wanted)}")
     paths = {path for path, _ in tree.leaves_with_paths(params)}
     held = Frozen(frozenset(frozen(layer)) & paths)
     return TrainState(
@@ -87,6 +101,14 @@ def train_state(
         validations=jnp.zeros((), jnp.int32),
         frozen=held,
     )
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Refuses what is no transformation: a rate, or a function that makes one."""
+    if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
+        raise TypeError(
+            f"an optimizer is a transformation such as optim.adam(1e-3), got {optimizer!r:.80}"
+        )
 
 
 def _misfit(given: Any, wanted: Any) -> str:
@@ -110,6 +132,15 @@ def position(states: Any) -> jax.Array:
 def train_states(states: Any) -> list[TrainState]:
     """The TrainStates in a tree of them, in order."""
     return [one for one in jax.tree.leaves(states, is_leaf=_is_state) if _is_state(one)]
+
+
+def check_states(states: Any) -> None:
+    """Refuses what is no TrainState, nor a tree of them."""
+    if not train_states(states):
+        raise TypeError(
+            f"the state to train from is a {type(states).__name__}, but a TrainState is wanted: "
+            "train.train_state(layer, optimizer)"
+        )
 
 
 def map_states(function: Callable[[TrainState], TrainState], states: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 from dlcore import device, keys, tree
 from dlcore import functional as F
 from dlcore.data.batching import HostData
-from dlcore.nn.layer import Layer, Params, State
-from dlcore.nn.observing import calls
-from dlcore.train.evaluate import examples, take
+from dlcore.data.dataset import check_count
+from dlcore.nn import remembering
+from dlcore.nn.layer import Layer, Params, State, read_by
+from dlcore.nn.observing import Call, observed
+from dlcore.train.evaluate import examples, given, take
 from dlcore.train.objective import Batch
 
 
@@ -43,16 +46,18 @@ def batch_norm_statistics(
     PyTorch's `swa_utils.update_bn` averages the batches' variances, which leaves out how their
     means differ.
     """
+    remembering.refuse("batch_norm_statistics", state)
+    data = given(data)
     n = examples(data)
-    if n == 0:
-        raise ValueError("there are no examples to take statistics of")
+    check_count("batch_size", batch_size, 1)
     on_device = () if isinstance(data, HostData) else jax.tree.map(jnp.asarray, data)
     key = keys.stream(seed, "evaluation")
     seen = defaultdict(list)
     for index, rows in enumerate(np.array_split(np.arange(n), -(-n // batch_size))):
         batch = data.gather(rows) if isinstance(data, HostData) else take(on_device, rows)
-        for path, one in _moments(layer, params, state, batch["x"], key, index).items():
-            seen[_own(path)].append((len(rows), *one))
+        side = read_by(layer, batch)
+        for path, one in _moments(layer, params, state, batch["x"], side, key, index).items():
+            seen[_own(path)].append(one)
     fresh = {}
     for path, parts in seen.items():
         fresh[f"{path}/mean"], fresh[f"{path}/var"] = _together(
@@ -64,17 +69,28 @@ def batch_norm_statistics(
 
 
 @functools.partial(device.jit, static_argnums=0)
-def _moments(layer: Layer, params: Params, state: State, x: Any, key: Any, index: Any) -> Any:
-    """(mean, var) of what each batch norm that moves in training is given, by path."""
+def _moments(
+    layer: Layer, params: Params, state: State, x: Any, side: Any, key: Any, index: Any
+) -> Any:
+    """(places, mean, var) of what each batch norm that moves in training is given, by path."""
     key = jax.random.fold_in(key, index)
-    _, new, seen = calls(layer, params, state, x, key=key, train=True)
+    (_, new), seen = observed(layer.apply, params, state, x, key=key, train=True, **side)
     pairs = zip(tree.leaves_with_paths(new), jax.tree.leaves(state), strict=True)
     moving = {path for (path, leaf), old in pairs if leaf is not old}
     return {
-        path: F.moments(call.x, tuple(range(call.x.ndim - 1)))
+        path: (_places(call), *F.batch_moments(call.x, mask=call.side.get("mask")))
         for path, call in seen.items()
         if call.layer.info.has_moments and f"{_own(path)}/mean" in moving
     }
+
+
+def _places(call: Call) -> jax.Array:
+    """How many places the moments of a call are taken over."""
+    mask = call.side.get("mask")
+    shape = call.x.shape[:-1]
+    if mask is None:
+        return jnp.asarray(math.prod(shape), jnp.float32)
+    return jnp.sum(mask, dtype=jnp.float32) * math.prod(shape[mask.ndim :])
 
 
 def _own(path: str) -> str:
@@ -84,6 +100,6 @@ def _own(path: str) -> str:
 
 def _together(sizes: Any, means: Any, variances: Any) -> tuple[np.ndarray, np.ndarray]:
     """The mean and variance of all the parts as one: σ² = Σ nᵢ (σᵢ² + (μᵢ − μ)²) / n."""
-    share = (sizes / sizes.sum())[:, None]
+    share = (sizes / sizes.sum(dtype=np.float64))[:, None]
     mean = (share * means).sum(0, dtype=np.float64)
     return mean, (share * (variances + np.square(means - mean))).sum(0)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax import export
 
-from dlcore import tree
+from dlcore import files, tree
 from dlcore.data.batching import HostData
 from dlcore.interop import weights
 from dlcore.nn.layer import Layer, Params, State
@@ -60,7 +60,7 @@ def extract(
     if cache is None:
         return _features(layer, params, state, data, batch_size)
     digest = _digest(layer, params, state, data)
-    path = Path(cache)
+    path = files.located(cache)
     if path.exists():
         stored, metadata = weights.load(path)
         if metadata == {"features_of": digest}:

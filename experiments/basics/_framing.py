@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.choice import BadInput
+
 CONTRAST = 0.1  # of black to white: less is nothing drawn
 INKED = 0.4  # of the ink's usual strength: more is a stroke
 
@@ -50,7 +52,7 @@ def ink(brightness: np.ndarray) -> np.ndarray:
     """How much ink there is at each pixel [H, W], in [0, 1], whether it is lighter or darker.
 
     On which side of the paper the rest lies is the colour of the ink, and its usual strength
-    becomes 1. Specks are left out. ValueError where there is none.
+    becomes 1. Specks are left out. BadInput where there is none.
     """
     from scipy import ndimage
 
@@ -59,7 +61,7 @@ def ink(brightness: np.ndarray) -> np.ndarray:
         difference = -difference
     peak, noise = difference.max(), np.median(np.abs(_edge(difference)))
     if peak < max(CONTRAST, 8 * noise):
-        raise ValueError("nothing is drawn on it: a digit differs from its paper")
+        raise BadInput("nothing is drawn on it: a digit differs from its paper")
     shade = np.clip(difference / np.median(difference[difference > peak / 2]), 0, 1)
     parts, count = ndimage.label(shade > INKED, np.ones((3, 3)))
     areas: np.ndarray = np.bincount(parts.ravel(), minlength=count + 1)[1:]

@@ -21,7 +21,7 @@ from dlcore.nn.layer import select
 from dlcore.train.precision import PRECISIONS
 from experiments import output
 from experiments.basics._framing import FRAMINGS
-from experiments.choice import at_least, one_of, positive
+from experiments.choice import BadInput, at_least, at_most, one_of, positive
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 EXPECTED = {
@@ -77,18 +77,18 @@ class Config(DataConfig):
     seed: int = 0
     """Of the parameters, the order of the examples, and dropout."""
     resume: bool = False
-    """Go on with the unfinished run in that folder."""
+    """Go on with the unfinished run in that folder, as it was begun."""
 
     def __post_init__(self) -> None:
         one_of("data set", self.data, DATA)
-        one_of("model", self.model, models.MODELS)
+        one_of("model", self.model, SMOOTHING)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("precision", self.precision, PRECISIONS)
         at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
         positive(learning_rate=self.learning_rate, clip=self.clip)
         at_least(0, seed=self.seed)
         if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing lies in [0, 1), got {self.label_smoothing}")
+            raise BadInput(f"label_smoothing lies in [0, 1), got {self.label_smoothing}")
 
 
 SMOKE = Config(model="mlp", epochs=3)
@@ -137,6 +137,7 @@ def run(config: Config) -> Measured:
     """Trains, tests, and writes the weights."""
     dataset = load(config)
     chosen = choices(config)
+    at_most(len(dataset.train["y"]), batch_size=chosen.batch_size)
     per_epoch = data.batches_per_epoch(len(dataset.train["y"]), chosen.batch_size)
     optimizer = make_optimizer(config, chosen, chosen.epochs * per_epoch)
     description = describe(config, dataset)

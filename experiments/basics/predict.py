@@ -1,6 +1,6 @@
 """A picture of a digit goes in, what it is comes out, with probabilities.
 
-    python -m experiments predict --weights runs/classify/weights.safetensors seven.png photo.png
+    python -m experiments predict seven.png photo.png
 
 The network, its classes and how its images were made are data in the weights' file. A digit may be
 light on dark or dark on light, drawn or photographed, anywhere in its picture.
@@ -24,7 +24,7 @@ from dlcore import functional as F
 from dlcore.interop import weights
 from dlcore.nn.layer import gather
 from experiments.basics import classify
-from experiments.choice import at_least
+from experiments.choice import BadInput, at_least
 from experiments.frame import Figure, Result, Table
 
 CLAIMS = ()
@@ -45,7 +45,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if not self.images:
-            raise ValueError("there is no picture: write predict seven.png")
+            raise BadInput("there is no picture: write predict seven.png")
         at_least(1, top=self.top)
 
 
@@ -113,7 +113,7 @@ def read_network(path: Path) -> tuple[nn.Layer, Any, Any, dict[str, Any]]:
     except (KeyError, TypeError):
         described = False
     if not described:
-        raise ValueError(f"{path}: not the weights of a classifier of images, as classify writes")
+        raise BadInput(f"{path}: not the weights of a classifier of images, as classify writes")
     return layer, gather({"body": params}), gather({"body": state}), description
 
 
@@ -126,13 +126,13 @@ def read(path: Path) -> np.ndarray:
         try:
             opened = Image.open(file, formats=("PNG", "JPEG"))
             if opened.width * opened.height > PIXELS:
-                raise ValueError(f"{opened.width}×{opened.height} is too large")
+                raise BadInput(f"{opened.width}×{opened.height} is too large")
             picture = ImageOps.exif_transpose(_eight_bits(opened)).convert("RGBA")
             picture.thumbnail((WORKING, WORKING))
         except UnidentifiedImageError:
-            raise ValueError(f"{path}: neither PNG nor JPEG") from None
+            raise BadInput(f"{path}: neither PNG nor JPEG") from None
         except Exception as error:  # a damaged file may raise anything, anywhere in the decoder
-            raise ValueError(f"{path}: cannot be read as a picture: {error}") from error
+            raise BadInput(f"{path}: cannot be read as a picture: {error}") from error
     return np.asarray(picture, np.float32) / 255
 
 
@@ -158,8 +158,8 @@ def _prepared(path: Path, description: dict[str, Any]) -> np.ndarray:
     picture = read(path)
     try:
         return prepare(picture, description)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
 
 
 def _eight_bits(picture: Any) -> Any:

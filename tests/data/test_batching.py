@@ -13,6 +13,7 @@ from scipy import stats
 
 from dlcore import data
 from dlcore.data import HostData
+from dlcore.data.batching import BatchError
 from tests.budget import examples
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -163,6 +164,76 @@ def test_the_workers_exception_comes_with_the_position():
         next(batches)
     assert error.value.__notes__ == ["while gathering batch 5 (the first is 0) on the host"]
     assert not workers()
+
+
+class Odd(Slow):
+    """A source that gives `batch` in the place of its fourth."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def gather(self, indices):
+        found = super().gather(indices)
+        if len(self.gathered) < 4:
+            return found
+        return self.batch(indices) if callable(self.batch) else self.batch
+
+
+def stop(indices):
+    raise StopIteration
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (
+            lambda rows: {"x": rows[:1]},
+            r"Odd.gather\(indices\) has {'x': 1} examples, but 2 were ask",
+        ),
+        (lambda rows: {"x": rows, "y": rows[:1]}, r"has {'x': 2, 'y': 1} examples, but 2 were"),
+        ({"x": np.zeros(())}, r"has {'x': None} examples, but 2"),
+        ({}, r"has {} examples, but 2 were asked for"),
+        (stop, r"Odd.gather\(indices\) has stopped: give every batch that is asked for"),
+        (None, r"Odd.gather\(indices\) is of type NoneType, but a dict of arrays is wanted"),
+        (lambda rows: (rows, rows), r"Odd.gather\(indices\) is a pair, but a dict of arrays is"),
+        ({"x": ["a", "b"]}, r"Odd.gather\(indices\)\['x'\] holds text"),
+    ],
+)
+def test_a_batch_of_another_form_than_was_asked_for(batch, message):
+    batches = data.prefetch(Odd(batch), ROWS)
+    assert len(list(islice(batches, 3))) == 3
+    with pytest.raises(BatchError, match=rf"^batch 3 \(the first is 0\): .*{message}") as error:
+        next(batches)
+    assert "\n" not in str(error.value)
+    assert not workers()
+    source = Odd(batch)
+    source.gathered = [0, 0, 0]
+    with pytest.raises(BatchError, match=message):  # as evaluation asks, with nothing read ahead
+        HostData(source).gather(np.array([4, 5]))
+
+
+@pytest.mark.parametrize(
+    ("batch", "form"),
+    [
+        (lambda rows: {"x": rows * 1.5}, r"x float64\[B\]"),
+        (lambda rows: {"x": rows[:, None]}, r"x int64\[B, 1\]"),
+        (lambda rows: {"y": rows}, r"y int64\[B\]"),
+        (lambda rows: {"x": rows, "y": rows}, r"x int64\[B\], y int64\[B\]"),
+    ],
+)
+def test_a_batch_of_another_form_than_the_first(batch, form):
+    batches = data.prefetch(Odd(batch), ROWS)
+    assert len(list(islice(batches, 3))) == 3
+    message = rf"^batch 3 \(the first is 0\) has {form}, the first x int64\[B\]$"
+    with pytest.raises(BatchError, match=message):
+        next(batches)
+    assert not workers()
+
+
+def test_the_last_batch_may_be_shorter_if_it_was_asked_to_be():
+    batches = data.prefetch(Slow(), [[1, 2], [3]])
+    assert [batch["x"].tolist() for batch in batches] == [[10, 20], [30]]
 
 
 def test_prefetch_never_forks(monkeypatch):

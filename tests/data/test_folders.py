@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import errno
 import functools
 import io
+import os
 import struct
 import sys
+import unicodedata
 import zlib
+from contextlib import suppress
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +17,7 @@ import pytest
 from dlcore import data, nn, train
 from dlcore import functional as F
 from dlcore.data import DataError, HostData, folders
+from dlcore.data.forms import DataWarning
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 
@@ -140,18 +145,84 @@ def test_without_train_the_labels_are_all_names(root):
         _ = found.train
 
 
-def test_what_is_passed_over(root, tmp_path):
+def test_what_is_passed_over_without_a_word(root):
     others = {
         "train/.ipynb_checkpoints/x.png": b"",
+        "train/cat/.hidden/x.png": b"",
         "train/cat/._3.png": b"a resource fork",
         "train/cat/notes.txt": b"words",
-        "train/cat/deeper/x.png": b"",
+        "train/cat/notes/words.txt": b"words",
         "train/readme.md": b"words",
-        "train/x.png": b"",
     }
     found = data.image_folder(fill(root, others))
     assert found.classes == ("cat", "dog", "eel")
     assert len(found.train) == 4
+    assert "passed over" not in repr(found)
+    assert not any(found.passed_over.values())
+
+
+def test_pictures_passed_over_are_counted(root, tmp_path):
+    others = {
+        "train/cat/deeper/x.png": b"",
+        "train/cat/deeper/still/x.GIF": b"",
+        "train/cat/deeper/.hidden/x.png": b"",
+        "train/dog/x.GIF": b"",
+        "train/dog/x.tiff": b"",
+        "train/dog/y.tiff": b"",
+        "train/x.png": b"",
+        "test/dog/x.gif": b"",
+    }
+    fill(root, others)
+    (root / "train" / "cat" / "circle").symlink_to(root)
+    with pytest.warns(DataWarning) as caught:
+        found = data.image_folder(root)
+    said = "1 in no class folder, 1 of format .gif, 2 of format .tiff"
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert str(caught[0].message) == (
+        f"{root}: pictures are passed over: train: 2 a level deeper, {said}; "
+        "test: 1 of format .gif; CLASS/*.jpg, *.jpeg, *.jpe, *.jfif, *.png, *.webp, *.bmp are read"
+    )
+    assert len(found.train) == 4
+    assert repr(found).splitlines()[1:] == [
+        f"  train       4 pictures of 3 classes; passed over: 2 a level deeper, {said}",
+        "  validation  2 pictures of 2 classes",
+        "  test        1 pictures of 1 classes; passed over: 1 of format .gif",
+    ]
+    assert found.passed_over["test"] == {"of format .gif": 1}
+    only = fill(tmp_path / "only", {"train/a/x.gif": b"", "train/a/b/x.png": b""})
+    assert refusal(only).endswith("*.bmp, only 1 a level deeper, 1 of format .gif")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form", "options"),
+    [
+        (".webp", "WEBP", {"lossless": True}),
+        (".bmp", "BMP", {}),
+        (".jfif", "JPEG", {}),
+        (".JPE", "JPEG", {}),
+        (".png", "WEBP", {"lossless": True}),
+    ],
+)
+def test_further_formats_are_read(tmp_path, suffix, form, options):
+    image = Image.fromarray(noise(9, 7))
+    content = encoded(image, form, **options)
+    found = data.image_folder(fill(tmp_path, {f"train/a/1{suffix}": content}), resize=7, crop=7)
+    expected = opened(io.BytesIO(content), 7)
+    np.testing.assert_allclose(found.train.gather(np.arange(1))["x"][0], expected, atol=1e-7)
+    assert found.damaged() == []
+
+
+def test_class_names_are_compared_in_one_form_of_unicode(tmp_path):
+    """As a set that was unpacked on a Mac in part: é as one letter, and as two."""
+    composed, parted = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    assert composed != parted
+    tree = {f"train/{parted}/1.png": b"", "train/zoo/1.png": b"", f"val/{composed}/1.png": b""}
+    found = data.image_folder(fill(tmp_path / "mac", tree), resize=7, crop=7)
+    assert found.classes == (composed, "zoo")
+    assert found.validation.source.labels.tolist() == [0]
+    tree[f"train/{composed}/2.png"] = b""
+    assert f"a second folder of the name {composed}" in refusal(fill(tmp_path / "both", tree))
 
 
 def test_links_are_followed(root, tmp_path):
@@ -186,9 +257,14 @@ def test_no_folders(root, tmp_path):
     assert "no folder train, val, validation or test" in refusal(tmp_path / "nowhere")
     assert "no folder train, val, validation or test" in refusal(root / "train")
     flat = fill(tmp_path / "flat", {"train/a.png": b"", "val/cat/a.png": b""})
-    assert "train: holds no pictures CLASS/*.jpg, *.jpeg, *.png" in refusal(flat)
+    assert refusal(flat).endswith(
+        "/*.jpg, *.jpeg, *.jpe, *.jfif, *.png, *.webp, *.bmp, only 1 in no class folder"
+    )
     (root / "train" / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert "gone.png: is named like a picture, but is no file" in refusal(root)
+    (root / "train" / "cat" / "gone.png").unlink()
+    (root / "train" / "cat" / "loop.png").symlink_to(root / "train" / "cat" / "loop.png")
+    assert "cat/loop.png: cannot be read (Too many levels of symbolic links)" in refusal(root)
 
 
 def test_without_pillow(root, monkeypatch):
@@ -364,7 +440,8 @@ def test_damaged_pictures_are_named_and_can_be_found_before(root, chunk, monkeyp
     problems = {line.split(": ")[0].split("/")[-1]: line for line in lines}
     assert "9000×9000 pixels are more than 67,108,864" in problems["large.png"]
     assert "256×512000 pixels are more than 67,108,864" in problems["thin.png"]
-    assert "not a sound JPEG or PNG picture" in problems["huge.png"]
+    assert "not a sound picture (Image size" in problems["huge.png"]
+    assert "not a sound picture of JPEG, PNG, WEBP, BMP" in problems["gif.png"]
 
 
 def test_a_damaged_picture_stops_the_batch_it_is_in(root):
@@ -372,9 +449,79 @@ def test_a_damaged_picture_stops_the_batch_it_is_in(root):
     train = data.image_folder(root).train
     batches = data.prefetch(train, [[0, 1], [2, 3], [4, 0]])
     next(batches)
-    with pytest.raises(DataError, match=r"dog/c.png: not a sound JPEG or PNG picture") as error:
+    with pytest.raises(DataError, match=r"dog/c.png: not a sound picture of JPEG") as error:
         next(batches)
     assert "batch 1" in error.value.__notes__[0]
+
+
+def test_every_byte_of_a_png_counts(tmp_path):
+    """But those of its last chunk, which is empty. Decoded alone, some give other pixels."""
+    image = np.kron(noise(3, 3), np.ones((4, 4, 1), np.uint8))
+    good, others = encoded(Image.fromarray(image)), 0
+    for position in range(len(good) - 12):
+        content = bytearray(good)
+        content[position] ^= 16
+        with pytest.raises(DataError, match=r"x.png: not a sound picture .*replace the file"):
+            read(tmp_path, bytes(content))
+        with suppress(Exception):
+            others += not np.array_equal(Image.open(io.BytesIO(content)), image)
+    assert others > 5
+    read(tmp_path, good)
+
+
+@pytest.mark.parametrize("problem", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOENT])
+def test_a_picture_that_cannot_be_read_is_not_called_damaged(root, problem, monkeypatch):
+    found, real = data.image_folder(root), os.open
+    path = str(root / "test" / "dog" / "1.png")
+
+    def refuse(name, *arguments, **options):
+        if str(name) == path:
+            raise OSError(problem, os.strerror(problem), name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    [line] = found.damaged()
+    assert line == (
+        f"{path}: cannot be read ({os.strerror(problem)}); "
+        "check the path, the disk and who may read it"
+    )
+    with pytest.raises(DataError, match=r"1.png: cannot be read"):
+        found.test.gather(np.arange(1))
+
+
+def test_what_is_no_plain_file_is_not_waited_for(root):
+    found = data.image_folder(root)
+    (root / "test" / "dog" / "1.png").unlink()
+    os.mkfifo(root / "test" / "dog" / "1.png")
+    assert "1.png: cannot be read (Not a plain file)" in found.damaged()[0]
+
+
+def test_a_file_longer_than_any_picture_is_not_read(root, monkeypatch):
+    monkeypatch.setattr(folders, "BYTES", 100)
+    lines = data.image_folder(root).damaged()
+    assert len(lines) == 7
+    assert all("has more than the 100 bytes expected; replace the file" in line for line in lines)
+
+
+def test_folders_that_cannot_be_read_are_not_missing(root, monkeypatch):
+    real = os.stat
+
+    def refuse(name, *arguments, **options):
+        if str(name).endswith("val"):
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert "val: cannot be read (Permission denied)" in refusal(root)
+
+
+def test_the_home_folder_and_impossible_ones(root, monkeypatch):
+    monkeypatch.setenv("HOME", str(root.parent))
+    assert data.image_folder("~/animals").name == "animals"
+    assert refusal("\0").startswith("'\\x00' is no path")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    assert refusal("~/animals").startswith("~/animals: nobody knows the home folder")
 
 
 def test_a_good_set_has_none(root):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
 import pytest
 
 from dlcore import data
-from dlcore.data import DataError
+from dlcore.data import DataError, mnist
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,39 @@ def test_unknown_options_are_refused(name):
 def test_a_missing_root_is_refused(name, tmp_path):
     with pytest.raises(DataError, match="there is no such folder"):
         data.load(name, tmp_path / "nowhere")
+
+
+def test_the_home_folder_is_understood(small_mnist, tmp_path, monkeypatch):
+    small_mnist.write(tmp_path / "sets")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(data.load("mnist", "~/sets", validation=4).test["y"]) == 20
+    assert len(mnist.mnist("~/sets", validation=4).test["y"]) == 20
+    monkeypatch.setenv("DLCORE_DATA", "~/sets")
+    assert len(data.load("mnist", validation=4).test["y"]) == 20
+
+
+@pytest.mark.parametrize("name", data.registry.FROM_FILES)
+def test_a_folder_that_cannot_be_is_refused(name):
+    for load in (data.load, lambda name, root: data.registry.FROM_FILES[name](root)):
+        with pytest.raises(DataError, match=r"^'a\\x00b' is no path") as error:
+            load(name, "a\0b")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", data.registry.FROM_FILES)
+def test_a_folder_that_must_not_be_read_is_not_passed_over(name, tmp_path, monkeypatch):
+    """Else the set would be downloaded, or said to be missing, although it is there."""
+    real = os.stat
+
+    def refuse(path, *arguments, **options):
+        if str(path).startswith(str(tmp_path / "sets") + "/"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, *arguments, **options)
+
+    (tmp_path / "sets").mkdir()
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(DataError, match=r"sets/.*: cannot be read \(Permission denied\); check"):
+        data.load(name, tmp_path / "sets")
 
 
 def test_importing_is_light():

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shlex
 import signal
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,10 @@ from sklearn.metrics import confusion_matrix, log_loss, recall_score
 
 from dlcore import models, train
 from dlcore.interop import weights
+from experiments import output
 from experiments.basics import classify
+from experiments.choice import BadInput
+from experiments.flags import resumed
 
 WRITTEN = {
     *("checkpoints", "confusion.png", "curves.png", "metrics.csv", "metrics.jsonl"),
@@ -57,8 +61,8 @@ def test_the_command_writes_all_its_files_and_tells_the_figures(command, tmp_pat
     assert "most often taken for" in out
     with (folder / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
-    # A finished run is not trained again, and never with other settings.
-    flags = ("classify", "--model", "linear", "--epochs", 2, "--out", "here", "--resume")
+    # A finished run is not trained again, and never with other settings than those in its folder.
+    flags = ("classify", "--out", "here", "--resume")
     status, out, err = command(*flags)
     assert (status, err) == (0, "")
     assert "epoch 1/2" not in out
@@ -66,6 +70,34 @@ def test_the_command_writes_all_its_files_and_tells_the_figures(command, tmp_pat
     assert again["measured"]["test_loss"] == measured["test_loss"]
     status, _, err = command(*flags, "--seed", 1)
     assert (status, err.count("\n")) == (2, 1)
+    assert "begun with seed=0, not 1" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ([], None),
+        (["--data", "mnist", "--batch-size", "64", "--epochs", "12", "--root", "new"], None),
+        (["--data", "digits"], "begun with data=mnist, not digits"),
+        (["--epochs", "13"], "begun with epochs=12, not 13"),
+        (["--learning-rate", "0.1"], "begun with learning_rate=0.05, not 0.1"),
+        (["--clip", "1"], "begun with clip=None, not 1.0"),
+    ],
+)
+def test_a_run_goes_on_with_what_was_said_and_what_was_left_out(flags, refused):
+    begun = output.plain(classify.Config("mnist", "linear", root=Path("old"), seed=3))
+    if refused is None:
+        config = resumed(classify, ["--resume", *flags], begun)
+        assert (config.data, config.model, config.seed, config.resume) == (
+            "mnist",
+            "linear",
+            3,
+            True,
+        )
+        assert config.root == Path("new" if flags else "old")
+    else:
+        with pytest.raises(BadInput, match=refused):
+            resumed(classify, ["--resume", *flags], begun)
 
 
 @pytest.mark.slow
@@ -97,9 +129,11 @@ def test_what_is_left_out_is_chosen_and_what_is_said_is_kept():
         (["--data", "digit"], ["digit", "digits"]),
         (["--data", "mnst"], ["did you mean mnist"]),
         (["--model", "lenet"], ["did you mean lenet5"]),
+        (["--model", "vgg"], ["vgg", "linear, mlp, lenet5"]),
         (["--optimizer", "nadam"], ["did you mean adam"]),
         (["--precision", "float16"], ["float16", "bfloat16"]),
         (["--epochs", "0"], ["epochs", "0"]),
+        (["--epochs", "99999999999999999999"], ["epochs", "32 bits"]),
         (["--batch-size", "-3"], ["batch_size", "-3"]),
         (["--batch-size", "5000"], ["5000", "1257"]),
         (["--patience", "0"], ["patience"]),

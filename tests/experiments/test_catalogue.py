@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import itertools
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from experiments import catalogue
+from experiments import catalogue, frame
 from tests.experiments.smoke import TOOLS
 
 ENTRIES = {entry.name: entry for entry in catalogue.entries()}
@@ -18,6 +20,38 @@ def test_the_list_has_every_file_of_every_chapter_once():
     assert set(ENTRIES) == {name for name in files if not name.startswith("_")}
     assert {"classify", "predict", "bench"} <= set(ENTRIES)
     assert max(Counter(entry.name for entry in catalogue.entries()).values()) == 1
+
+
+# No Config takes these, of any kind.
+ABSURD = {"int": ["x", "1.5", str(10**20), "-1"], "float": ["x", "nan", "1e400", "1e39"]}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_help_fits_a_terminal_and_shows_every_default(name, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(catalogue, "find", ENTRIES.get)
+    status, out, err = command(name, "--help")
+    assert (status, err) == (0, "")
+    assert max(map(cell_len, out.splitlines())) <= 80
+    assert out.startswith(f"usage: python -m experiments {name} ")
+    for field in dataclasses.fields(ENTRIES[name].load().Config):
+        assert f"--{field.name.replace('_', '-')}" in out or field.name == "images"
+    assert out.count("(default:") >= len(dataclasses.fields(ENTRIES[name].load().Config))
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_absurd_numbers_are_one_line(name, command, monkeypatch):
+    monkeypatch.setattr(frame, "run", None)  # nothing runs
+    monkeypatch.setattr(catalogue, "find", ENTRIES.get)
+    fields = dataclasses.fields(ENTRIES[name].load().Config)
+    numbers = [(f, kind) for f in fields for kind in ABSURD if kind in f.type.split("[")[0]]
+    assert numbers
+    for field, kind in numbers:
+        for value in ABSURD[kind]:
+            flag = f"--{field.name.replace('_', '-')}"
+            status, out, err = command(name, *["a.png"] * (name == "predict"), flag, value)
+            assert (status, out, err.count("\n")) == (2, "", 1)
+            assert flag in err or field.name in err
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -243,6 +243,26 @@ def test_prelu_per_channel_is_torchs_with_gradients(torch):
     np.testing.assert_allclose(dalpha, talpha.grad.numpy(), 1e-5)
 
 
+def test_prelu_by_element_with_gradients():
+    x, alpha = (
+        np.random.default_rng(i).normal(size=shape).astype(np.float32)
+        for i, shape in enumerate([(3, 4, 5), (4, 5)])
+    )
+
+    @jax.jit
+    def value_and_gradients(x, alpha):
+        loss = lambda x, alpha: jnp.sum(F.prelu(x, alpha) ** 2)  # noqa: E731
+        return F.prelu(x, alpha), *jax.grad(loss, (0, 1))(x, alpha)
+
+    y, by_x, by_alpha = value_and_gradients(x, alpha)
+    slope = np.where(x > 0, 1, alpha)
+    np.testing.assert_allclose(y, slope * x, rtol=1e-6)
+    np.testing.assert_allclose(by_x, 2 * slope**2 * x, rtol=1e-5)
+    np.testing.assert_allclose(
+        by_alpha, (2 * alpha * np.minimum(x, 0) ** 2).sum(0), rtol=1e-5, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("seen", [3, 4])
 def test_prelu_gradient_for_alpha_is_the_sum_of_the_negative_part(seen, x64):
     """Whether or not the infinite one is seen."""
@@ -254,6 +274,12 @@ def test_prelu_gradient_for_alpha_is_the_sum_of_the_negative_part(seen, x64):
 def test_prelu_refuses_an_alpha_that_is_not_per_channel(shape):
     with pytest.raises(ValueError, match=r"prelu: alpha has shape .*\(4,\)"):
         F.prelu(ones(2, 4), ones(*shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (1, 4), (3, 1), (4, 3)])
+def test_prelu_refuses_an_alpha_that_is_not_per_element(shape):
+    with pytest.raises(ValueError, match=r"prelu: alpha has shape .* one an element \(3, 4\)"):
+        F.prelu(ones(2, 3, 4), ones(*shape))
 
 
 def test_parameters_follow_the_dtype_of_x():

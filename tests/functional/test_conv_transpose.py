@@ -61,7 +61,7 @@ def test_is_the_transpose_of_conv(size, window, stride, dilation, padding, group
 
 
 def test_is_the_equation():
-    """Each pixel lays down the kernel, times what it holds, in float64."""
+    """Each pixel lays down the kernel, times what it holds, in float64; beyond lie zeros."""
     x, kernel = arrays(2, (2, 3, 4, 3), (4, 3, 2, 3))
     expected = np.zeros((2, 2 * 2 + 4, 2 * 3 + 3, 2))
     for i, j, u, v in np.ndindex(3, 4, 4, 3):
@@ -69,12 +69,15 @@ def test_is_the_equation():
 
     @jax.jit
     def whole_and_cropped(x, kernel):
-        paddings = "VALID", ((1, 2), (0, 1))
+        paddings = "VALID", ((1, 2), (0, 1)), ((1, -2), (0, 1)), ((0, 0), (2, -1))
         return [F.conv_transpose(x, kernel, stride=2, padding=padding) for padding in paddings]
 
-    ours, cropped = whole_and_cropped(x, kernel)
+    ours, cropped, *beyond = whole_and_cropped(x, kernel)
     np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(cropped, expected[:, 1:-2, :-1], rtol=1e-5, atol=1e-5)
+    larger = np.pad(expected, [(0, 0), (0, 2), (0, 1), (0, 0)])
+    for y, wanted in zip(beyond, (larger[:, 1:, :-2], larger[:, :-2, 2:]), strict=True):
+        np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5)
 
 
 def value_and_gradients(function, *arguments):
@@ -95,6 +98,10 @@ def value_and_gradients(function, *arguments):
         ((3, 2), (1, 3), (1, 0), (0, 0), 1, 2),
         (3, 2, (2, 2), (1, 0), 2, 4),
         (2, 3, (0, 0), (0, 0), 1, 1),
+        (3, 2, (0, 0), (1, 1), 1, 1),
+        (3, 2, (1, 0), (0, 1), 1, 2),
+        (2, (4, 3), (0, 1), (3, 2), 1, 1),
+        (3, 1, (0, 0), (2, 1), 3, 1),
     ],
 )
 def test_equals_torch(window, stride, padding, output_padding, dilation, groups, torch):
@@ -127,6 +134,9 @@ def test_equals_torch(window, stride, padding, output_padding, dilation, groups,
 )
 def test_equals_flax(window, stride, padding, standard_promotion):
     """With transpose_kernel and without, for which the kernel is turned and its axes exchanged."""
+    ours = padding
+    if padding == "VALID":  # rows of zeros where the stride is larger than the window
+        ours = [(0, min(w - s, 0)) for w, s in zip(window, stride, strict=True)]
     x, kernel = arrays(4, (2, 3, 4, 3), (*window, 2, 3))
 
     def theirs(transpose_kernel, x, kernel):
@@ -134,22 +144,18 @@ def test_equals_flax(window, stride, padding, standard_promotion):
         reference = linen.ConvTranspose(
             2, window, stride, padding, use_bias=False, transpose_kernel=transpose_kernel
         )
-        y = reference.apply({"params": {"kernel": kernel}}, x)
-        if padding == "VALID":  # rows of zeros where the stride is larger than the window
-            rows, columns = (max(s - w, 0) for w, s in zip(window, stride, strict=True))
-            y = y[:, : y.shape[1] - rows, : y.shape[2] - columns]
-        return y
+        return reference.apply({"params": {"kernel": kernel}}, x)
 
     forms = [
-        functools.partial(F.conv_transpose, stride=stride, padding=padding),
+        functools.partial(F.conv_transpose, stride=stride, padding=ours),
         functools.partial(theirs, True),
         functools.partial(theirs, False),
     ]
-    ours, *expected = jax.jit(lambda *a: [value_and_gradients(form, *a) for form in forms])(
+    found, *expected = jax.jit(lambda *a: [value_and_gradients(form, *a) for form in forms])(
         x, kernel
     )
     for one in expected:
-        chex.assert_trees_all_close(ours, one, rtol=1e-4, atol=1e-4)
+        chex.assert_trees_all_close(found, one, rtol=1e-4, atol=1e-4)
 
 
 def test_derivatives_of_any_order_and_mode(x64):
@@ -180,6 +186,8 @@ def test_runs_under_vmap_and_stays_bfloat16():
         ((2, 5, 5, 1), (3, 3, 1, 1), {"stride": 0}, "conv_transpose: stride is 0"),
         ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": "same"}, 'but "VALID", "SAME", an integer'),
         ((2, 1, 5, 1), (3, 3, 1, 1), {"padding": 2}, "padding 2 leaves nothing of x"),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": -1}, "bottom and right also below 0, is wanted"),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": ((-1, 0), (0, 0))}, r"padding is \(\(-1, 0\),"),
     ],
 )
 def test_refuses(x, kernel, settings, message):

@@ -29,6 +29,7 @@ CLASSES = GENERATOR.integers(0, C, N).astype(np.int32)
 ROWS = np.eye(C, dtype=np.float32)[CLASSES]
 SOFT = special.softmax(GENERATOR.normal(size=(N, C)), axis=-1).astype(np.float32)
 PROBABILITIES = special.softmax(LOGITS, axis=-1)
+LOGARITHMS = special.log_softmax(LOGITS, axis=-1)
 BITS = GENERATOR.integers(0, 2, (N, C)).astype(np.int32)
 TARGETS = GENERATOR.normal(size=(N, C)).astype(np.float32)
 
@@ -86,6 +87,15 @@ CASES = {
         PROBABILITIES,
         CLASSES,
         lambda h, t: -np.log2(h[np.arange(N), t]),
+    ),
+    "negative_log_likelihood": Case(
+        F.negative_log_likelihood, LOGARITHMS, CLASSES, lambda y, t: -y[np.arange(N), t]
+    ),
+    "negative_log_likelihood_soft": Case(
+        functools.partial(F.negative_log_likelihood, base=2),
+        LOGARITHMS,
+        SOFT,
+        lambda y, t: -(t * y).sum(-1) / np.log(2),
     ),
     "binary_cross_entropy": Case(
         F.binary_cross_entropy, LOGITS, BITS, lambda y, t: _log_likelihood(special.expit(y), t)
@@ -221,19 +231,26 @@ def test_elementwise_losses_refuse_to_broadcast(loss):
         assert values.shape == (5,)
 
 
-@pytest.mark.parametrize(
-    "loss", [F.cross_entropy, F.cross_entropy_probabilities, F.multiclass_hinge]
-)
+CLASS_LOSSES = [
+    F.cross_entropy,
+    F.cross_entropy_probabilities,
+    F.negative_log_likelihood,
+    F.multiclass_hinge,
+]
+
+
+@pytest.mark.parametrize("loss", CLASS_LOSSES)
 def test_class_losses_refuse_labels_of_another_shape(loss):
+    zeros = np.zeros([5, 3], np.float32)
     with pytest.raises(ValueError, match=r"labels \(5, 1\).*\(5, 3\).*labels\.reshape\(\(5,\)\)"):
-        loss(ones([5, 3]), np.zeros([5, 1], int))
+        loss(zeros, np.zeros([5, 1], int))
     for shape in [(), (1,), (4,), (5, 2), (5, 4), (1, 3), (5, 3, 1)]:
         with pytest.raises(ValueError, match=r"do not fit outputs \(5, 3\)"):
-            loss(ones([5, 3]), np.zeros(shape, int))
+            loss(zeros, np.zeros(shape, int))
     with pytest.raises(ValueError, match="axis of classes"):
-        loss(np.float32(1), np.int32(0))
+        loss(np.float32(0), np.int32(0))
     with pytest.raises(TypeError, match=r"labels are float32, .*labels\.astype\(jnp\.int32\)"):
-        loss(ones([5, 3]), np.zeros(5, np.float32))
+        loss(zeros, np.zeros(5, np.float32))
 
 
 @functools.cache
@@ -248,12 +265,10 @@ def values_and_gradients(loss):
     return traced
 
 
-@pytest.mark.parametrize(
-    "loss", [F.cross_entropy, F.cross_entropy_probabilities, F.multiclass_hinge]
-)
+@pytest.mark.parametrize("loss", CLASS_LOSSES)
 @pytest.mark.parametrize("label", [-1, 3, 300, -(2**31)])
 def test_a_label_out_of_range_is_refused_or_nan(loss, label):
-    outputs = np.full([4, 3], 0.5, np.float32)
+    outputs = np.full([4, 3], -0.5 if loss is F.negative_log_likelihood else 0.5, np.float32)
     labels = np.array([0, 2, label, label], np.int32)
     message = rf"labels\[2\] is {label}, but must be one of the 3 classes, 0 … 2"
     for refuse in (loss, jax.grad(loss), jax.jit(lambda outputs, _: loss(outputs, labels))):
@@ -356,6 +371,25 @@ def test_probabilities_at_0_and_1():
     assert all(np.isfinite(jacobian).all() for jacobian in jacobians)
 
 
+@pytest.mark.parametrize("bad", [0.1, np.inf, np.nan])
+def test_logarithms_above_0_are_refused_or_nan(bad):
+    logarithms, label = np.array([[-0.5, bad]], np.float32), np.array([1])
+    with pytest.raises(
+        ValueError, match=r"log_probabilities\[0, 1\] is .*: log_softmax\(logits\)$"
+    ):
+        F.negative_log_likelihood(logarithms, label)
+    assert np.isnan(jax.jit(F.negative_log_likelihood)(logarithms, label))
+    with pytest.raises(ValueError, match="at most 0"):  # a probability
+        F.negative_log_likelihood(PROBABILITIES, CLASSES)
+
+
+def test_a_logarithm_of_0_costs_nothing_where_the_label_is_elsewhere():
+    loss = jax.jit(jax.value_and_grad(F.negative_log_likelihood))
+    value, gradient = loss(np.float32([0, -np.inf]), np.int32(0))
+    assert (value, gradient.tolist()) == (0, [-1, 0])
+    assert loss(np.float32([0, -np.inf]), np.int32(1))[0] == np.inf
+
+
 def test_masked_logits_cost_nothing_where_the_label_is_elsewhere():
     logits, label = np.array([1, -np.inf, 1], np.float32), np.int32(0)
     value, gradient = jax.jit(jax.value_and_grad(F.cross_entropy))(logits, label)
@@ -412,6 +446,10 @@ def test_elementwise_losses_are_torchs(torch):
         (
             F.binary_cross_entropy_probabilities(PROBABILITIES, BITS, reduction="sum"),
             reference.binary_cross_entropy(torch.from_numpy(PROBABILITIES), bits, reduction="sum"),
+        ),
+        (
+            F.negative_log_likelihood(LOGARITHMS, CLASSES),
+            reference.nll_loss(torch.from_numpy(LOGARITHMS), torch.from_numpy(CLASSES).long()),
         ),
     ]:
         np.testing.assert_allclose(ours, expected.numpy(), 1e-5)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dlcore import functional as F
 from tests.budget import examples
+from tests.functional.conftest import assert_derivatives
 
 moments = jax.jit(F.moments, static_argnames=("axis", "keepdims"))
 batch_moments = jax.jit(F.batch_moments)
@@ -142,8 +143,33 @@ def test_normalize_is_the_equation():
     )
 
 
+def test_rms_norm_is_the_equation_with_its_derivatives(x64):
+    rng = np.random.default_rng(4)
+    x, scale = rng.normal(2.0, 3.0, (5, 3)), rng.normal(size=3)
+    root = np.sqrt((x**2).mean(-1, keepdims=True) + 0.1)
+
+    def squared(flat):
+        return F.rms_norm(flat[:-3].reshape(5, 3), flat[-3:], epsilon=0.1).ravel() ** 2
+
+    y, plain = jax.jit(lambda: (F.rms_norm(x, scale, epsilon=0.1), F.rms_norm(x, epsilon=0.1)))()
+    np.testing.assert_allclose(plain, x / root, rtol=1e-12)
+    np.testing.assert_allclose(y, x / root * scale, rtol=1e-12)
+    assert_derivatives(squared, np.concatenate([x.ravel(), scale]))
+
+
+def test_rms_norm_of_bfloat16_is_rounded_once():
+    x = np.random.default_rng(5).normal(100, 1, (4, 4096)).astype(jnp.bfloat16)
+    wide = np.asarray(x, np.float64)
+    y = jax.jit(F.rms_norm)(x, np.ones(4096, jnp.bfloat16))
+    assert y.dtype == jnp.bfloat16
+    expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True))
+    np.testing.assert_allclose(np.asarray(y, np.float64), expected, rtol=2**-8)
+
+
 def test_refuses_integers():
     with pytest.raises(TypeError, match="x is int32"):
         F.moments(np.ones((3, 2), np.int32), 0)
     with pytest.raises(TypeError, match="normalize: x is uint8"):
         F.normalize(np.ones((3, 2), np.uint8), np.zeros(2), np.ones(2))
+    with pytest.raises(TypeError, match="rms_norm: x is int32"):
+        F.rms_norm(np.ones((3, 2), np.int32))

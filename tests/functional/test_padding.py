@@ -44,6 +44,32 @@ def test_equals_torch(mode, padding, torch):
     np.testing.assert_array_equal(y, np.transpose(expected.numpy(), (0, 2, 3, 1)))
 
 
+@pytest.mark.parametrize("value", [-np.inf, 7, np.float32(0.5)])
+def test_a_value_equals_numpys(value):
+    expected = np.pad(X, [(0, 0), (0, 3), (4, 1), (0, 0)], constant_values=value)
+    padded = F.pad(X, ((0, 3), (4, 1)), value=value)
+    np.testing.assert_array_equal(padded, expected)
+    narrow = F.pad(X.astype(jnp.bfloat16), 1, value=value)
+    assert (narrow.dtype, float(narrow[0, 0, 0, 0])) == (jnp.bfloat16, value)
+
+
+def test_a_value_may_be_learned_and_fits_whole_numbers():
+    by_value = jax.jit(jax.grad(lambda value: jnp.sum(F.pad(X, (0, 1), value=value))))(2.0)
+    assert by_value == 2 * 4 * 2 * 3
+    bytes_ = np.ones((1, 1, 1, 1), np.uint8)
+    assert F.pad(bytes_, 1, value=255)[0, 0].ravel().tolist() == [255, 255, 255]
+    for value in (0.5, -1, 256, np.ones(2)):
+        with pytest.raises(ValueError, match=r"pad: value is .*, but one number of uint8 is w"):
+            F.pad(bytes_, 1, value=value)
+
+
+def test_a_value_equals_torch(torch):
+    images = torch.tensor(np.transpose(X, (0, 3, 1, 2)))
+    expected = torch.nn.functional.pad(images, (4, 1, 0, 3), value=-2.5).numpy()
+    padded = F.pad(X, ((0, 3), (4, 1)), value=-2.5)
+    np.testing.assert_array_equal(padded, np.transpose(expected, (0, 2, 3, 1)))
+
+
 def test_what_is_repeated_collects_the_gradient():
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(F.pad(x, (0, 1), "edge"))))
     assert gradient(np.ones((1, 1, 3, 1), np.float32)).ravel().tolist() == [2, 1, 2]
@@ -69,6 +95,10 @@ def test_refuses_to_reflect_more_than_there_is(padding, message):
         (functools.partial(F.pad, X, -1), r"pad: padding is -1, but \"VALID\", an integer"),
         (functools.partial(F.pad, X, "SAME"), "pad: padding is 'SAME'"),
         (functools.partial(F.pad, X, 1, "mirror"), "mode is 'mirror', but must be one of"),
+        (
+            functools.partial(F.pad, X, 1, "edge", value=0),
+            "value is 0, but 'edge' adds what is in x: pad",
+        ),
     ],
 )
 def test_refuses(call, message):

@@ -65,6 +65,68 @@ def test_values_and_gradients_are_the_plain_forms(size, window, stride, padding,
     )
 
 
+TRIPLES = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
+
+
+@given(
+    window=TRIPLES,
+    stride=TRIPLES,
+    dilation=TRIPLES,
+    padding=st.sampled_from(["VALID", "SAME", 1]),
+    seed=st.integers(0, 9),
+)
+@examples(12)
+def test_volumes_and_gaps_are_the_plain_forms(window, stride, dilation, padding, seed):
+    x = np.random.default_rng(seed).normal(size=(2, 5, 6, 7, 2)).astype(np.float32)
+    padding = 0 if padding == 1 and 1 in window else padding
+    around = padding if isinstance(padding, str) else [(0, 0), *[(padding, padding)] * 3, (0, 0)]
+    if padding in ("VALID", 0):  # the window must fit
+        dilation = tuple(min(d, 2) for d in dilation)
+
+    def plain(x, start, combine, gaps):
+        sizes = [(1, *size, 1) for size in (window, stride)]
+        return lax.reduce_window(x, start, combine, *sizes, around, None, (1, *gaps, 1))
+
+    def both(x):
+        mean = plain(x, 0.0, lax.add, (1, 1, 1)) / math.prod(window)
+        yield F.avg_pool(x, window, stride, padding), mean
+        largest = plain(x, -jnp.inf, lax.max, dilation)
+        yield F.max_pool(x, window, stride, padding, dilation=dilation), largest
+
+    for ours, expected in jax.jit(lambda x: list(both(x)))(x):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "padding", "dilation"),
+    [(2, None, 0, 1), ((2, 3, 1), 2, (1, 1, 0), 1), (3, (1, 2, 1), 1, 2), (2, 1, 0, (1, 2, 3))],
+)
+def test_volumes_equal_torch(window, stride, padding, dilation, torch):
+    x = np.random.default_rng(7).normal(size=(2, 5, 6, 7, 3)).astype(np.float32)
+    given_x = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=True)
+    sizes = (window, stride, padding)
+    expected = [
+        torch.nn.functional.max_pool3d(given_x, *sizes, dilation),
+        torch.nn.functional.avg_pool3d(given_x, *sizes, count_include_pad=False),
+    ]
+    window = (window,) * 3 if isinstance(window, int) else window
+    sizes = (window, stride, padding)
+    ours = [
+        lambda x: F.max_pool(x, *sizes, dilation=dilation),
+        lambda x: F.avg_pool(x, *sizes, count_include_pad=False),
+    ]
+    assert_equal_torch(ours, expected, x, given_x, torch)
+
+
+@pytest.mark.parametrize(("window", "padding", "dilation"), [(2, 0, 3), ((3, 2), 1, (2, 3))])
+def test_gaps_equal_torch(window, padding, dilation, torch):
+    x = np.random.default_rng(8).normal(size=(2, 8, 9, 3)).astype(np.float32)
+    given_x = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=True)
+    expected = torch.nn.functional.max_pool2d(given_x, window, 2, padding, dilation)
+    settings = {"window": window, "stride": 2, "padding": padding, "dilation": dilation}
+    assert_equal_torch([functools.partial(F.max_pool, **settings)], [expected], x, given_x, torch)
+
+
 @pytest.mark.parametrize("padding", ["VALID", "SAME", 1, (1, 0), ((0, 1), (1, 0))])
 @pytest.mark.parametrize("stride", [None, 1])
 def test_equals_flax(padding, stride, standard_promotion):
@@ -98,14 +160,19 @@ def test_equals_torch(counted, torch):
         lambda x: F.max_pool(x, 3, 2, 1),
         lambda x: F.avg_pool(x, 3, 2, 1, count_include_pad=counted),
     ]
+    assert_equal_torch(ours, expected, x, given_x, torch)
+
+
+def assert_equal_torch(ours, expected, x, given_x, torch):
+    """Values, and the gradients of their sums of squares."""
     for function, reference in zip(ours, expected, strict=True):
-        (gradient,) = torch.autograd.grad((reference**2).sum(), given_x)
+        (gradient,) = torch.autograd.grad((reference**2).sum(), given_x, retain_graph=True)
         np.testing.assert_allclose(
-            function(x), np.transpose(reference.detach().numpy(), (0, 2, 3, 1)), rtol=1e-5
+            function(x), np.moveaxis(reference.detach().numpy(), 1, -1), rtol=1e-5, atol=1e-6
         )
         np.testing.assert_allclose(
             jax.grad(lambda x, f=function: jnp.sum(f(x) ** 2))(x),
-            np.transpose(gradient.numpy(), (0, 2, 3, 1)),
+            np.moveaxis(gradient.numpy(), 1, -1),
             rtol=1e-5,
             atol=1e-6,
         )
@@ -175,6 +242,14 @@ def test_second_derivatives_and_forward_mode(pool, x64):
     assert_derivatives(squared, np.random.default_rng(2).normal(size=9), TWICE)
 
 
+@pytest.mark.parametrize("pool", [functools.partial(F.max_pool, dilation=(1, 2, 1)), F.avg_pool])
+def test_derivatives_over_volumes(pool, x64):
+    def squared(x):
+        return pool(x.reshape(1, 2, 3, 2, 1), (2, 2, 2), 1, "SAME").ravel() ** 2
+
+    assert_derivatives(squared, np.random.default_rng(2).normal(size=12))
+
+
 def test_global_pooling():
     x = np.random.default_rng(3).normal(size=(2, 3, 4, 5)).astype(np.float32)
     np.testing.assert_allclose(F.global_avg_pool(x), x.mean((1, 2)), rtol=1e-5, atol=1e-7)
@@ -217,3 +292,22 @@ def test_refuses(pool, shape, settings, error, message):
         pool(np.ones(shape, np.float32), **settings)
     with pytest.raises(TypeError, match="x is int32, but floating point"):
         pool(np.ones((1, 4, 4, 1), np.int32), 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "message"),
+    [
+        ((1, 4, 4, 4, 1), {"window": 2}, r"\(1, 4, 4, 4, 1\), but \[B, H, W, C\] is wanted"),
+        ((1, 4, 4, 1), {"window": (2, 2, 2)}, r"\(1, 4, 4, 1\), but \[B, D, H, W, C\] is wanted"),
+        ((1, 4, 4, 4, 1), {"window": (2, 2, 2), "stride": (1, 2)}, "integer or three of them"),
+        ((1, 4, 4, 4, 1), {"window": (2, 2, 2), "padding": (1, 1)}, r"three \(depth, vertical,"),
+        ((1, 4, 4, 4, 1), {"window": (1, 2, 5)}, "a window of 1×2×5 does not fit"),
+        ((1, 4, 4, 1), {"window": 2, "dilation": 0}, "dilation is 0"),
+        ((1, 4, 4, 1), {"window": 2, "dilation": 4}, "a window of 5×5 does not fit"),
+        ((1, 4, 4, 1), {"window": 2, "dilation": 3, "padding": 4}, "less than the window 4×4"),
+        ((1, 2, 2, 1), {"window": 2, "dilation": 3, "padding": 1}, "dilation is 3, but with paddi"),
+    ],
+)
+def test_refuses_other_volumes_and_gaps(shape, settings, message):
+    with pytest.raises(ValueError, match=message):
+        F.max_pool(np.ones(shape, np.float32), **settings)

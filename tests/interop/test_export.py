@@ -13,6 +13,7 @@ import pytest
 from dlcore import functional as F
 from dlcore import interop, models, nn
 from dlcore.interop.weights import WeightsError
+from tests.cells import masked_mean
 
 # sys.modules[name] = None is an import that fails.
 PROGRAM = """
@@ -88,3 +89,18 @@ def test_refuses(tmp_path):
     with pytest.raises(WeightsError, match=r"none/n: cannot be written \(No such file"):
         interop.export(layer, params, state, (None, 4), tmp_path / "none" / "n")
     assert not list(tmp_path.iterdir())
+
+
+def test_side_inputs_are_called_by_name(tmp_path):
+    from jax import export
+
+    layer = nn.serial(nn.attention(4, 2), masked_mean)
+    params, state = layer.init(jax.random.key(0))
+    form = ((None, None), jnp.bool_)
+    interop.export(layer, params, state, (None, None, 4), tmp_path / "n", mask=form)
+    network = export.deserialize((tmp_path / "n").read_bytes())
+    for shape in ((1, 3, 4), (2, 5, 4)):
+        x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        mask = np.arange(shape[1]) < np.arange(1, shape[0] + 1)[:, None]
+        expected, _ = layer.apply(params, state, x, mask=mask)
+        np.testing.assert_allclose(network.call(x, mask=mask), expected, rtol=1e-4, atol=1e-5)

@@ -14,6 +14,7 @@ from flax import nnx
 
 from dlcore import functional as F
 from dlcore import interop, keys, nn, optim, train
+from tests.cells import rnn
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -367,3 +368,81 @@ def test_there_and_back():
     params, state = drawn(back)
     expected = evaluate(layer, params, state["batch_stats"])
     np.testing.assert_allclose(evaluate(back, params, state), expected, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------- side inputs and memory
+
+
+def test_side_inputs_of_a_flax_module_are_read_by_name():
+    x = X.reshape(16, 8, 8)
+    mask = np.broadcast_to(np.tril(np.ones((8, 8), bool)), (16, 1, 8, 8))
+    linens = linen.MultiHeadDotProductAttention(2)
+    nnxs = functools.partial(nnx.MultiHeadAttention, 2, 8, decode=False)
+    for module, example in ((linens, (x,)), (nnxs, ())):
+        layer = interop.from_flax(module, *example)
+        assert "mask" in layer.info.reads
+        params, state = layer.init(jax.random.key(0))
+        chain = nn.serial(nn.named("a", layer), F.tanh)
+        y, _ = chain.apply({"a": params}, {"a": state} if state else (), x, mask=mask)
+        if example:
+            expected = linens.apply({"params": params}, x, mask=mask)
+            np.testing.assert_allclose(y, np.tanh(expected), rtol=1e-4, atol=1e-5)
+        plain, _ = layer.apply(params, state, x)
+        assert not np.allclose(y, np.tanh(plain))
+
+
+def test_linens_cache_is_memory():
+    x = X.reshape(16, 8, 8)
+    layer = interop.from_flax(linen.MultiHeadDotProductAttention(2, decode=True), x)
+    params, state = layer.init(jax.random.key(0))
+    assert state == ()
+    memory = nn.memory(layer, 16)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(memory)} == {16}
+
+    @jax.jit
+    def by_tokens(x):
+        def token(now, x):
+            y, now = layer.apply(params, now, x[:, None])
+            return now, y[:, 0]
+
+        return jnp.swapaxes(jax.lax.scan(token, memory, jnp.swapaxes(x, 0, 1))[1], 0, 1)
+
+    causal = np.tril(np.ones((8, 8), bool))[None, None]
+    expected = linen.MultiHeadDotProductAttention(2).apply({"params": params}, x, mask=causal)
+    np.testing.assert_allclose(by_tokens(x), expected, rtol=1e-4, atol=1e-5)
+    _, absent = layer.apply(params, state, x[:, :1])
+    assert absent == ()
+
+
+def test_what_a_layer_remembers_is_linens_cache():
+    x = X.reshape(16, 8, 8)
+    layer = nn.serial(nn.batch_norm(8), rnn(8, 4))
+    module = interop.to_flax(layer)
+    variables = module.init(jax.random.key(0), x)
+    assert "cache" not in variables
+    whole = module.apply(variables, x)
+    cache, ys = nn.memory(layer, 16), []
+    for window in (x[:, :3], x[:, 3:]):
+        y, updated = module.apply({**variables, "cache": cache}, window, mutable=["cache"])
+        cache = updated["cache"]
+        ys.append(y)
+    np.testing.assert_allclose(np.concatenate(ys, 1), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_as_a_flax_module_takes_side_inputs():
+    x = X.reshape(16, 8, 8)
+    mask = np.arange(8) < 1 + np.arange(16)[:, None] % 8
+    layer = nn.serial(nn.linear(8, 4), rnn(4, 4))
+    module = interop.to_flax(layer)
+    variables = module.init(jax.random.key(0), x)
+    expected, _ = layer.apply(variables["params"], (), x, mask=mask)
+    np.testing.assert_allclose(
+        module.apply(variables, x, mask=mask), expected, rtol=1e-5, atol=1e-6
+    )
+    other = interop.to_nnx(layer, rngs=nnx.Rngs(0))
+    other.eval()
+    params = jax.tree.map(
+        lambda one: one.get_value(), other.params, is_leaf=lambda one: isinstance(one, nnx.Variable)
+    )
+    expected, _ = layer.apply(params, (), x, mask=mask)
+    np.testing.assert_allclose(other(x, mask=mask), expected, rtol=1e-5, atol=1e-6)

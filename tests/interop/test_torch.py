@@ -5,7 +5,9 @@ from __future__ import annotations
 import collections
 import os
 import pickle
+import re
 import sys
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +17,8 @@ import pytest
 from dlcore import functional as F
 from dlcore import interop, models, nn, optim, train
 from dlcore.interop import weights
-from dlcore.interop.torch_names import NAMES, Names
-from dlcore.interop.weights import WeightsError
+from dlcore.interop.torch_names import NAMES, TIMM, Names
+from dlcore.interop.weights import WeightsError, WeightsWarning
 from dlcore.tree import leaves_with_paths
 
 SMALL = {
@@ -392,14 +394,57 @@ def test_rules_numbers_and_spare_parts(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+    "prefix",
+    [
+        *("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."),
+        *("model.", "net.", "backbone.", "model._orig_mod.", "a.b.c.d.", "_fsdp_wrapped_module.x."),
+    ],
 )
-def test_prefixes_of_wrappers_are_understood(prefix):
+def test_a_prefix_of_all_names_is_understood(prefix):
     layer = nn.serial(nn.linear(2, 3), nn.batch_norm(3))
     expected = tree(layer)
     arrays = interop.to_torch(layer, *expected, numpy=True)
     wrapped = {prefix + name: array for name, array in arrays.items()}
+    wrapped["n_averaged"] = np.zeros((), np.int64)
     assert_trees_equal(interop.from_torch(layer, wrapped), expected)
+    changed = nn.serial(nn.linear(2, 3), nn.batch_norm(3, scale=False))
+    with pytest.raises(WeightsError, match=r": batch_norm1.weight: wanted none, got \[3\]$"):
+        interop.from_torch(changed, wrapped)
+
+
+def test_wrappers_inside_of_names_are_understood():
+    layer = nn.serial(nn.named("a", nn.serial(nn.linear(2, 3))), nn.linear(3, 1))
+    expected = tree(layer)
+    arrays = interop.to_torch(layer, *expected, numpy=True)
+    wrapped = {name.replace("a.", "a._orig_mod."): array for name, array in arrays.items()}
+    wrapped = {f"_checkpoint_wrapped_module.{name}": array for name, array in wrapped.items()}
+    assert_trees_equal(interop.from_torch(layer, wrapped), expected)
+
+
+def test_what_stands_beside_a_prefix_is_refused_with_the_prefix():
+    layer = nn.serial(nn.linear(2, 3))
+    expected = tree(layer)
+    arrays = interop.to_torch(layer, *expected, numpy=True)
+    student, teacher = (
+        {prefix + name: array for name, array in arrays.items()}
+        for prefix in ("student.", "teacher.")
+    )
+    for given, shown, misfit in (
+        (student | {"loss.weight": np.zeros(3)}, "'student.'", "loss.weight: wanted none, got [3]"),
+        (student | teacher, "'student.'; 'teacher.'", "the nearest is student.linear1.bias [3]"),
+        (student | arrays | {"student.x": np.zeros(3)}, "", "student.x: wanted none"),
+    ):
+        with pytest.raises(WeightsError) as caught:
+            interop.from_torch(layer, given)
+        message = str(caught.value)
+        assert misfit in message
+        assert "\n" not in message
+        if shown:
+            advice = message.rpartition(f"names fit behind {shown}: with that as p, give ")[2]
+            assert advice == (
+                "{name.removeprefix(p): tensor for name, tensor in tensors.items() "
+                "if name.startswith(p)}"
+            )
 
 
 def test_a_part_called_module_is_no_wrapper():
@@ -410,6 +455,173 @@ def test_a_part_called_module_is_no_wrapper():
     assert_trees_equal(interop.from_torch(layer, arrays), expected)
     wrapped = {f"module.{name}": array for name, array in arrays.items()}
     assert_trees_equal(interop.from_torch(layer, wrapped), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "first"),
+    [
+        (lambda: nn.serial(nn.linear(2, 3), F.relu, nn.linear(3, 1)), ""),
+        (lambda: nn.serial(nn.conv(2, 3, 1), nn.batch_norm(3), nn.serial(F.relu, nn.prelu())), ""),
+        (lambda: nn.serial(nn.named("body", nn.serial(F.relu, nn.linear(3, 1)))), "body."),
+    ],
+)
+def test_the_hint_for_a_sequential_works(make, first, torch):
+    """torch's own Sequential gives the names: those of positions, with a part's name or without."""
+    layer = make()
+    t = torch.nn
+    modules = {
+        "linear": t.Sequential(t.Linear(2, 3), t.ReLU(), t.Linear(3, 1)),
+        "conv": t.Sequential(
+            t.Conv2d(2, 3, 1), t.BatchNorm2d(3), t.Sequential(t.ReLU(), t.PReLU())
+        ),
+        "body": sequential(torch, body=t.Sequential(t.ReLU(), t.Linear(3, 1))),
+    }
+    module = modules[first.rstrip(".") or layer.info.children[0][1].info.kind]
+    for prefix in ("", "net."):
+        given = {prefix + name: tensor for name, tensor in module.state_dict().items()}
+        with pytest.raises(WeightsError, match="names of a Sequential: names=") as caught:
+            interop.from_torch(layer, given)
+        glob = str(caught.value).rpartition("Names(numbered=('")[2].removesuffix("',))")
+        params, state = interop.from_torch(layer, given, names=Names(numbered=(glob,)))
+        back = interop.to_torch(layer, params, state, names=Names(numbered=(glob,)))
+        assert {name: tensor.tolist() for name, tensor in back.items()} == {
+            name: tensor.tolist() for name, tensor in module.state_dict().items()
+        }
+
+
+def test_no_hint_for_numbers_that_do_not_fit():
+    layer = nn.serial(nn.linear(2, 3), F.relu, nn.linear(3, 1))
+    given = {"0.weight": np.zeros((3, 2)), "0.bias": np.zeros(3), "1.weight": np.zeros((1, 3))}
+    with pytest.raises(WeightsError, match=r"wanted \[1\], got none.*$") as caught:
+        interop.from_torch(layer, given)
+    assert "Sequential" not in str(caught.value)
+
+
+def test_a_long_list_of_misfits_has_names_of_both_sides():
+    layer = nn.serial(*(nn.linear(2, 2) for _ in range(20)))
+    arrays = interop.to_torch(layer, *tree(layer), numpy=True)
+    given = {name.replace("linear", "fc"): array for name, array in arrays.items()}
+    with pytest.raises(WeightsError) as caught:
+        interop.from_torch(layer, given)
+    shown = re.findall(
+        r"linear(\d+)\.(\w+): wanted .*?, the nearest is fc(\d+)\.(\w+) ", str(caught.value)
+    )
+    assert len(shown) == 8
+    assert all((number, leaf) == (near, own) for number, leaf, near, own in shown)
+    assert "; and 64 more" in str(caught.value)
+
+
+# timm
+
+
+def timm_vit(arrays):
+    """The names of timm.models.vision_transformer, as its release 1.0.31 has them."""
+    moved = {
+        "class_token": "cls_token",
+        "conv_proj": "patch_embed.proj",
+        "encoder.pos_embedding": "pos_embed",
+        "encoder.layers.encoder_layer_": "blocks.",
+        "encoder.ln": "norm",
+        "heads.head": "head",
+        "ln_1": "norm1",
+        "self_attention.in_proj_": "attn.qkv.",
+        "self_attention.out_proj": "attn.proj",
+        "ln_2": "norm2",
+        "mlp.0": "mlp.fc1",
+        "mlp.3": "mlp.fc2",
+    }
+    return renamed(arrays, moved)
+
+
+def timm_convnext(arrays):
+    """Those of timm.models.convnext, where the scale of a layer is a vector."""
+    moved = {"classifier.0": "head.norm", "classifier.2": "head.fc", "features.0": "stem"}
+    for stage in range(4):
+        moved[f"features.{2 * stage + 1}."] = f"stages.{stage}.blocks."
+        moved[f"features.{2 * stage}."] = f"stages.{stage}.downsample."
+    moved |= {"block.0": "conv_dw", "block.2": "norm", "block.3": "mlp.fc1", "block.5": "mlp.fc2"}
+    found = renamed(arrays, moved | {"layer_scale": "gamma"})
+    return {
+        name: array.reshape(-1) if name.endswith("gamma") else array
+        for name, array in found.items()
+    }
+
+
+def timm_vgg(arrays):
+    """Those of timm.models.vgg, where the first two linear layers are convolutions."""
+    first, second = arrays["classifier.0.weight"], arrays["classifier.3.weight"]
+    arrays = arrays | {
+        "classifier.0.weight": first.reshape(len(first), -1, 7, 7),
+        "classifier.3.weight": second[:, :, None, None],
+    }
+    moved = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2"}
+    return renamed(arrays, moved | {"classifier.6": "head.fc"})
+
+
+def renamed(arrays, moved):
+    found = {}
+    for name, array in arrays.items():
+        for old, new in moved.items():
+            name = name.replace(old, new)
+        found[name] = array
+    return found
+
+
+def test_timms_resnets_have_torchvisions_names():
+    assert TIMM["resnet"] is NAMES["resnet"]
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "names"),
+    [
+        ("vgg", {"depth": 11, "width": 4}, timm_vgg),
+        ("vgg", {"depth": 11, "width": 4, "batch_norm": True}, timm_vgg),
+        ("vit", {"size": "tiny"}, timm_vit),
+        pytest.param("convnext_tiny", {}, timm_convnext, marks=pytest.mark.slow),
+    ],
+)
+def test_timms_names_are_another_way_to_say_torchvisions(model, settings, names):
+    """The same tensors under either name are the same trees, so the outputs are equal too."""
+    layer = models.build(model, **settings)
+    expected = tree(layer)
+    theirs = names(interop.to_torch(layer, *expected, numpy=True))
+    for prefix in ("", "model."):
+        given = {prefix + name: array for name, array in theirs.items()}
+        assert_trees_equal(interop.from_torch(layer, given), expected)
+    back = interop.to_torch(layer, *expected, names=TIMM[model], numpy=True)
+    assert back.keys() == theirs.keys()
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(back[name], array, strict=True)
+
+
+def test_a_part_of_a_network_may_be_timms():
+    layer = nn.serial(nn.named("body", models.vgg(11, width=1)), nn.linear(1000, 2))
+    expected = tree(layer)
+    inside = interop.to_torch(layer, *expected, numpy=True)
+    arrays = {name.removeprefix("body."): array for name, array in inside.items()}
+    head = {name: arrays.pop(name) for name in ("linear1.weight", "linear1.bias")}
+    theirs = {f"body.{name}": array for name, array in timm_vgg(arrays).items()}
+    assert_trees_equal(interop.from_torch(layer, theirs | head), expected)
+
+
+def test_fused_projections_are_queries_keys_and_values_in_this_order():
+    """The formula, by NumPy: qkv·x cut in three; softmax(q·kᵀ / √d)·v of each head; proj."""
+    heads, size, names = 2, 3, Names(packed=("qkv.", "proj."))
+    layer = nn.attention(heads * size, heads)
+    rng = np.random.default_rng(0)
+    shapes = {"qkv.weight": (18, 6), "qkv.bias": (18,), "proj.weight": (6, 6), "proj.bias": (6,)}
+    given = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    x = rng.normal(size=(2, 4, 6)).astype(np.float32)
+    q, k, v = np.split(x @ given["qkv.weight"].T + given["qkv.bias"], 3, axis=-1)
+    mixed = []
+    for head in range(heads):
+        part = slice(head * size, (head + 1) * size)
+        scores = np.exp(q[..., part] @ k[..., part].swapaxes(1, 2) / np.sqrt(size))
+        mixed.append(scores / scores.sum(-1, keepdims=True) @ v[..., part])
+    expected = np.concatenate(mixed, -1) @ given["proj.weight"].T + given["proj.bias"]
+    params, state = interop.from_torch(layer, given, names=names)
+    y, _ = jax.jit(layer.apply)(params, state, x)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_checkpoints_hold_state_dicts():
@@ -427,6 +639,53 @@ def test_checkpoints_hold_state_dicts():
         interop.from_torch(layer, {0: np.zeros(2)})
     with pytest.raises(WeightsError, match="wanted, got a list"):
         interop.from_torch(layer, [1])
+    with pytest.raises(WeightsError, match=r"wanted, got a Sequential: give its .state_dict\(\)"):
+        interop.from_torch(layer, type("Sequential", (), {"state_dict": dict})())
+
+
+def test_a_state_dict_is_known_by_its_form_where_its_name_says_nothing():
+    layer = nn.linear(2, 3)
+    expected = tree(layer)
+    arrays = interop.to_torch(layer, *expected, numpy=True)
+    optimizer = {"state": {0: {"step": np.zeros(())}}, "param_groups": [{"lr": 0.1}]}
+    for checkpoint in (
+        {"net": arrays, "acc": 93.0, "epoch": 3, "optimizer": optimizer, "scheduler": {}},
+        {"state_dict": arrays, "state_dict_ema": arrays},
+        {"weights": {"model": arrays, "args": None}, "model": {"params": arrays, "x": 1}},
+    ):
+        assert_trees_equal(interop.from_torch(layer, checkpoint), expected)
+    with pytest.raises(WeightsError, match=r"no tensors are net \(dict\); ema \(dict\)"):
+        interop.from_torch(layer, {"net": arrays, "ema": arrays})
+
+
+@pytest.mark.parametrize("path", [("state_dict",), ("model", "state_dict"), ("model",) * 9])
+def test_a_checkpoint_that_contains_itself_has_an_end(path):
+    checkpoint = inside = {"epoch": 1}
+    for name in path[:-1]:
+        inside[name] = inside = {"epoch": 1}
+    inside[path[-1]] = checkpoint
+    with pytest.raises(WeightsError, match="dictionaries in each other, 8 deep"):
+        interop.from_torch(nn.linear(2, 3), checkpoint)
+
+
+# Values
+
+
+def test_values_that_are_not_finite_come_in_and_are_named():
+    layer = nn.serial(nn.attention(4, 2), nn.linear(4, 3), nn.batch_norm(3))
+    arrays = interop.to_torch(layer, *tree(layer), numpy=True)
+    interop.from_torch(layer, arrays)
+    arrays["attention1.in_proj_weight"][:] = np.nan
+    arrays["batch_norm1.running_var"][1] = np.inf
+    arrays["linear1.bias"] = np.array([1, 1e300, 2])
+    with pytest.warns(WeightsWarning) as caught:
+        params, _ = interop.from_torch(layer, arrays)
+    assert caught[0].filename == __file__
+    assert str(caught[0].message).startswith(
+        "3 tensors hold NaN or infinity: attention1.in_proj_weight; linear1.bias; "
+        "batch_norm1.running_var; "
+    )
+    assert np.isinf(params["linear1"]["bias"][1])
 
 
 # Misfits
@@ -446,10 +705,9 @@ def test_every_misfit_is_named_with_both_shapes():
     with pytest.raises(WeightsError) as caught:
         interop.from_torch(layer, given)
     assert str(caught.value) == (
-        "4 tensors do not fit this serial: batch_norm1.bias: wanted [2], got none; "
-        "conv1.bias: wanted [2], got int8[2]; "
+        "4 tensors do not fit this serial: conv1.bias: wanted [2], got int8[2]; "
         "conv1.weight: wanted [2, 1, 3, 3], got [2, 3, 3, 1]; "
-        "fc.weight: wanted none, got [10, 2]"
+        "batch_norm1.bias: wanted [2], got none, the nearest is fc.weight [10, 2]"
     )
     with pytest.raises(WeightsError) as caught:
         interop.from_torch(layer, {f"{number}\nname " * 1000: np.zeros(1) for number in range(20)})
@@ -469,9 +727,9 @@ def test_trees_of_another_network_do_not_go_out():
     with pytest.raises(WeightsError) as caught:
         interop.to_torch(nn.linear(2, 3), *tree(nn.serial(nn.linear(2, 3))), numpy=True)
     assert str(caught.value) == (
-        "4 leaves do not fit this linear: bias: wanted [3], got none; "
-        "kernel: wanted [2, 3], got none; linear1/bias: wanted none, got [3]; "
-        "linear1/kernel: wanted none, got [2, 3]"
+        "4 leaves do not fit this linear: "
+        "bias: wanted [3], got none, the nearest is linear1/bias [3]; "
+        "kernel: wanted [2, 3], got none, the nearest is linear1/kernel [2, 3]"
     )
 
 
@@ -515,6 +773,13 @@ def test_a_tensor_that_is_no_plain_one_is_named(torch):
     given["weight"] = torch.zeros(3, 3, device="meta")
     with pytest.raises(WeightsError, match="weight: no plain tensor"):
         interop.from_torch(nn.linear(3, 3), given)
+
+
+def test_the_values_of_a_misshapen_tensor_are_not_looked_at(torch):
+    """One number in the shape of four terabytes: it is there only for whoever looks."""
+    given = {"weight": torch.zeros(1).half().expand(10**12), "bias": torch.zeros(3)}
+    with pytest.raises(WeightsError, match=r"weight: wanted \[3, 2\], got \[1000000000000\]"):
+        interop.from_torch(nn.linear(2, 3), given)
 
 
 # Files
@@ -579,6 +844,15 @@ def hostile(torch, folder):
     (folder / "empty.pt").write_bytes(b"")
     (folder / "text.pt").write_bytes(b"weights")
     (folder / "list.pt").write_bytes(pickle.dumps([1, 2]))
+    with (
+        zipfile.ZipFile(folder / "good.pt") as good,
+        zipfile.ZipFile(folder / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for member in good.namelist():
+            data = good.read(member)
+            bomb.writestr(member, bytes(10**6) if "/data/" in member else data)
+    os.mkfifo(folder / "pipe.pt")
+    os.mkfifo(folder / "pipe.safetensors")
     return sorted(set(folder.iterdir()) - {folder / "good.pt"})
 
 
@@ -588,13 +862,14 @@ def test_hostile_and_damaged_files_are_refused_in_one_line(torch, tmp_path):
     (tmp_path / "proof").rmdir()
     layer = nn.linear(2, 3)
     paths = hostile(torch, tmp_path)
-    assert len(paths) == 13
+    assert len(paths) == 16
     for path in paths:
         with pytest.raises(WeightsError) as caught:
             interop.from_torch(layer, path)
         message = str(caught.value)
         assert message.startswith(f"{path}: "), message
         assert "\n" not in message
+        assert ("BadZipFile" in message) == (path.name == "bomb.pt")
         assert len(message) < 700
     assert not (tmp_path / "hurt").exists()
     interop.from_torch(layer, tmp_path / "good.pt")
@@ -607,3 +882,15 @@ def test_a_file_that_is_not_there_is_one_line(torch, tmp_path):
     (tmp_path / "folder.pt").mkdir()
     with pytest.raises(WeightsError, match=r"folder.pt: cannot be read \(Is a directory\)"):
         interop.from_torch(nn.linear(2, 3), tmp_path / "folder.pt")
+
+
+def test_the_home_folder_is_understood(torch, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "w.pt")
+    interop.from_torch(nn.linear(2, 3), "~/w.pt")
+
+
+@pytest.mark.parametrize("name", ["w\0.pt", "w\0.safetensors", "\ud800.pt"])
+def test_a_name_that_no_file_can_have_is_one_line(name):
+    with pytest.raises(WeightsError, match="is no path"):
+        interop.from_torch(nn.linear(2, 3), name)

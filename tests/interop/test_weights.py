@@ -251,6 +251,42 @@ def test_a_leaf_that_is_no_array_is_refused_by_name(leaf):
         weights.dumps({"a": [leaf]})
 
 
+def endless(make):
+    tree = make()
+    within = {"a": np.zeros(1), "b": (tree, tree)}
+    tree.update(within) if isinstance(tree, dict) else tree.append(within)
+    return tree
+
+
+def nested(depth):
+    tree = np.zeros(1)
+    for _ in range(depth):
+        tree = [tree]
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (endless(dict), "the tree contains itself; make one of arrays alone"),
+        (endless(list), "the tree contains itself"),
+        (nested(101), "the tree is more than 100 levels deep"),
+        (nested(100_000), "the tree is more than 100 levels deep"),
+    ],
+)
+def test_trees_that_have_no_end_are_refused(tree, message):
+    with pytest.raises(WeightsError, match=message):
+        weights.dumps(tree)
+    with pytest.raises(WeightsError, match=message):
+        weights.loads(weights.dumps(SMALL), tree)
+
+
+def test_a_tree_may_be_deep_and_hold_a_part_twice():
+    part = {"a": np.ones(1)}
+    assert_same(weights.loads(weights.dumps([part, part]), [part, part])[0], [part, part])
+    assert_same(weights.loads(weights.dumps(nested(100)), nested(100))[0], nested(100))
+
+
 @pytest.mark.parametrize("dtype", ["complex128", ">f4", "U3", "O", "M8[s]", jnp.int4])
 def test_a_dtype_without_a_place_in_the_format_is_refused_by_name(dtype):
     with pytest.raises(WeightsError, match=r"^a/0: .* cannot be stored"):
@@ -474,6 +510,64 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
         weights.load(tmp_path / "none.safetensors")
     with pytest.raises(WeightsError, match=r"cannot be read \(Is a directory\)"):
         weights.load(tmp_path)
+
+
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match=r"pipe: cannot be read \(Not a plain file\)"):
+        weights.load(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match=r"zero: cannot be read \(Not a plain file\)"):
+        weights.load("/dev/zero")
+
+
+def test_the_home_folder_is_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    weights.save("~/w.safetensors", SMALL)
+    assert os.listdir(tmp_path) == ["w.safetensors"]
+    assert_same(weights.load("~/w.safetensors")[0], SMALL)
+
+
+@pytest.mark.parametrize("name", ["w\0", "\ud800"])
+def test_a_name_that_no_file_can_have_is_one_line(name):
+    for function in (weights.load, lambda path: weights.save(path, SMALL)):
+        with pytest.raises(WeightsError, match="is no path: it has a character") as caught:
+            function(name)
+        assert str(caught.value).isprintable()
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, SMALL)
+    header = weights._header
+
+    def grown(file, size):
+        with path.open("ab") as more:
+            more.write(bytes(10**6))
+        monkeypatch.undo()
+        return header(file, size)
+
+    monkeypatch.setattr(weights, "_header", grown)
+    with pytest.raises(WeightsError, match="do not end with the file"):
+        weights.load(path)
+
+
+def test_what_does_not_fit_into_memory_is_one_line(tmp_path):
+    """A file with a hole: it claims a terabyte, and has it, but on no disk."""
+    path = tmp_path / "w.safetensors"
+    shape = [2**38]
+    path.write_bytes(crafted({"a": entry(shape=shape, offsets=[0, 2**40])}))
+    try:
+        os.truncate(path, path.stat().st_size + 2**40)
+    except OSError:
+        pytest.skip("skipped, because the file system has no files with holes")
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    if limits[1] == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_AS, (2**39, limits[1]))
+    try:
+        with pytest.raises(WeightsError, match=r"cannot be read \(it does not fit into memory\)"):
+            weights.load(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 @contextmanager

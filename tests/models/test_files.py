@@ -47,6 +47,17 @@ def test_a_file_is_enough_to_predict(make, tmp_path):
     assert weights.load(path)[1]["classes"] == ["a", "b"]
 
 
+def test_the_home_folder_and_impossible_ones(tmp_path, monkeypatch):
+    layer = models.linear(4, 2)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    models.save("~/w", layer, *trees(layer))
+    assert [path.name for path in tmp_path.iterdir()] == ["w"]
+    assert models.load("~/w")[0].info.kind == "linear"
+    for function in (models.load, lambda path: models.save(path, layer, *trees(layer))):
+        with pytest.raises(WeightsError, match=r"^'w\\x00' is no path"):
+            function("w\0")
+
+
 def test_state_comes_back_too(tmp_path, monkeypatch):
     def normed(features=2):
         return nn.serial(nn.batch_norm(features))

@@ -12,7 +12,7 @@ from dlcore import nn
 X = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("features", "shape"), [(None, ()), (4, (4,))])
+@pytest.mark.parametrize(("features", "shape"), [(None, ()), (4, (4,)), ([4], (4,))])
 def test_prelu(features, shape):
     layer = nn.prelu(features, initial=0.1)
     params, state = layer.init(jax.random.key(0))
@@ -67,9 +67,22 @@ def test_rbf_refuses(arguments, message):
         nn.rbf(4, **arguments)
 
 
-def test_prelu_refuses():
+def test_prelu_of_each_element():
+    images = np.random.default_rng(3).normal(size=(2, 3, 5, 4)).astype(np.float32)
+    layer = nn.prelu((3, 5, 4))
+    params, _ = layer.init(jax.random.key(0))
+    assert params["alpha"].shape == images.shape[1:]
+    alpha = np.random.default_rng(4).normal(size=(3, 5, 4)).astype(np.float32)
+    y, _ = jax.jit(layer.apply)({"alpha": alpha}, (), images)
+    np.testing.assert_allclose(y, np.where(images > 0, images, alpha * images), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"one an element \(5, 3, 4\)"):
+        layer.apply(params, (), np.swapaxes(images, 1, 2))
+
+
+@pytest.mark.parametrize("features", [0, 1.5, (3, 0), (3, True)])
+def test_prelu_refuses(features):
     with pytest.raises(ValueError, match="prelu needs features ≥ 1"):
-        nn.prelu(0)
+        nn.prelu(features)
 
 
 def test_poolings_and_flatten_are_layers():
@@ -80,6 +93,11 @@ def test_poolings_and_flatten_are_layers():
     np.testing.assert_allclose(y, blocks.mean((1, 2)), rtol=1e-5, atol=1e-6)
     empty, _ = nn.serial(nn.flatten).apply((), (), image[:0])
     assert empty.shape == (0, 72)
+    steps = nn.as_layer(functools.partial(nn.flatten, axis=2))
+    np.testing.assert_array_equal(steps.apply((), (), image)[0], image.reshape(2, 4, 18))
+    assert repr(steps) == "flatten(axis=2)"
+    with pytest.raises(ValueError, match=r"flatten: axis is 5, but x \(2, 4, 6, 3\) has 4 axes"):
+        nn.flatten(image, 5)
     for pool in (nn.max_pool, nn.avg_pool):
         with pytest.raises(ValueError, match="window is 0, but a positive integer"):
             pool(0)

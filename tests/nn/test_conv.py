@@ -91,6 +91,7 @@ def test_depthwise_convolves_each_channel_alone(mode):
         ({"kernel_size": 3, "stride": 2, "padding": (1, 2), "dilation": 2}, (1, 0), (16, 15)),
         ({"kernel_size": 2, "dilation": (3, 1), "groups": 4, "bias": False}, (0, 0), (10, 9)),
         ({"kernel_size": 3, "stride": 3, "padding": 2, "groups": 2}, (1, 2), (18, 22)),
+        ({"kernel_size": 3, "stride": 2}, (1, 1), (16, 18)),
     ],
 )
 def test_conv_transpose_equals_torch_by_the_axes_of_its_conv(settings, output_padding, size, torch):

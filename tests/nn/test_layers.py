@@ -14,7 +14,7 @@ import pytest
 from dlcore import functional as F
 from dlcore import nn, tree
 
-IMAGE, SEQUENCE, VECTOR = (3, 6, 5, 4), (3, 5, 4), (3, 4)
+VOLUME, IMAGE, SEQUENCE, VECTOR = (2, 4, 3, 5, 2), (3, 6, 5, 4), (3, 5, 4), (3, 4)
 
 
 def block():
@@ -40,6 +40,10 @@ LAYERS = {
         lambda: nn.conv_transpose(4, 6, 2, stride=(1, 3), padding=(1, 0), dilation=2, groups=2),
         IMAGE,
     ),
+    "conv_transpose beyond": (
+        lambda: nn.conv_transpose(4, 3, 3, stride=2, padding=((0, -1), (1, -1)), bias=False),
+        IMAGE,
+    ),
     "locally_connected": (
         lambda: nn.locally_connected(4, 3, (3, 2), size=IMAGE[1:3], stride=2, padding=(1, 0)),
         IMAGE,
@@ -48,12 +52,18 @@ LAYERS = {
     "local_response_norm": (lambda: nn.local_response_norm(3, alpha=0.2, k=1.0), IMAGE),
     "max_pool": (lambda: nn.max_pool(2), IMAGE),
     "max_pool overlapping": (lambda: nn.max_pool(3, stride=2, padding=1), IMAGE),
+    "max_pool of volumes": (
+        lambda: nn.max_pool((2, 1, 3), padding=((1, 0), (0, 0), (2, 0)), dilation=(2, 1, 1)),
+        VOLUME,
+    ),
+    "avg_pool of volumes": (lambda: nn.avg_pool((2, 2, 2), stride=1, padding="SAME"), VOLUME),
     "avg_pool": (lambda: nn.avg_pool((2, 3), padding="SAME", count_include_pad=False), IMAGE),
     "adaptive_avg_pool": (lambda: nn.adaptive_avg_pool((4, 7)), IMAGE),
     "adaptive_max_pool": (lambda: nn.adaptive_max_pool((4, 7)), IMAGE),
     "global_avg_pool": (lambda: nn.as_layer(nn.global_avg_pool), IMAGE),
     "global_max_pool": (lambda: nn.as_layer(nn.global_max_pool), IMAGE),
     "flatten": (lambda: nn.as_layer(nn.flatten), IMAGE),
+    "flatten from an axis": (lambda: nn.as_layer(functools.partial(nn.flatten, axis=2)), IMAGE),
     "dropout": (lambda: nn.dropout(0.4), IMAGE),
     "spatial_dropout": (lambda: nn.spatial_dropout(0.4), IMAGE),
     "stochastic_depth": (lambda: nn.stochastic_depth(0.4), IMAGE),
@@ -62,12 +72,14 @@ LAYERS = {
     "layer_scale": (lambda: nn.layer_scale(4, 0.5), IMAGE),
     "attention": (lambda: nn.attention(4, 2), SEQUENCE),
     "layer_norm": (lambda: nn.layer_norm(4), SEQUENCE),
+    "rms_norm": (lambda: nn.rms_norm(4), SEQUENCE),
     "group_norm": (lambda: nn.group_norm(4, 2, offset=False), IMAGE),
     "instance_norm": (lambda: nn.instance_norm(4, scale=False), IMAGE),
     "batch_norm": (lambda: nn.batch_norm(4), IMAGE),
     "batch_norm plain": (lambda: nn.batch_norm(4, momentum=0.5, scale=False, offset=False), VECTOR),
     "prelu": (nn.prelu, IMAGE),
     "prelu by channel": (lambda: nn.prelu(4, initial=-0.5), VECTOR),
+    "prelu by element": (lambda: nn.prelu(SEQUENCE[1:]), SEQUENCE),
     "rbf": (lambda: nn.rbf(4, 4), VECTOR),
     "rbf gaussian": (lambda: nn.rbf(4, 4, form="gaussian", beta=0.2), VECTOR),
     "standardize": (lambda: nn.standardize((0.1, 0.2, 0.3, 0.4), 0.5), IMAGE),
@@ -89,11 +101,15 @@ VARIANTS = {
     "conv in groups",
     "conv reflecting",
     "conv_transpose in groups",
+    "conv_transpose beyond",
     "max_pool overlapping",
+    "avg_pool of volumes",
+    "flatten from an axis",
     "adaptive_max_pool",
     "global_max_pool",
     "batch_norm plain",
     "prelu by channel",
+    "prelu by element",
     "rbf gaussian",
 }
 of_each_layer = pytest.mark.parametrize(
@@ -251,6 +267,7 @@ MANY = (16, 32, 32, 4)
         nn.rbf(4, 2),
         nn.batch_norm(4),
         nn.group_norm(4, 2),
+        nn.rms_norm(4),
     ],
     ids=lambda layer: layer.info.kind,
 )

@@ -16,7 +16,7 @@ X = np.random.default_rng(0).normal(0.5, 3.0, (64, 6, 6, 3)).astype(np.float32)
 @functools.partial(jax.jit, static_argnums=0)
 def outputs(layer, params, state):
     """What every layer with a kernel gives."""
-    _, _, seen = nn.observing.calls(layer, params, state, X)
+    _, seen = nn.observed(layer.apply, params, state, X)
     return {
         path: call.y
         for path, call in seen.items()

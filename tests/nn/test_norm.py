@@ -90,6 +90,7 @@ WEIGHTS = {
     "offset": np.linspace(0.5, -1.5, 6, dtype=np.float32),
 }
 STATELESS = {
+    "rms_norm": (nn.rms_norm(6), nn.rms_norm(6, epsilon=1e-6), linen.RMSNorm()),
     "layer_norm": (nn.layer_norm(6), nn.layer_norm(6, epsilon=1e-6), linen.LayerNorm()),
     "group_norm": (nn.group_norm(6, 3), nn.group_norm(6, 3, epsilon=1e-6), linen.GroupNorm(3)),
     "instance_norm": (
@@ -121,6 +122,7 @@ def test_values_and_gradients_are_torchs(kind, torch):
     layer, module, channels_first = {
         "batch_norm": (nn.batch_norm(6), torch.nn.BatchNorm2d(6), True),
         "layer_norm": (STATELESS["layer_norm"][0], torch.nn.LayerNorm(6), False),
+        "rms_norm": (STATELESS["rms_norm"][0], torch.nn.RMSNorm(6, eps=1e-5), False),
         "group_norm": (STATELESS["group_norm"][0], torch.nn.GroupNorm(3, 6), True),
         "instance_norm": (
             STATELESS["instance_norm"][0],
@@ -134,7 +136,8 @@ def test_values_and_gradients_are_torchs(kind, torch):
     )
     with torch.no_grad():
         module.weight.copy_(torch.tensor(np.asarray(WEIGHTS["scale"])))
-        module.bias.copy_(torch.tensor(np.asarray(WEIGHTS["offset"])))
+        if kind != "rms_norm":
+            module.bias.copy_(torch.tensor(np.asarray(WEIGHTS["offset"])))
     theirs = torch.tensor(np.asarray(x), requires_grad=True)
     expected = module(theirs.permute(0, 3, 1, 2)) if channels_first else module(theirs)
     ((expected**3).sum() / 3).backward()
@@ -142,7 +145,10 @@ def test_values_and_gradients_are_torchs(kind, torch):
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
     close(y, expected.detach().numpy())
     close(by_params["scale"], module.weight.grad.numpy(), rtol=1e-3)
-    close(by_params["offset"], module.bias.grad.numpy(), rtol=1e-3)
+    if kind == "rms_norm":
+        assert not np.any(by_params["offset"])
+    else:
+        close(by_params["offset"], module.bias.grad.numpy(), rtol=1e-3)
     close(by_x, theirs.grad.numpy(), rtol=1e-3, atol=1e-3)
 
 
@@ -333,6 +339,8 @@ def test_buffers_are_apart_so_that_they_can_be_donated():
         (nn.batch_norm, {"features": 3, "momentum": 1.1}, "momentum is 1.1"),
         (nn.batch_norm, {"features": 3, "epsilon": 0}, "batch_norm: epsilon is 0"),
         (nn.layer_norm, {"features": 3, "epsilon": -1.0}, "layer_norm: epsilon is -1.0"),
+        (nn.rms_norm, {"features": 3, "epsilon": 0.0}, "rms_norm: epsilon is 0.0"),
+        (nn.rms_norm, {"features": 0}, "rms_norm needs features ≥ 1"),
         (nn.instance_norm, {"features": 2.0}, "instance_norm needs features ≥ 1"),
         (nn.group_norm, {"features": 6, "groups": 0}, "group_norm needs groups ≥ 1"),
         (nn.group_norm, {"features": 6, "groups": 4}, "groups divides, got features=6, groups=4"),
@@ -349,6 +357,7 @@ def test_refuses(make, arguments, message):
         (nn.batch_norm(3), (2, 4), "B, ..., 3"),
         (nn.batch_norm(3), (3,), "B, ..., 3"),
         (nn.layer_norm(3), (2, 4), "..., 3"),
+        (nn.rms_norm(3), (2, 4), "..., 3"),
         (nn.group_norm(6, 2), (6,), "B, ..., 6"),
         (nn.instance_norm(3), (2, 3), "B, H, ..., 3"),
     ],

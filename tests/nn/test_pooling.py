@@ -20,3 +20,18 @@ from dlcore import nn
 def test_refuses(make, settings, message):
     with pytest.raises(ValueError, match=f"^{make.__name__}: {message}"):
         make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": (2, 2, 2), "stride": (1, 2)}, r"stride is \(1, 2\), but a .* or three of them"),
+        ({"window": (2, 2, 0)}, r"window is \(2, 2, 0\)"),
+        ({"window": (2, 2, 2), "padding": (1, 1)}, r"padding is \(1, 1\), .* three \(depth, vert"),
+        ({"window": 2, "dilation": (1, 2, 1)}, r"dilation is \(1, 2, 1\), but .* a pair of them"),
+        ({"window": 2, "dilation": 2, "padding": 3}, "padding is 3, but less than the window 3×3"),
+    ],
+)
+def test_refuses_other_volumes_and_gaps(settings, message):
+    with pytest.raises(ValueError, match=f"^max_pool: {message}"):
+        nn.max_pool(**settings)

@@ -151,6 +151,12 @@ def test_what_counts_is_a_whole_number_from_one_on(build, name):
         build(**{name: 10.0})
 
 
+@pytest.mark.parametrize(("build", "name"), WHOLE)
+def test_a_count_that_nothing_reaches_is_refused(build, name):
+    with pytest.raises(ValueError, match=rf"^{name} must be at most (\d+), got 1000000000000000"):
+        build(**{name: 10**400})
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -173,6 +179,31 @@ def test_what_counts_is_a_whole_number_from_one_on(build, name):
 def test_what_does_not_fit_together_is_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "factory", [optim.adam, optim.adamw, optim.nadam, optim.amsgrad, optim.lion, optim.muon]
+)
+def test_an_average_is_kept_in_floating_point(factory):
+    with pytest.raises(TypeError, match=r"mu_dtype is int32, .*: mu_dtype=jnp\.bfloat16"):
+        factory(0.1, mu_dtype="int32")
+
+
+def test_a_whole_number_may_be_larger_than_an_int32():
+    params = np.float32([3.0, -4.0])
+
+    @jax.jit
+    def updates(params):
+        far = optim.clip(2**40), optim.clip_by_global_norm(2**40), optim.sgd(optim.constant(2**40))
+        return [one.update(params, one.init(params), params)[0] for one in far]
+
+    np.testing.assert_array_equal(updates(params), [params, params, -(2.0**40) * params])
+    with pytest.raises(ValueError, match="max_delta must be finite and at least 0, got 1000"):
+        optim.clip(10**400)
+    with pytest.raises(ValueError, match="start must be at most 2147483647, got 2147483648"):
+        optim.swa(2**31)
+    with pytest.raises(ValueError, match="delayed: staleness is 2147483648, but a number"):
+        optim.delayed(optim.sgd(0.1), 2**31)
 
 
 def test_what_is_no_schedule_and_no_penalty_is_refused():

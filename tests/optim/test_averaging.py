@@ -57,6 +57,21 @@ def test_the_exponential_average_equals_optaxs(standard_promotion):
     np.testing.assert_allclose(averages, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("last", [optim.ema_of_weights(0.9), optim.swa(5), optim.lookahead(1, 1.0)])
+def test_the_start_has_no_share_however_large(last):
+    """Where all of the average is the weights, it is the weights to the bit."""
+    start, weights = np.float32([-3e38, -3e38, 1e8]), np.float32([3e38, 1e-30, 0.1])
+    _, state = jax.jit(last.update)(weights, last.init(start), np.zeros(3, np.float32))
+    np.testing.assert_array_equal(state.average, weights)
+
+
+def test_an_average_of_opposite_ends_of_the_range_lies_between_them():
+    weights, last = np.float32([3e38]), optim.ema_of_weights(0.5)
+    state = last.init(-weights)._replace(count=np.int32(1), average=-weights)  # d = 2/3
+    _, state = jax.jit(last.update)(weights, state, np.zeros(1, np.float32))
+    np.testing.assert_allclose(state.average, weights / 3, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("start", "every"), [(0, 1), (10, 1), (10, 5), (7, 4)])
 def test_stochastic_weight_averaging_is_the_plain_mean(start, every):
     weights, averages = path_of(optim.swa(start, every))

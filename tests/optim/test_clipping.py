@@ -78,6 +78,40 @@ def test_squares_do_not_overflow_in_a_narrow_dtype():
     np.testing.assert_allclose(np.float32(of_block), [0.6 * 2**0.5, 0.8 * 2**0.5], rtol=2e-3)
 
 
+@pytest.mark.parametrize("limit", [1.0, 1e-20, 1e20])
+def test_the_direction_and_the_norm_are_right_up_to_the_ends_of_the_range(limit):
+    """Of gradients whose squares are, but for a few, beyond float32; a leaf is all zeros."""
+    unit = tree("float32", 0.1) | {"zero": np.zeros(3, np.float32)}
+    scales = np.float32(2.0 ** np.arange(-110, 128, 33))
+    grads = [jax.tree.map(lambda g, s=s: g * s, unit) for s in scales]
+
+    @jax.jit
+    def every(grads):
+        both = optim.clip_by_global_norm(limit), optim.clip_by_block_rms(limit)
+        return [[one.update(g, one.init(g))[0] for g in grads] for one in both]
+
+    for block, clipped in zip((False, True), every(grads), strict=True):
+        for new, old in zip(clipped, grads, strict=True):
+            whole = norm_of(jax.tree.map(np.float64, old))
+            for u, g in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True):
+                size = norm_of([np.float64(g)]) / max(1, g.size) ** 0.5 if block else whole
+                expected = g * np.float64(min(1, limit / size) if size else 1)
+                np.testing.assert_allclose(np.float64(u), expected, rtol=1e-5, atol=1e-37)
+
+
+def test_clipping_a_zero_gradient_has_a_derivative():
+    """For what is trained through an optimizer: inside the ball nothing changes."""
+
+    @jax.jit
+    @jax.jacobian
+    def by_gradient(g):
+        both = optim.clip_by_global_norm(1.0), optim.clip_by_block_rms(1.0)
+        return [one.update(g, one.init(g))[0] for one in both]
+
+    for jacobian in by_gradient(np.zeros(3, np.float32)):
+        np.testing.assert_array_equal(jacobian, np.eye(3))
+
+
 def test_nan_is_passed_on():
     grads = {"a": np.float32([np.nan, 9.0]), "b": np.float32([1.0])}
     by_norm, by_value = clipped(grads, optim.clip_by_global_norm(1.0), optim.clip(1.0))

@@ -38,6 +38,7 @@ class Case(NamedTuple):
         return self.grid[-1]
 
 
+# Where there is a mu_dtype, bfloat16 has the decay as it is: optax rounds that too.
 TABLE = (
     Case("sgd", optim.sgd, optax.sgd, ({"learning_rate": 0.1},)),
     Case(
@@ -106,6 +107,8 @@ TABLE = (
         (
             {"learning_rate": 1e-3},
             {"learning_rate": 0.1, "b1": 0.0, "b2": 0.0, "eps": 1e-3},
+            {"learning_rate": 0.1, "b1": 0.5, "mu_dtype": jnp.bfloat16},
+            {"learning_rate": 0.1, "b1": 0.5, "mu_dtype": "float32"},
             {"learning_rate": 0.01, "b1": 0.5, "b2": 0.9, "eps_root": 1e-4},
         ),
     ),
@@ -115,6 +118,7 @@ TABLE = (
         optax.adamw,
         (
             {"learning_rate": 1e-3},
+            {"learning_rate": 0.1, "b1": 0.5, "mu_dtype": "bfloat16"},
             {"learning_rate": 0.1, "b1": 0.8, "b2": 0.99, "weight_decay": 0.1},
         ),
     ),
@@ -122,21 +126,29 @@ TABLE = (
         "nadam",
         optim.nadam,
         optax.nadam,
-        ({"learning_rate": 1e-3}, {"learning_rate": 0.1, "b1": 0.5, "b2": 0.9, "eps_root": 1e-4}),
+        (
+            {"learning_rate": 1e-3},
+            {"learning_rate": 0.1, "b1": 0.5, "mu_dtype": "bfloat16"},
+            {"learning_rate": 0.1, "b1": 0.5, "b2": 0.9, "eps_root": 1e-4},
+        ),
     ),
     Case(
         "amsgrad",
         optim.amsgrad,
-        lambda learning_rate, b1=0.9, b2=0.999, eps_root=0.0, bias_correction=True: optax.amsgrad(
-            learning_rate,
-            b1,
-            b2,
-            eps_root=eps_root,
-            bias_correction_mu=bias_correction,
-            bias_correction_nu=bias_correction,
+        lambda learning_rate, b1=0.9, b2=0.999, eps_root=0.0, mu_dtype=None, bias_correction=True: (
+            optax.amsgrad(
+                learning_rate,
+                b1=b1,
+                b2=b2,
+                eps_root=eps_root,
+                mu_dtype=mu_dtype,
+                bias_correction_mu=bias_correction,
+                bias_correction_nu=bias_correction,
+            )
         ),
         (
             {"learning_rate": 1e-3},
+            {"learning_rate": 0.1, "b1": 0.5, "mu_dtype": "bfloat16"},
             {"learning_rate": 0.1, "b2": 0.9, "eps_root": 1e-4, "bias_correction": False},
         ),
     ),
@@ -144,7 +156,11 @@ TABLE = (
         "lion",
         optim.lion,
         optax.lion,
-        ({"learning_rate": 1e-3}, {"learning_rate": 0.01, "b1": 0.5, "weight_decay": 0.1}),
+        (
+            {"learning_rate": 1e-3},
+            {"learning_rate": 0.01, "b1": 0.5, "b2": 0.5, "mu_dtype": "bfloat16"},
+            {"learning_rate": 0.01, "b1": 0.5, "weight_decay": 0.1},
+        ),
     ),
     Case(
         "lamb",
@@ -158,6 +174,7 @@ TABLE = (
         optax.contrib.muon,
         (
             {"learning_rate": 1e-3, "adam_learning_rate": 0.1, "adam_weight_decay": 0.1},
+            {"learning_rate": 0.1, "beta": 0.5, "adam_b1": 0.5, "mu_dtype": "bfloat16"},
             {
                 "learning_rate": 0.1,
                 "beta": 0.5,
@@ -337,6 +354,24 @@ def test_state_is_known_to_optax(case):
     marked = optax.tree_map_params(optimizer, lambda _: "like a parameter", state)
     moments = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype != jnp.int32]
     assert jax.tree.leaves(marked).count("like a parameter") == len(moments)
+
+
+@pytest.mark.parametrize("factory", [optim.adamw, optim.lion, optim.lamb, optim.muon])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "list/2",
+        {"conv": False, "empty": False, "list": [False, False, True]},
+        lambda params: jax.tree.map(lambda leaf: leaf.ndim == 2, params),
+    ],
+    ids=["a glob", "booleans", "a function"],
+)
+def test_state_is_known_to_optax_under_a_mask(factory, mask):
+    optimizer = factory(0.1, mask=mask)
+    state = optimizer.init(PARAMS)
+    marked = optax.tree_map_params(optimizer, lambda _: "like a parameter", state)
+    moments = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype != jnp.int32]
+    assert jax.tree.leaves(marked).count("like a parameter") == len(moments) > 0
 
 
 def parabola(params: dict[str, jax.Array]) -> jax.Array:

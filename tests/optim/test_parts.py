@@ -82,6 +82,25 @@ def test_keeps_structure_and_dtypes_and_is_traced_once(name):
 
 
 @every_part
+def test_optax_finds_the_copies_of_the_parameters_in_its_state(name):
+    optimizer = optax.chain(optim.adam(0.1), PARTS[name])
+    found = optax.tree_map_params(
+        optimizer,
+        lambda leaf, param: leaf.shape == param.shape,
+        optimizer.init(PARAMS),
+        PARAMS,
+        transform_non_params=lambda leaf: None,
+    )
+    copies = 3 if name in ("ema_of_weights", "swa", "lookahead") else 2
+    assert jax.tree.leaves(found) == [True] * copies * len(jax.tree.leaves(PARAMS))
+
+
+def test_optax_finds_them_behind_a_penalty_of_ones_own():
+    optimizer = optim.add_penalty(lambda params: jnp.sum(params["conv"]["kernel"] ** 2))
+    assert optax.tree_map_params(optimizer, lambda _: 1, optimizer.init(PARAMS)) == ()
+
+
+@every_part
 def test_takes_a_whole_float64_tree(name, x64):
     part = PARTS[name] if name != "scale_by_path" else optim.scale_by_path({"kernel": 0.5})
     updates, _, state = jax.eval_shape(

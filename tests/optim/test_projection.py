@@ -63,6 +63,23 @@ def test_squares_do_not_overflow_in_a_narrow_dtype():
         np.testing.assert_allclose(np.float32(new[:, 0]), expected, atol=0.3)
 
 
+@pytest.mark.parametrize("size", [1e30, 1e-30, 0.0])
+def test_norms_of_units_do_not_leave_the_range(size):
+    kernel = {"kernel": np.float32([[3 * size, 0.3], [4 * size, 0.4]])}  # beside a unit of 0.5
+    nothing = jax.tree.map(np.zeros_like, kernel)
+
+    @jax.jit
+    def projected(kernel):
+        shrink = optim.max_norm(size)
+        return shrink.update(nothing, shrink.init(kernel), kernel)[0]
+
+    new = kernel["kernel"] + np.asarray(projected(kernel)["kernel"])
+    limit = np.float64(min(size, 0.5))
+    expected = np.stack([[0.6 * size, 0.8 * size], [0.6 * limit, 0.8 * limit]], axis=1)
+    np.testing.assert_allclose(new[:, 0], expected[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(new[:, 1], expected[:, 1], rtol=1e-5, atol=1e-7)
+
+
 def test_max_norm_leaves_the_short_alone_and_takes_another_axis():
     plain = after(optax.identity())
     loose = after(optim.max_norm(1e3))

@@ -193,6 +193,71 @@ def test_momentum_is_annealed_by_the_papers_equation():
     assert (ours[0], ours[-1]) == (0.5, np.float32(0.99))
 
 
+STRETCHED = {  # each with its lengths times k
+    "step_decay": lambda k: optim.step_decay(0.3, 3 * k, 0.5),
+    "piecewise_constant": lambda k: optim.piecewise_constant(0.3, {6 * k: 0.5, 2 * k: 0.1}),
+    "polynomial": lambda k: optim.polynomial(0.3, 0.01, 2.5, 6 * k, 2 * k),
+    "linear": lambda k: optim.linear(0.1, 0.9, 8 * k),
+    "cosine": lambda k: optim.cosine(0.3, 8 * k, 0.1),
+    "warmup": lambda k: optim.warmup(optim.cosine(0.3, 4 * k), 5 * k, 0.05),
+    "warmup_cosine": lambda k: optim.warmup_cosine(0.3, 9 * k, warmup_steps=3 * k),
+    "one_cycle": lambda k: optim.one_cycle(10 * k, 0.3),
+    "cyclic": lambda k: optim.cyclic(0.05, 0.3, 2 * k, 0.5),
+    "restarts": lambda k: optim.restarts(optim.linear(1.0, 0.0, 4 * k), 4 * k),
+    "annealed_momentum": lambda k: optim.annealed_momentum(3 * k),
+}
+
+
+@pytest.mark.parametrize("name", STRETCHED)
+def test_lengths_beyond_int32_stretch_it(name):
+    """ηₜ depends on t's share of the lengths alone, and a power of two rounds nothing."""
+    k, counts = 2**30, np.arange(12)
+    plain, stretched = (STRETCHED[name](length) for length in (1, k))
+
+    @jax.jit
+    def both(traced):
+        return [
+            (plain(counts), stretched(k * counts)),
+            (plain(7), stretched(7 * k)),
+            ([plain(count) for count in (0, 1)], jax.vmap(stretched)(traced)),
+        ]
+
+    for expected, found in both(np.int32([0, k])):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_count_may_be_unsigned():
+    schedules = [make(9) for make in STRETCHED.values()]
+    both = jax.jit(lambda *kinds: [[schedule(t) for schedule in schedules] for t in kinds])
+    np.testing.assert_array_equal(*both(np.int32(4), np.uint32(4)))
+
+
+def test_the_last_count_does_not_reach_a_length_beyond_it():
+    last, beyond = np.int32(2**31 - 1), 2**31
+    found = jax.jit(
+        lambda t: [
+            optim.step_decay(1.0, beyond, 0.5)(t),
+            optim.piecewise_constant(1.0, {beyond: 0.5})(t),
+            optim.restarts(optim.linear(0.0, 1.0, 2**31 - 1), beyond)(t),
+            2 * optim.annealed_momentum(beyond)(t),
+        ]
+    )(last)
+    np.testing.assert_array_equal(found, np.ones(4))
+
+
+def test_a_decay_to_nothing_is_torchs_and_not_optaxs(torch):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    theirs = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.0)
+    expected = []
+    for _ in range(5):
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    ours = [float(optim.step_decay(0.3, 2, 0.0)(t)) for t in range(5)]
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    assert optax.exponential_decay(0.3, 2, 0.0, staircase=True)(4) == 0.3
+
+
 def test_every_schedule_is_float32_for_every_count():
     ours = [pair[0] for pair in (*PAIRS.values(), *TORCH.values())]
     more = [optim.annealed_momentum(3)]

@@ -40,6 +40,16 @@ def test_is_the_gradient_at_the_worst_place_of_the_linear_model(rho):
     assert updates["b"]["frozen"] is None
 
 
+@pytest.mark.parametrize("size", [2.0**100, 2.0**-100])
+def test_the_worst_place_does_not_depend_on_the_size_of_the_gradient(size):
+    grads = jax.tree.map(np.asarray, GRAD(PARAMS))
+    same = [
+        sharpened(optim.sam(0.1), jax.tree.map(lambda g, s=s: g * np.float32(s), grads), PARAMS)
+        for s in (1.0, size)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *same)
+
+
 def test_equals_optax(standard_promotion):
     """Its opaque mode, whose grad_fn also takes the number of the inner step."""
     ours = optax.chain(optim.sam(0.1), optim.momentum(0.01))

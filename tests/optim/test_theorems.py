@@ -192,6 +192,34 @@ def test_adam_as_the_lectures_write_it_has_no_bias_correction(b1):
     np.testing.assert_allclose(plain[0], ratio * corrected[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "decay"),
+    [
+        (optim.adam(0.1, mu_dtype=jnp.bfloat16), 0.9),
+        (optim.lion(0.1, mu_dtype=jnp.bfloat16), 0.99),
+        (optim.muon(0.1, mu_dtype=jnp.bfloat16), 0.95),
+    ],
+    ids=["adam", "lion", "muon"],
+)
+def test_what_is_kept_narrow_is_rounded_once_an_update(optimizer, decay):
+    grads = grads_of(40, 3, 2, seed=9)
+    start = np.zeros((3, 2), np.float32)
+    run = jax.jit(
+        lambda grads: jax.lax.scan(
+            lambda state, g: optimizer.update(g, state, start)[::-1], optimizer.init(start), grads
+        )[0]
+    )
+    mu = np.zeros((3, 2), jnp.bfloat16)
+    for g in grads:
+        mu = np.float64(np.float32(1 - decay)) * g + np.float64(np.float32(decay)) * np.float64(mu)
+        mu = mu.astype(jnp.bfloat16)
+    (kept,) = (
+        leaf for _, leaf in optax.tree.get_all_with_path(run(grads), "mu") if hasattr(leaf, "dtype")
+    )
+    assert kept.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(kept, mu)
+
+
 def test_amsgrad_converges_where_adam_does_not():
     """Reddi et al. 2018, theorem 1: on [−1, 1], gradients 3, −1, −1, 3, … have their minimum of the
     mean at −1. Adam with β₁ = 0, β₂ = 1/(1 + 3²) goes to the worst point, +1.
@@ -251,6 +279,19 @@ def test_muon_makes_the_singular_values_of_its_momentum_equal(shape, stretch):
     inner = u.T @ np.asarray(update, np.float64) @ vt.T / (-0.1 * stretch)
     np.testing.assert_allclose(inner, np.diag(np.diag(inner)), atol=1e-5)
     assert np.all((np.diag(inner) > 0.68) & (np.diag(inner) < 1.14))
+
+
+@pytest.mark.parametrize("size", [2.0**100, 2.0**-50])
+def test_muon_does_not_see_the_size_of_the_gradient_and_lamb_keeps_that_of_the_weights(size):
+    rng = np.random.default_rng(8)
+    weights, grads = (rng.normal(size=s).astype(np.float32) for s in [(6, 4), (3, 6, 4)])
+    plain, scaled = (updates_of(optim.muon(0.1, eps=0.0), grads * np.float32(s)) for s in (1, size))
+    np.testing.assert_allclose(scaled, plain, rtol=1e-4, atol=1e-5)
+    plain, scaled = (
+        updates_of(optim.lamb(0.1), grads, weights * np.float32(s)) / np.float32(s)
+        for s in (1, size)
+    )
+    np.testing.assert_allclose(scaled[0], plain[0], rtol=1e-4)
 
 
 def test_muon_reads_a_kernel_as_a_matrix_of_its_outputs(standard_promotion):

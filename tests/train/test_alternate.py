@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore import device, nn, optim, train
+from dlcore.train.metrics import mean
 
 
 def scalar(name, start):
@@ -23,15 +24,13 @@ def game(rate=0.1):
     """max over b, min over a of a·b: each step is known in closed form."""
 
     def of(own, other, sign):
-        def objective(params, state, batch, *, key=None, train=False):
-            loss = sign * params["w"] * batch["states"][other].params["w"]
+        def objective(params, state, batch, *, key=None, train=False, states):
+            loss = sign * params["w"] * states[other].params["w"]
             return loss, (state, {"value": train_metric(loss)})
 
         return train.make_step(objective, optim.sgd(rate))
 
     def train_metric(loss):
-        from dlcore.train.metrics import mean
-
         return mean(loss[None])
 
     steps = {"a": of("a", "b", 1.0), "b": of("b", "a", -1.0)}
@@ -101,3 +100,84 @@ def test_no_gradient_flows_into_the_others():
     new, _ = jax.jit(train.alternate(steps))(states, batch)
     assert float(new["b"].params["w"]) == 2.0
     assert float(new["a"].params["w"]) == pytest.approx(0.8)
+
+
+# ------------------------------------------------------------- with all that a step may be made of
+
+
+def adversaries():
+    """A generator and a discriminator of 2-D points, whose objectives read each other's states."""
+    generator, discriminator = nn.linear(2, 2), nn.linear(2, 1)
+    half = train.with_precision(discriminator, "bfloat16")
+
+    def scores(states, x):
+        return half.apply(states["discriminator"].params, (), x)[0][:, 0]
+
+    def generate(params, x):
+        return generator.apply(params, (), x)[0]
+
+    def generated(params, state, batch, *, key=None, train=False, states):
+        loss = -scores(states, generate(params, batch["x"]))
+        measured = mean(loss, batch.get("weight"))
+        return measured.value(), (state, {"loss": measured})
+
+    def discriminated(params, state, batch, *, key=None, train=False, states):
+        false = generate(states["generator"].params, batch["x"])
+        real, fake = (half.apply(params, (), x)[0][:, 0] for x in (batch["real"], false))
+        measured = mean(fake - real, batch.get("weight"))
+        return measured.value(), (state, {"loss": measured})
+
+    return {"generator": (generator, generated), "discriminator": (discriminator, discriminated)}
+
+
+def shifted(key, batch):
+    return {**batch, "x": batch["x"] + 1.0}
+
+
+def test_adversaries_compose_with_all_that_a_step_is_made_of():
+    optimizer = optim.sgd(0.1)
+    parts = adversaries()
+    objectives = {
+        name: train.regularized(train.augmented(objective, shifted), optim.l2(1e-3))
+        for name, (_, objective) in parts.items()
+    }
+    steps = {name: train.make_step(one, optimizer) for name, one in objectives.items()}
+    steps["generator"] = train.local_sgd(steps["generator"], workers=2, period=2)
+    states = {
+        name: train.train_state(layer, optimizer, seed=seed)
+        for seed, (name, (layer, _)) in enumerate(parts.items())
+    }
+    generator = np.random.default_rng(0)
+    data = {name: generator.normal(size=(64, 2)).astype(np.float32) for name in ("x", "real")}
+    step = train.alternate(steps)
+    *_, record = train.fit(step, states, data, epochs=2, batch_size=8)
+    assert {"generator_loss", "discriminator_penalty"} < set(record.metrics)
+    end = record.state
+    assert int(end["generator"].step) == int(end["discriminator"].step) == 8
+
+    found = train.evaluate(
+        objectives["discriminator"],
+        end["discriminator"].params,
+        end["discriminator"].state,
+        data,
+        batch_size=30,
+        states=end,
+    )
+    params = jax.tree.map(np.asarray, {name: one.params for name, one in end.items()})
+    false = data["x"] @ params["generator"]["kernel"] + params["generator"]["bias"]
+    expected = ((false - data["real"]) @ params["discriminator"]["kernel"]).mean()
+    assert found["loss"] == pytest.approx(expected, rel=2e-2, abs=2e-2)  # bfloat16
+
+
+def test_a_bad_batch_of_one_that_reads_states_is_named():
+    parts, optimizer = adversaries(), optim.sgd(0.1)
+    steps = {name: train.make_step(one, optimizer) for name, (_, one) in parts.items()}
+    states = {
+        name: train.train_state(layer, optimizer, seed=seed)
+        for seed, (name, (layer, _)) in enumerate(parts.items())
+    }
+    data = {name: np.zeros((8, 2), np.float32) for name in ("x", "real")}
+    data["real"][:] = np.inf
+    with pytest.raises(train.NonFiniteLossError, match="the batch's real holds") as error:
+        list(train.fit(train.alternate(steps), states, data, epochs=1, batch_size=4))
+    assert set(error.value.state) == {"generator", "discriminator"}

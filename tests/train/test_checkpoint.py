@@ -10,6 +10,7 @@ import random
 import re
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -308,6 +309,38 @@ def test_a_run_goes_on_behind_a_damaged_checkpoint(saved):
     assert checkpoint.steps(root) == [3, 4, 5]
 
 
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("problem", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_what_cannot_be_read_is_not_called_damaged(saved, name, problem, monkeypatch):
+    root, folder = saved
+    real = os.open
+
+    def refuse(path, *arguments, **options):
+        if path == folder / name:
+            raise OSError(problem, os.strerror(problem))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    line = f"step-00000002 cannot be read: {name} ({os.strerror(problem)})"
+    with passed_over(line, "step-00000001 is used instead"):
+        assert_found(restore(root), 1)
+    with pytest.raises(CheckpointError, match=re.escape(line)) as caught:
+        restore(root, step=2)
+    assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_has_grown_is_not_read(saved, name, monkeypatch):
+    """A hole of a terabyte behind it: reading that would end the process."""
+    root, folder = saved
+    try:
+        os.truncate(folder / name, 2**40)
+    except OSError:
+        pytest.skip("skipped, because the file system has no files with holes")
+    with passed_over(f"step-00000002 is damaged: {name} (More than ", "is used instead"):
+        assert_found(restore(root), 1)
+
+
 # Lying manifests: whole by their own digest, so made on purpose
 
 
@@ -354,11 +387,22 @@ def test_a_manifest_cannot_point_out_of_its_folder(saved, name):
 
 @pytest.mark.parametrize(
     "files",
-    [None, [], {}, {"meta.json": None}, {"meta.json": {"size": 1}}, {"meta.json": [1]}],
+    [
+        *(None, [], {}, {"meta.json": None}, {"meta.json": {"size": 1}}, {"meta.json": [1]}),
+        *({"meta.json": {"size": size, "sha256": ""}} for size in ("9", 1.5, None, True, [1])),
+    ],
 )
 def test_a_manifest_of_another_form_is_damaged(saved, files):
     forge(saved[1], files=files)
     with passed_over("step-00000002 is damaged: manifest.json"):
+        assert_found(restore(saved[0]), 1)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 2**63, 10**30])
+def test_a_size_that_lies_is_damage(saved, size):
+    good = sums(saved[1])
+    forge(saved[1], files={**good, "meta.json": {**good["meta.json"], "size": size}})
+    with passed_over("step-00000002 is damaged: meta.json"):
         assert_found(restore(saved[0]), 1)
 
 
@@ -379,7 +423,8 @@ def test_a_later_format_is_no_damage(saved):
 
 def test_contents_forged_together_with_the_manifest_are_refused(saved):
     root, folder = saved
-    for name, lie in {"params.safetensors": bytes(80), "meta.json": b"{"}.items():
+    lies = [("params.safetensors", bytes(80)), ("meta.json", b"{"), ("meta.json", b"[" * 100_000)]
+    for name, lie in lies:
         (folder / name).write_bytes(lie)
         entry = {"size": len(lie), "sha256": hashlib.sha256(lie).hexdigest()}
         good = sums(folder)
@@ -537,7 +582,73 @@ def test_a_root_that_is_a_file_is_one_clear_line(tmp_path):
         restore(tmp_path / "file")
 
 
+@pytest.mark.parametrize("problem", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF])
+def test_a_file_system_that_cannot_sync_folders_has_checkpoints_too(tmp_path, problem, monkeypatch):
+    real, synced = os.fsync, []
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(problem, os.strerror(problem))
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    save(tmp_path, 1, 2)
+    assert_found(restore(tmp_path), 2)
+    folder = tmp_path / "step-00000002"
+    assert {path.stat().st_ino for path in folder.iterdir()} <= set(synced)
+
+
+def test_a_file_that_cannot_be_synced_is_no_checkpoint(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(CheckpointError, match=r"step 1 cannot be saved \(Invalid argument\)"):
+        save(tmp_path, 1)
+    assert checkpoint.steps(tmp_path) == []
+
+
+def test_the_home_folder_and_impossible_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save("~/run", 1)
+    assert os.listdir(tmp_path) == ["run"]
+    assert_found(restore("~/run"), 1)
+    assert checkpoint.steps("~/run") == [1]
+    for function in (restore, checkpoint.steps, Writer):
+        with pytest.raises(CheckpointError, match=r"^'a\\x00b' is no path"):
+            function("a\0b")
+
+
+def test_a_tree_that_contains_itself_is_refused(tmp_path):
+    tree = {"a": np.zeros(1)}
+    tree["within"] = tree
+    with pytest.raises(CheckpointError, match="params: the tree contains itself"):
+        checkpoint.save(tmp_path, 1, {"params": tree}, {})
+    with pytest.raises(CheckpointError, match="meta: cannot be written as JSON"):
+        checkpoint.save(tmp_path, 1, {}, {"tree": tree})
+
+
 # Two writers, and other people's files
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_lock_is_no_link(tmp_path, exists):
+    """What it leads to is neither opened nor made."""
+    away, root = tmp_path / "away", tmp_path / "root"
+    root.mkdir()
+    if exists:
+        away.write_text("theirs")
+    (root / ".lock").symlink_to(away)
+    with pytest.raises(CheckpointError, match=r"root/.lock: a link, which no lock may be; remove"):
+        save(root, 1)
+    assert away.exists() == exists
+    assert os.listdir(root) == [".lock"]
+    (root / ".lock").unlink()
+    save(root, 1)
+    (tmp_path / "link").symlink_to(root)  # the folder itself may be one
+    save(tmp_path / "link", 2)
+    assert checkpoint.steps(root) == [1, 2]
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):

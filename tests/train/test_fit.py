@@ -261,8 +261,8 @@ def test_a_linear_regression_reaches_the_closed_form(plan):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1"),
-        ({"epochs": 1, "every": 0}, "every must be at least 1"),
+        ({"epochs": 0}, "epochs=0: give a whole number at least 1"),
+        ({"epochs": 1, "every": 0}, "every=0: give a whole number"),
         ({"epochs": 1, "batch_size": 97}, "97"),
         ({"epochs": 1, "batch_size": 0}, "batch_size"),
     ],
@@ -276,7 +276,7 @@ def test_bad_arguments_are_refused(problem, blobs, options, message):
 def test_data_of_unequal_lengths_is_refused(problem, blobs):
     step, state = problem()
     data = blobs()
-    with pytest.raises(ValueError, match="one leading axis"):
+    with pytest.raises(ValueError, match="one and the same leading length"):
         train.fit(step, state, {"x": data["x"], "y": data["y"][:-1]}, epochs=1)
 
 

@@ -74,7 +74,7 @@ def test_a_run_that_explodes_names_the_first_bad_leaf(fit, blobs):
     assert "learning rate" in str(error)
 
 
-def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_caught_one_step_later(fit, blobs):
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_caught(fit, blobs):
     def objective(params, state, batch, *, key=None, train=False):
         # √ has an infinite slope at 0: a finite loss with a gradient that is not.
         loss = jnp.sqrt(jnp.sum(params["w"] ** 2)) + jnp.mean(batch["x"])
@@ -84,7 +84,9 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_caught_one_step_la
     state = train.train_state(holder, optim.sgd(0.1))
     step = train.make_step(objective, optim.sgd(0.1))
     error = stop(fit(step, state, blobs(96), epochs=1, batch_size=16))
-    assert (error.step, error.path) == (1, "params/w")
+    assert (error.step, error.path) == (0, "gradient/w")
+    assert str(error).startswith("the gradient is not finite at step 0: gradient/w")
+    np.testing.assert_array_equal(error.state.params["w"], 0)
 
 
 def test_a_gradient_that_spoils_the_last_update_is_caught_too(fit, blobs):
@@ -95,8 +97,79 @@ def test_a_gradient_that_spoils_the_last_update_is_caught_too(fit, blobs):
     state = train.train_state(holder, optim.sgd(0.1))
     step = train.make_step(objective, optim.sgd(0.1))
     error = stop(fit(step, state, blobs(96), epochs=1, batch_size=96))
-    assert error.step == 0
-    assert error.path.endswith("w")
+    assert (error.step, error.path) == (0, "gradient/w")
+    np.testing.assert_array_equal(error.state.params["w"], 0)
+
+
+@jax.custom_vjp
+def spoiled(w, flag):
+    """w, whose gradient is not finite where the flag is set."""
+    return w
+
+
+spoiled.defvjp(lambda w, flag: (w, flag), lambda flag, g: (jnp.where(flag, jnp.nan, g), None))
+
+
+def spoiling(objective):
+    """`objective` with a gradient that is not finite where x of a batch has a value above 40."""
+
+    def of_spoiled(params, state, batch, *, key=None, train=False):
+        kernel = spoiled(params["kernel"], (batch["x"] > 40).any())
+        return objective({**params, "kernel": kernel}, state, batch, key=key, train=train)
+
+    return of_spoiled
+
+
+def test_the_rows_of_a_gradient_that_is_not_finite_are_named(fit, blobs):
+    data = blobs(96)
+    data["x"][[61, 5]] = 50.0
+    step = train.make_step(spoiling(train.classification(LINEAR)), optim.adam(1e-2))
+    state = train.train_state(LINEAR, step.optimizer)
+    error = stop(fit(step, state, data, epochs=1, batch_size=96))
+    assert (error.step, error.path) == (0, "gradient/kernel")
+    assert "(rows 61, 5)" in str(error) or "(rows 5, 61)" in str(error)
+
+
+@pytest.mark.parametrize("size", [1, 4096])
+def test_every_leaf_of_a_gradient_is_looked_at(size):
+    def objective(params, state, batch, *, key=None, train=False):
+        return jnp.sum(params["a"]) + jnp.sum(spoiled(params["b"], batch["x"][0] > 0)), (state, {})
+
+    def draw(key):
+        return {"a": jnp.zeros((size, 2)), "b": jnp.zeros((size, 2))}, ()
+
+    step = train.make_step(objective, optim.sgd(0.1))
+    state = train.train_state(nn.make("two", draw, lambda *_: None), step.optimizer)
+    update = jax.jit(step)
+    assert int(update(state, {"x": jnp.zeros(1)})[0].step) == 1
+    stays, _ = update(state, {"x": jnp.ones(1)})
+    assert int(stays.step) == 0
+    np.testing.assert_array_equal(stays.params["a"], 0)
+
+
+def test_what_an_update_spoils_itself_is_not_handed_out(fit, blobs, tmp_path):
+    data = blobs(96)
+    data["y"] = data["x"][:, :1]
+    layer, optimizer = nn.linear(4, 1), optim.sgd(3e38)
+    step = train.make_step(train.regression(layer), optimizer)
+    state = train.train_state(layer, optimizer)
+    record = next(fit(step, state, data, epochs=2, batch_size=96, every=1))
+    with pytest.raises(train.NonFiniteLossError, match="after the last update, step 0") as error:
+        _ = record.state
+    assert error.value.state is None
+    with pytest.raises(train.NonFiniteLossError):
+        train.run(step, state, data, epochs=2, batch_size=96, out=tmp_path, visible=False)
+    assert not [*(tmp_path / "checkpoints").glob("step-*")]
+
+
+def test_a_batch_whose_weights_are_all_0_is_named(fit, problem, blobs):
+    data = {**blobs(96), "weight": np.ones(96, np.float32)}
+    data["weight"][datasets.batches(96, 16, 0, 0)[2]] = 0
+    step, state = problem(layer=LINEAR)
+    error = stop(fit(step, state, data, epochs=1, batch_size=16))
+    assert (error.step, error.path) == (2, "weight")
+    assert "the batch's weights are all 0" in str(error)
+    assert "learning rate" not in str(error)
 
 
 def test_a_step_that_is_a_plain_function_is_stopped_too(fit, problem, blobs):

@@ -10,9 +10,10 @@ from scipy.special import expit, softmax
 from sklearn import metrics as sk
 
 from dlcore import functional as F
-from dlcore import nn, train
+from dlcore import nn, optim, train
 from dlcore.data import HostData
 from dlcore.train import metrics
+from tests.cells import rnn
 
 LAYER = nn.linear(4, 3)
 OBJECTIVE = train.classification(LAYER)
@@ -175,3 +176,130 @@ def test_auxiliary_heads_count_for_less_in_the_loss_and_for_nothing_in_the_metri
     each = [sk.log_loss(labels, softmax(one, axis=-1), labels=range(5)) for one in logits]
     np.testing.assert_allclose(loss, each[0] + 0.3 * (each[1] + each[2]), rtol=1e-5)
     assert measured["accuracy"].value() == (logits[0].argmax(-1) == labels).mean()
+
+
+# --------------------------------------------------------------- sequences: masks, weights, columns
+
+
+def sequence():
+    """A network that reads a mask, and padded data with a weight [N, T]."""
+    layer = nn.serial(nn.linear(4, 6), rnn(6, 6), nn.linear(6, 3))
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(23, 5, 4)).astype(np.float32)
+    y = generator.integers(0, 3, (23, 5)).astype(np.int32)
+    mask = np.arange(5) < generator.integers(1, 6, 23)[:, None]
+    return layer, {"x": x, "y": y, "mask": mask, "weight": mask.astype(np.float32)}
+
+
+def test_a_weight_for_each_place_is_exact_for_every_batch_size():
+    layer, data = sequence()
+    params, state = layer.init(jax.random.key(0))
+    objective = train.classification(layer)
+    logits, _ = jax.jit(layer.apply)(params, state, data["x"], mask=data["mask"])
+    log_p = np.log(softmax(np.asarray(logits, np.float64), -1))
+    losses = -np.take_along_axis(log_p, data["y"][..., None], -1)[..., 0]
+    for batch_size in (23, 10):
+        found = train.evaluate(objective, params, state, data, batch_size=batch_size)
+        assert found["loss"] == pytest.approx(losses[data["mask"]].mean(), rel=1e-5)
+        right = (np.argmax(logits, -1) == data["y"])[data["mask"]]
+        assert found["accuracy"] == pytest.approx(right.mean())
+    by_example = {**data, "weight": np.arange(23, dtype=np.float32)}
+    found = train.evaluate(objective, params, state, by_example, batch_size=23)
+    expected = np.average(losses.mean(1), weights=by_example["weight"])
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_padding_moves_neither_loss_nor_gradient():
+    layer, data = sequence()
+    params, state = layer.init(jax.random.key(0))
+    objective = train.classification(layer)
+
+    @jax.jit
+    def gradient(data):
+        return jax.value_and_grad(lambda params: objective(params, state, data)[0])(params)
+
+    there = data["mask"]
+    padded = {**data, "x": np.where(there[..., None], data["x"], 7.0)}
+    padded["y"] = np.where(there, data["y"], 0).astype(np.int32)
+    for one, other in zip(*map(jax.tree.leaves, map(gradient, (data, padded))), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_predict_gives_the_layer_its_columns():
+    layer, data = sequence()
+    params, state = layer.init(jax.random.key(0))
+    y = train.predict(layer, params, state, data, batch_size=10)
+    expected, _ = jax.jit(layer.apply)(params, state, data["x"], mask=data["mask"])
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    plain = train.predict(LAYER, *LAYER.init(jax.random.key(0)), data["x"][:, 0])
+    assert plain.shape == (23, 3)
+
+
+@pytest.mark.parametrize("wraps", [lambda one: one, lambda one: train.augmented(one, None)])
+def test_a_column_that_nobody_reads_is_refused(wraps):
+    layer, data = sequence()
+    params, state = layer.init(jax.random.key(0))
+    data["maks"] = data.pop("mask")
+    message = "neither the objective nor the serial reads, 'maks', did you mean 'mask'"
+    with pytest.raises(ValueError, match=message):
+        train.evaluate(wraps(train.classification(layer)), params, state, data)
+    with pytest.raises(ValueError, match=message):
+        train.predict(layer, params, state, data)
+
+
+def test_a_missing_column_is_named():
+    params, state, data = setup()
+    with pytest.raises(ValueError, match='the data have no "y", but only x'):
+        train.evaluate(OBJECTIVE, params, state, {"x": data["x"]})
+
+
+@pytest.mark.parametrize("shape", [(101, 1), (101, 3)])
+def test_a_weight_of_another_shape_is_refused(shape):
+    params, state, data = setup()
+    with pytest.raises(ValueError, match=r"the weight is float32.*but the first axes of what it"):
+        train.evaluate(OBJECTIVE, params, state, {**data, "weight": np.ones(shape, np.float32)})
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_out_of_range_is_refused_in_evaluation_too(label):
+    params, state, data = setup()
+    wrong = {**data, "y": data["y"].copy()}
+    wrong["y"][77] = label
+    with pytest.raises(ValueError, match="label"):
+        train.evaluate(OBJECTIVE, params, state, wrong, batch_size=50)
+
+
+def test_two_outputs_are_no_binary_classification():
+    layer = nn.linear(4, 2)
+    params, state = layer.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"needs one logit, \[B, 1\], but the linear gives"):
+        train.binary_classification(layer)(params, state, {"x": np.ones((3, 4)), "y": np.ones(3)})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("loss", "what is minimised"),
+        ("step", "a record has step, epoch, seconds"),
+        ("seconds", "a record has step"),
+        ("validation_loss", "validation_… of its own"),
+    ],
+)
+def test_a_metric_has_a_name_of_its_own(name, message):
+    _, _, data = setup()
+
+    def run():
+        objective = train.classification(LAYER, metrics={name: metrics.mean_of(F.correct)})
+        step = train.make_step(objective, optim.sgd(0.1))
+        train.fit(step, train.train_state(LAYER, step.optimizer), data, epochs=1, batch_size=9)
+
+    with pytest.raises(ValueError, match=message):
+        run()
+
+
+def test_a_metric_is_sums():
+    _, _, data = setup()
+    objective = train.classification(LAYER, metrics={"odd": lambda y, t, w: jnp.sum(y)})
+    step = train.make_step(objective, optim.sgd(0.1))
+    with pytest.raises(TypeError, match=r"the metric 'odd' gave float32\[\], but sums with value"):
+        train.fit(step, train.train_state(LAYER, step.optimizer), data, epochs=1, batch_size=9)

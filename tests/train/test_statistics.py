@@ -34,7 +34,7 @@ def network():
 @functools.partial(jax.jit, static_argnums=0)
 def given(layer, params, state, x):
     """What each batch norm is given in training, by path."""
-    _, _, seen = nn.observing.calls(layer, params, state, x, train=True)
+    _, seen = nn.observed(layer.apply, params, state, x, train=True)
     return {path: call.x for path, call in seen.items() if call.layer.info.kind == "batch_norm"}
 
 
@@ -113,5 +113,5 @@ def test_averaged_weights_need_it(blobs, problem, network):
 
 def test_refuses_no_examples():
     layer = network()
-    with pytest.raises(ValueError, match="no examples to take statistics of"):
+    with pytest.raises(ValueError, match="there are no examples"):
         train.batch_norm_statistics(layer, *layer.init(jax.random.key(0)), {"x": IMAGES["x"][:0]})

@@ -4,12 +4,21 @@
 of one, and `train.augmented` puts them into training. `mixup` and `cutmix` mix examples.
 """
 
-from dlcore.data.augment import audio as audio
-from dlcore.data.augment import images as images
-from dlcore.data.augment import text as text
-from dlcore.data.augment.compose import Augmentation as Augmentation
-from dlcore.data.augment.compose import chain as chain
-from dlcore.data.augment.compose import each as each
-from dlcore.data.augment.compose import inputs as inputs
-from dlcore.data.augment.mixing import cutmix as cutmix
-from dlcore.data.augment.mixing import mixup as mixup
+from dlcore.data.augment import audio, images, text
+from dlcore.data.augment.compose import Augmentation, chain, each, inputs
+from dlcore.data.augment.mixing import cutmix, mixup
+from dlcore.names import api
+
+__all__ = [
+    "Augmentation",
+    "audio",
+    "chain",
+    "cutmix",
+    "each",
+    "images",
+    "inputs",
+    "mixup",
+    "text",
+]
+
+__getattr__, __dir__ = api(__name__, __all__)

@@ -1,5 +1,6 @@
 """Minimising a function of a few or of very many numbers: a direction, a step along it, again."""
 
+from dlcore.names import api
 from dlcore.optim.minimization.constraints import Constraints, Rounds
 from dlcore.optim.minimization.curvature import Solution, conjugate_gradient, hessian_product
 from dlcore.optim.minimization.directions import (
@@ -38,3 +39,5 @@ __all__ = [
     "steepest",
     "wolfe",
 ]
+
+__getattr__, __dir__ = api(__name__, __all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from functools import partial
 
@@ -219,6 +220,17 @@ def test_mythes(encoding, newline, write):
         (MYTHES.replace("UTF-8", "base64"), "line 1: 'base64' is no encoding of text"),
         (MYTHES.encode("ISO8859-9"), "is not in UTF-8"),
         (b"\xff\xfe\x00", "line 1: .* is no encoding of text"),
+        (MYTHES.replace("UTF-8", "punycode"), "line 1: 'punycode' is no encoding of text"),
+        (MYTHES.replace("UTF-8", "UTF-8\0"), r"line 1: 'UTF-8\\x00' is no encoding of text"),
+        (
+            MYTHES.replace("UTF-8", "cp99999"),
+            "line 1: 'cp99999' is an encoding that Python has not",
+        ),
+        (MYTHES.replace("film|1", "film|" + "9" * 5_000), "line 5: 'film.* is not `word"),
+        (MYTHES.replace("film|1", "film|1000000"), "line 5: 'film.* is not `word"),
+        (MYTHES.replace("film|1", "film|999999"), "line 11: '' is no meaning, of 999999 of 'film'"),
+        (MYTHES.replace("film|1", "film" * 10**5), "line 5: 'film"),
+        (MYTHES.replace("boring|", "boring||" * 10**5), "line 3: .* is no meaning, of 2 of 'dull'"),
     ],
 )
 def test_a_damaged_mythes_file_is_refused(content, message, write):
@@ -226,6 +238,8 @@ def test_a_damaged_mythes_file_is_refused(content, message, write):
     with pytest.raises(DataError, match=message) as error:
         text.read_mythes(path)
     assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize(
@@ -236,17 +250,33 @@ def test_a_damaged_mythes_file_is_refused(content, message, write):
         (THESAURUS + ": movie", "line 7"),
         (THESAURUS + "film:", "line 7"),
         (b"film: \xff", "is not in utf-8"),
+        (THESAURUS + "film" * 10**6, "line 7: 'film"),
     ],
 )
 def test_a_damaged_thesaurus_is_refused(content, message, write):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as error:
         text.read_thesaurus(write(content))
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize("read", [text.read_thesaurus, text.read_mythes])
-def test_a_missing_file_is_refused(read, tmp_path):
+def test_a_file_that_cannot_be_read_is_refused(read, tmp_path, monkeypatch, write):
     with pytest.raises(DataError, match="none: cannot be read"):
         read(tmp_path / "none")
+    with pytest.raises(DataError, match="is no path"):
+        read("a\0b")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: cannot be read"):
+        read(tmp_path / "pipe")
+    monkeypatch.setattr(text.thesaurus, "_BYTES", 50)
+    with pytest.raises(DataError, match="has more than the 50 bytes expected"):
+        read(write(MYTHES))
+
+
+def test_the_home_folder_is_understood(write, monkeypatch):
+    path = write(THESAURUS)
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert text.read_thesaurus(f"~/{path.name}") == text.read_thesaurus(path)
 
 
 def test_the_nearest_words_are_scikit_learns():

@@ -1,36 +1,79 @@
 """Augmentation of images: functions of one image float32 [H, W, C] with values in [0, 1]."""
 
-from dlcore.data.augment.images.color import autocontrast as autocontrast
-from dlcore.data.augment.images.color import brightness as brightness
-from dlcore.data.augment.images.color import contrast as contrast
-from dlcore.data.augment.images.color import equalize as equalize
-from dlcore.data.augment.images.color import hue as hue
-from dlcore.data.augment.images.color import posterize as posterize
-from dlcore.data.augment.images.color import random_brightness as random_brightness
-from dlcore.data.augment.images.color import random_contrast as random_contrast
-from dlcore.data.augment.images.color import random_hue as random_hue
-from dlcore.data.augment.images.color import random_noise as random_noise
-from dlcore.data.augment.images.color import random_saturation as random_saturation
-from dlcore.data.augment.images.color import saturation as saturation
-from dlcore.data.augment.images.color import sharpness as sharpness
-from dlcore.data.augment.images.color import solarize as solarize
-from dlcore.data.augment.images.geometry import affine as affine
-from dlcore.data.augment.images.geometry import crop as crop
-from dlcore.data.augment.images.geometry import displace as displace
-from dlcore.data.augment.images.geometry import flip as flip
-from dlcore.data.augment.images.geometry import random_crop as random_crop
-from dlcore.data.augment.images.geometry import random_elastic as random_elastic
-from dlcore.data.augment.images.geometry import random_flip as random_flip
-from dlcore.data.augment.images.geometry import random_rotation as random_rotation
-from dlcore.data.augment.images.geometry import random_scale as random_scale
-from dlcore.data.augment.images.geometry import random_shear as random_shear
-from dlcore.data.augment.images.geometry import random_stretch as random_stretch
-from dlcore.data.augment.images.geometry import rotate as rotate
-from dlcore.data.augment.images.geometry import sample as sample
-from dlcore.data.augment.images.geometry import scale as scale
-from dlcore.data.augment.images.geometry import shear as shear
-from dlcore.data.augment.images.geometry import stretch as stretch
-from dlcore.data.augment.images.geometry import translate as translate
-from dlcore.data.augment.images.hole import cutout as cutout
-from dlcore.data.augment.images.hole import random_cutout as random_cutout
-from dlcore.data.augment.images.randaugment import random_augment as random_augment
+from dlcore.data.augment.images.color import (
+    autocontrast,
+    brightness,
+    contrast,
+    equalize,
+    hue,
+    posterize,
+    random_brightness,
+    random_contrast,
+    random_hue,
+    random_noise,
+    random_saturation,
+    saturation,
+    sharpness,
+    solarize,
+)
+from dlcore.data.augment.images.geometry import (
+    affine,
+    crop,
+    displace,
+    flip,
+    random_crop,
+    random_elastic,
+    random_flip,
+    random_rotation,
+    random_scale,
+    random_shear,
+    random_stretch,
+    rotate,
+    sample,
+    scale,
+    shear,
+    stretch,
+    translate,
+)
+from dlcore.data.augment.images.hole import cutout, random_cutout
+from dlcore.data.augment.images.randaugment import random_augment
+from dlcore.names import api
+
+__all__ = [
+    "affine",
+    "autocontrast",
+    "brightness",
+    "contrast",
+    "crop",
+    "cutout",
+    "displace",
+    "equalize",
+    "flip",
+    "hue",
+    "posterize",
+    "random_augment",
+    "random_brightness",
+    "random_contrast",
+    "random_crop",
+    "random_cutout",
+    "random_elastic",
+    "random_flip",
+    "random_hue",
+    "random_noise",
+    "random_rotation",
+    "random_saturation",
+    "random_scale",
+    "random_shear",
+    "random_stretch",
+    "rotate",
+    "sample",
+    "saturation",
+    "scale",
+    "sharpness",
+    "shear",
+    "solarize",
+    "stretch",
+    "translate",
+]
+
+__getattr__, __dir__ = api(__name__, __all__)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from dlcore.data import files
 from dlcore.data.dataset import DataError, check_count
 
 Thesaurus = Mapping[str, Sequence[str]]
 
 _NO_SYNONYM = ("(generic term)", "(related term)", "(antonym)")
 _CHUNK = 1_024  # words at a time
+_BYTES = 1 << 28  # of a thesaurus; LibreOffice's have 20 million
+# Of those that Python has, some are no alphabets, and take a day.
+_ENCODING = re.compile(
+    r"(us-?)?ascii|utf-?(8|16|32)|(iso-?8859|latin)-?[0-9]+|koi8-?[a-z]|(cp|windows-?)[0-9]+", re.I
+)
+_COUNT = re.compile(r"\s*[0-9]{1,6}\s*")  # of a word's meanings
 
 
 def read_thesaurus(path: str | Path) -> dict[str, tuple[str, ...]]:
@@ -23,13 +31,13 @@ def read_thesaurus(path: str | Path) -> dict[str, tuple[str, ...]]:
     synonyms count. A damaged line raises DataError with its number.
     """
     found: dict[str, list[str]] = {}
-    for number, line in enumerate(_lines(Path(path)), 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         word, colon, synonyms = line.partition(":")
         entries = [word.strip(), *(synonym.strip() for synonym in synonyms.split(","))]
         if not colon or not all(entries):
-            raise _damaged(path, number, f"{line!r} is not `word: synonym, synonym`")
+            raise _damaged(path, number, f"{line!r:.80} is not `word: synonym, synonym`")
         found.setdefault(entries[0], []).extend(entries[1:])
     return _without_repetition(found)
 
@@ -42,18 +50,20 @@ def read_mythes(path: str | Path) -> dict[str, tuple[str, ...]]:
     "(generic term)", "(related term)" or "(antonym)" does not. A damaged file raises DataError with
     the number of the line.
     """
-    lines = enumerate(_lines(Path(path), encoded=True), 2)
+    lines = enumerate(_lines(path, encoded=True), 2)
     found: dict[str, list[str]] = {}
     for number, line in lines:
         word, _, count = line.rpartition("|")
-        if not word or not count.strip().isascii() or not count.strip().isdigit():
-            raise _damaged(path, number, f"{line!r} is not `word|number of meanings`")
+        if not word or not _COUNT.fullmatch(count):
+            raise _damaged(path, number, f"{line!r:.80} is not `word|number of meanings`")
         synonyms = found.setdefault(word, [])
         for _ in range(int(count)):
             number, meaning = next(lines, (number + 1, ""))
             _, *entries = meaning.split("|")
             if not entries or not all(entries):
-                raise _damaged(path, number, f"{meaning!r} is no meaning, of {count} of {word!r}")
+                raise _damaged(
+                    path, number, f"{meaning!r:.80} is no meaning, of {count} of {word!r:.80}"
+                )
             synonyms += [one.partition(" (")[0] for one in entries if not one.endswith(_NO_SYNONYM)]
     return _without_repetition(found)
 
@@ -84,22 +94,21 @@ def nearest_words(
     return nearest
 
 
-def _lines(path: Path, encoded: bool = False) -> Iterator[str]:
+def _lines(path: str | Path, encoded: bool = False) -> Iterator[str]:
     """The lines of a text in UTF-8, or, with `encoded`, those after the one that says in what."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    data = files.read(files.located(path), _BYTES)
     encoding = "utf-8-sig"
     if encoded:
         first, _, data = data.partition(b"\n")
         encoding = first.strip().decode("ascii", "replace")
+    if not _ENCODING.fullmatch(encoding.removesuffix("-sig")):
+        raise _damaged(path, 1, f"{encoding!r:.80} is no encoding of text")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not in {encoding} ({error.reason})") from None
-    except (LookupError, ValueError):
-        raise _damaged(path, 1, f"{encoding!r} is no encoding of text") from None
+    except LookupError:
+        raise _damaged(path, 1, f"{encoding!r} is an encoding that Python has not") from None
     for line in io.StringIO(text, newline=None):
         yield line.rstrip("\n")
 
