@@ -40,6 +40,20 @@ FRAMINGS = {
 }
 
 
+def is_framing(plain: Any) -> bool:
+    """Whether a framing can be made of what JSON holds of one, in which a file may say anything."""
+    match plain:
+        case {
+            "canvas": int(canvas),
+            "box": [int(height), int(width)],
+            "squeeze": bool(),
+            "by_mass": bool(),
+            "stroke": float(stroke),
+        }:
+            return len(plain) == 5 and 0 < height <= canvas and 0 < width <= canvas and stroke > 0
+    return False
+
+
 def gray(picture: np.ndarray) -> np.ndarray:
     """Brightness [H, W] of a picture [H, W, 4]; what is transparent is the opposite of the rest."""
     brightness = np.average(picture[..., :3], axis=-1, weights=[0.299, 0.587, 0.114])

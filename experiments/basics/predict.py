@@ -106,14 +106,9 @@ def read_network(path: Path) -> tuple[nn.Layer, Any, Any, dict[str, Any]]:
     """(layer, params, state, description) from the file that `classify` writes."""
     body, params, state = models.load(path)
     _, description = weights.load(path)
-    try:
-        size, classes = len(description["arguments"]["inputs"]), description["classes"]
-        described = size == 3 and len(classes) == description["arguments"]["classes"]
-        layer = classify.network(body, description)
-    except (KeyError, TypeError):
-        described = False
-    if not described:
+    if not _is_described(description):
         raise BadInput(f"{path}: not the weights of a classifier of images, as classify writes")
+    layer = classify.network(body, description)
     return layer, gather({"body": params}), gather({"body": state}), description
 
 
@@ -152,6 +147,28 @@ def prepare(picture: np.ndarray, description: dict[str, Any]) -> np.ndarray:
     framing = _framing.Framing(**description["framing"])
     digit = _framing.frame(_framing.ink(_framing.gray(picture)), framing)
     return data.resize(digit[None, ..., None], size)[0]
+
+
+def _is_described(description: dict[str, Any]) -> bool:
+    """Whether a description, in which a file may say anything, is of a classifier of images."""
+    from experiments.basics import _framing
+
+    match description:
+        case {
+            "arguments": {"inputs": [_, _, channels], "classes": count},
+            "classes": [*classes],
+            "mean": [*mean],
+            "std": [*std],
+            "framing": framing,
+        }:
+            return (
+                len(classes) == count
+                and len(mean) == len(std) == channels
+                and all(isinstance(one, int | float) for one in (*mean, *std))
+                and all(one > 0 for one in std)
+                and (framing is None or _framing.is_framing(framing))
+            )
+    return False
 
 
 def _prepared(path: Path, description: dict[str, Any]) -> np.ndarray:

@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix, log_loss, recall_score
 from dlcore import models, train
 from dlcore.interop import weights
 from experiments import output
-from experiments.basics import classify
+from experiments.basics import classify, predict
 from experiments.choice import BadInput
 from experiments.flags import resumed
 
@@ -98,6 +98,40 @@ def test_a_run_goes_on_with_what_was_said_and_what_was_left_out(flags, refused):
     else:
         with pytest.raises(BadInput, match=refused):
             resumed(classify, ["--resume", *flags], begun)
+
+
+FRAMING = {"canvas": 8, "box": [8, 6], "squeeze": True, "by_mass": False, "stroke": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("change", "described"),
+    [
+        ({}, True),
+        ({"framing": None}, True),
+        ({"framing": "x"}, False),
+        ({"framing": {"canvas": 8}}, False),
+        ({"framing": FRAMING | {"box": [9, 6]}}, False),
+        ({"framing": FRAMING | {"stroke": None}}, False),
+        ({"framing": FRAMING | {"more": 1}}, False),
+        ({"classes": 10}, False),
+        ({"classes": ["0"]}, False),
+        ({"mean": "x"}, False),
+        ({"mean": [0.1, 0.2]}, False),
+        ({"std": [0]}, False),
+        ({"arguments": {"inputs": [64], "classes": 10}}, False),
+    ],
+)
+def test_a_file_may_say_anything_of_its_weights(change, described):
+    good = {
+        "arguments": {"inputs": [8, 8, 1], "classes": 10},
+        "classes": [str(digit) for digit in range(10)],
+        "mean": [0.3],
+        "std": [0.4],
+        "framing": FRAMING,
+    }
+    assert predict._is_described(good | change) is described
+    assert not any(predict._is_described(good | {name: "x"}) for name in good)
+    assert predict._is_described({}) is False
 
 
 @pytest.mark.slow

@@ -208,22 +208,23 @@ STRETCHED = {  # each with its lengths times k
 }
 
 
-@pytest.mark.parametrize("name", STRETCHED)
-def test_lengths_beyond_int32_stretch_it(name):
+def test_lengths_beyond_int32_stretch_a_schedule():
     """ηₜ depends on t's share of the lengths alone, and a power of two rounds nothing."""
     k, counts = 2**30, np.arange(12)
-    plain, stretched = (STRETCHED[name](length) for length in (1, k))
 
-    @jax.jit
-    def both(traced):
+    def both(plain, stretched, traced):
         return [
             (plain(counts), stretched(k * counts)),
-            (plain(7), stretched(7 * k)),
-            ([plain(count) for count in (0, 1)], jax.vmap(stretched)(traced)),
+            (plain(7), stretched(7 * k)),  # a number of Python's
+            (jnp.stack([plain(0), plain(1)]), jax.vmap(stretched)(traced)),
         ]
 
-    for expected, found in both(np.int32([0, k])):
-        np.testing.assert_array_equal(found, expected)
+    every = jax.jit(
+        lambda traced: {name: both(make(1), make(k), traced) for name, make in STRETCHED.items()}
+    )(np.int32([0, k]))
+    for name, pairs in every.items():
+        for expected, found in pairs:
+            np.testing.assert_array_equal(found, expected, err_msg=name)
 
 
 def test_a_count_may_be_unsigned():
