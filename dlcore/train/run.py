@@ -253,7 +253,7 @@ def _recall(
         ignored = () if is_same else ("step",)
         differs = differences(meta["identity"], identity, ignored)
         if differs:
-            raise ValueError(
+            raise checkpoint.CheckpointError(
                 f"{path} was made {differs}: resume with the same, or choose another folder"
             )
 

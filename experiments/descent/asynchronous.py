@@ -22,7 +22,7 @@ import optax
 
 from dlcore import data, models, optim, train
 from experiments._learning import first
-from experiments.choice import at_least, positive
+from experiments.choice import at_least, at_most, positive
 from experiments.descent._curve import curve, reached
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
@@ -61,7 +61,8 @@ class Config(DataConfig):
     def __post_init__(self) -> None:
         at_least(max(self.workers, default=1) * BATCH, images=self.images)
         at_least(1, epochs=self.epochs, seeds=self.seeds)
-        positive(spread=self.spread, target=self.target)
+        positive(spread=self.spread, rates=self.rates, target=self.target)
+        at_most(10, spread=self.spread)
         for name, values, start in (("staleness", self.staleness, 0), ("workers", self.workers, 1)):
             if len(values) < 2 or values[0] != start or list(values) != sorted(set(values)):
                 raise ValueError(f"{name} are rising numbers from {start} on, got {values}")

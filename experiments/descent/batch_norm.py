@@ -60,7 +60,7 @@ class Config(DataConfig):
     def __post_init__(self) -> None:
         at_least(BATCH, images=self.images)
         at_least(1, epochs=self.epochs, seeds=self.seeds)
-        positive(target=self.target)
+        positive(rates=self.rates, target=self.target)
 
 
 SMOKE = Config(images=100, epochs=2, rates=(0.1,), target=10.0, seeds=1)

@@ -49,7 +49,7 @@ class Config(DataConfig):
 
     def __post_init__(self) -> None:
         at_least(1, epochs=self.epochs, seeds=self.seeds)
-        positive(target=self.target)
+        positive(rates=self.rates, target=self.target)
         if 8 not in self.periods or self.periods[0] != 1:
             raise ValueError(f"periods begin with 1 and have 8 among them, got {self.periods}")
         rising(periods=self.periods)

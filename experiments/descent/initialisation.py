@@ -23,7 +23,7 @@ from dlcore import data, keys, nn, optim, train, tree
 from dlcore import functional as F
 from dlcore.nn import init
 from experiments._learning import first
-from experiments.choice import at_least
+from experiments.choice import at_least, positive
 from experiments.descent._curve import curve
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
@@ -93,6 +93,7 @@ class Config(DataConfig):
         at_least(1, width=self.width, epochs=self.epochs, seeds=self.seeds)
         at_least(2, depth=self.depth)
         at_least(BATCH, images=self.images)
+        positive(rates=self.rates)
 
 
 SMOKE = Config(depth=2, width=10, images=50, epochs=2, rates=(0.1,), seeds=1)

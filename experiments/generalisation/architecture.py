@@ -17,7 +17,7 @@ import numpy as np
 
 from dlcore import data, models, nn, optim, search, train
 from dlcore.search import space
-from experiments.choice import at_least
+from experiments.choice import at_least, positive
 from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 
 CLAIMS = (
@@ -45,6 +45,7 @@ class Config(BaseConfig):
     def __post_init__(self) -> None:
         at_least(2, depths=len(self.depths), rates=len(self.rates))
         at_least(1, widths=len(self.widths), seeds=self.seeds, epochs=self.epochs)
+        positive(rates=self.rates)
         for name, sizes in (("depths", self.depths), ("widths", self.widths)):
             if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
                 raise ValueError(f"{name} are rising numbers of at least 1, got {sizes}")

@@ -23,7 +23,7 @@ from dlcore import functional as F
 from dlcore.data import augment
 from dlcore.data.augment import audio, images
 from experiments._learning import accuracy, learn
-from experiments.choice import at_least, one_of
+from experiments.choice import at_least, at_most, one_of
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 from experiments.generalisation._enlarged import enlarged
 
@@ -91,6 +91,7 @@ class Measured:
 def run(config: Config) -> Measured:
     """Trains every arm from every seed."""
     digits = data.load("fsdd", config.root)
+    at_most(np.bincount(digits.train["y"]).min(), per_digit=config.per_digit)
     sets = [data.subset(digits, config.per_digit, seed).train for seed in range(config.seeds)]
     layer = network()
     optimizer = optim.adam(

@@ -28,7 +28,7 @@ from dlcore import data, models, optim
 from dlcore.data import files
 from dlcore.data.augment import text
 from experiments._learning import accuracy, learn
-from experiments.choice import at_least
+from experiments.choice import at_least, at_most
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 PAPER = "Wei and Zou 2019"
@@ -94,6 +94,7 @@ def run(config: Config) -> list[Score]:
     sentences, labels = polarity(config.root)
     order = np.random.default_rng(0).permutation(len(labels))
     test, rest = np.split(order, [min(config.test_sentences, len(labels) // 2)])
+    at_most(len(rest), labels=config.labels)
     counted = Counter(word for i in rest for word in sentences[i])
     vocabulary = [word for word, _ in counted.most_common(config.words)]
     arms = ways([sentences[i] for i in rest], vocabulary, config.thesaurus)

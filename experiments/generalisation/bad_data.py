@@ -18,7 +18,7 @@ import numpy as np
 
 from dlcore import data, models, optim, search, train
 from experiments._learning import accuracy, first, learn
-from experiments.choice import at_least
+from experiments.choice import at_least, at_most
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 CLAIMS = (
@@ -51,6 +51,7 @@ class Config(DataConfig):
         at_least(100, images=self.images)
         at_least(10, test_images=self.test_images)
         at_least(2, folds=self.folds)
+        at_most(self.images, folds=self.folds)
         at_least(1, epochs=self.epochs, seeds=self.seeds)
         if not 0 < self.share < 1:
             raise ValueError(f"share must be in (0, 1), got {self.share}")

@@ -21,7 +21,7 @@ import numpy as np
 
 from dlcore import data, models, optim, search, train
 from dlcore.search import space
-from experiments.choice import at_least
+from experiments.choice import at_least, at_most
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 CLAIMS = (
@@ -54,6 +54,7 @@ class Config(DataConfig):
         at_least(50, labels=self.labels)
         at_least(2, draws=self.draws, folds=self.folds, decays=len(self.decays))
         at_least(1, epochs=self.epochs, test_images=self.test_images)
+        at_most(self.labels, folds=self.folds)
         if self.decays[0] != 0:
             raise ValueError(f"the first of decays is 0, none at all, got {self.decays}")
 
@@ -78,6 +79,7 @@ def run(config: Config) -> list[Draw]:
     digits = data.load("mnist", config.root)
     order = np.random.default_rng(0).permutation(len(digits.train["y"]))
     test = {name: leaf[order[-config.test_images :]] for name, leaf in digits.train.items()}
+    at_most(len(order) // config.draws, labels=config.labels)
     draws = []
     for number in range(config.draws):
         rows = order[number * config.labels :][: config.labels]

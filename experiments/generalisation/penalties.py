@@ -28,7 +28,7 @@ from jax import lax
 
 from dlcore import data, models, nn, optim, train, tree
 from experiments._learning import first
-from experiments.choice import at_least, rising
+from experiments.choice import at_least, positive, rising
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 CLAIMS = (
@@ -66,6 +66,7 @@ class Config(DataConfig):
     def __post_init__(self) -> None:
         at_least(10, train_images=self.train_images, test_images=self.test_images)
         at_least(1, updates=self.updates, hidden=self.hidden, strengths=len(self.strengths))
+        positive(strengths=self.strengths)
         rising(strengths=self.strengths)
 
 

@@ -24,7 +24,7 @@ from dlcore import data, models, nn, optim, search, train
 from dlcore import functional as F
 from dlcore.search import space
 from experiments._learning import first
-from experiments.choice import at_least
+from experiments.choice import at_least, positive
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 CLAIMS = (
@@ -61,6 +61,7 @@ class Config(DataConfig):
         at_least(1, rates=len(self.rates), seeds=self.seeds, hidden=len(self.hidden))
         at_least(2, configurations=self.configurations)
         at_least(128, digits=self.digits)
+        positive(rates=self.rates)
 
 
 SMOKE = Config(

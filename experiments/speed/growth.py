@@ -22,7 +22,7 @@ import numpy as np
 
 from dlcore import flops, models, nn, optim, train
 from dlcore import functional as F
-from experiments.choice import at_least, one_of, positive
+from experiments.choice import at_least, at_most, one_of, positive
 from experiments.frame import BaseConfig, Claim, Figure, Result, Table
 from experiments.speed import _compare
 from experiments.speed._networks import NETWORKS
@@ -91,6 +91,7 @@ class Config(BaseConfig):
         at_least(2, factors=len(set(self.factors)), batches=len(set(self.batches)))
         at_least(1, factors=min(self.factors), batches=min(self.batches))
         positive(seconds=self.seconds)
+        at_most(3600, seconds=self.seconds)
 
 
 SMOKE = Config(

@@ -21,7 +21,7 @@ import jax
 
 from dlcore import data, flops, models, nn, optim, train, tree
 from experiments._learning import accuracy, first, learn
-from experiments.choice import at_least, one_of, positive
+from experiments.choice import at_least, at_most, one_of, positive
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 SIZE = (32, 32, 3)
@@ -59,6 +59,7 @@ class Config(DataConfig):
             one_of("network", name, NETWORKS)
         at_least(1, batch_size=self.batch_size, test_images=self.test_images)
         at_least(0, seed=self.seed)
+        at_most(1e6, budget=self.budget)
         positive(budget=self.budget, learning_rate=self.learning_rate)
 
 
@@ -145,6 +146,7 @@ def measure(name: str, dataset: data.Dataset, config: Config) -> Network:
     batch_norm, make = NETWORKS[name]
     layer = make()
     updates = max(1, round(config.budget * 1e12 / cost(layer, dataset, config)))
+    at_least(2, **{"updates, which the budget buys,": updates})
     warmup = max(1, updates // 20)
     rate = optim.warmup_cosine(config.learning_rate, updates, warmup_steps=warmup)
     learned = learn(

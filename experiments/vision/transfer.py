@@ -22,7 +22,7 @@ import numpy as np
 
 from dlcore import data, models, nn, optim, train
 from experiments._learning import Learned, accuracy, learn
-from experiments.choice import at_least, positive
+from experiments.choice import at_least, at_most, positive
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 
 CLAIMS = (
@@ -67,6 +67,7 @@ class Config(DataConfig):
         at_least(1, width=self.width, updates=self.updates, test_images=self.test_images)
         at_least(8, size=self.size)
         at_least(2, far_classes=self.far_classes)
+        at_most(10, far_classes=self.far_classes)
         at_least(0, seed=self.seed)
         positive(learning_rate=self.learning_rate)
         if not self.labels or min(self.labels) < 10 or len(set(self.labels)) < len(self.labels):
@@ -181,17 +182,18 @@ def load(config: Config) -> tuple[data.Dataset, dict[str, data.Dataset]]:
         some = data.classes(dataset, range(config.far_classes))
         return data.transform(some, lambda x: data.rgb(data.resize(x, config.size)))
 
+    source, digits = photographs(SOURCE), data.load("mnist", config.root)
+    at_most(np.bincount(source.train["y"]).min(), source_images=config.source_images)
+    at_most(np.bincount(digits.train["y"]).min(), labels=max(config.labels))
     targets = {
         "near: other photographs": photographs(TARGET),
-        "far: written digits": spoken_or_written(
-            data.subset(data.load("mnist", config.root), max(config.labels))
-        ),
+        "far: written digits": spoken_or_written(data.subset(digits, max(config.labels))),
         "far: spoken digits": spoken_or_written(data.load("fsdd", config.root, size=config.size)),
     }
     for task, dataset in targets.items():
         test = {name: leaf[: config.test_images] for name, leaf in dataset.test.items()}
         targets[task] = dataclasses.replace(dataset, test=test)
-    return data.subset(photographs(SOURCE), config.source_images), targets
+    return data.subset(source, config.source_images), targets
 
 
 @functools.cache
