@@ -91,7 +91,7 @@ class Measured:
 def run(config: Config) -> Measured:
     """Trains every arm from every seed."""
     digits = data.load("fsdd", config.root)
-    at_most(np.bincount(digits.train["y"]).min(), per_digit=config.per_digit)
+    at_most(int(np.min(np.bincount(digits.train["y"]))), per_digit=config.per_digit)
     sets = [data.subset(digits, config.per_digit, seed).train for seed in range(config.seeds)]
     layer = network()
     optimizer = optim.adam(

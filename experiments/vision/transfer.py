@@ -183,8 +183,8 @@ def load(config: Config) -> tuple[data.Dataset, dict[str, data.Dataset]]:
         return data.transform(some, lambda x: data.rgb(data.resize(x, config.size)))
 
     source, digits = photographs(SOURCE), data.load("mnist", config.root)
-    at_most(np.bincount(source.train["y"]).min(), source_images=config.source_images)
-    at_most(np.bincount(digits.train["y"]).min(), labels=max(config.labels))
+    at_most(int(np.min(np.bincount(source.train["y"]))), source_images=config.source_images)
+    at_most(int(np.min(np.bincount(digits.train["y"]))), labels=max(config.labels))
     targets = {
         "near: other photographs": photographs(TARGET),
         "far: written digits": spoken_or_written(data.subset(digits, max(config.labels))),
