@@ -48,23 +48,23 @@ def non_finite(step: Any, state: Any, batch: Batch, indices: Any) -> NonFiniteLo
         "opt_state": state.opt_state,
     }
     what, advice = "loss", "lower the learning rate or clip the gradient"
+    kept = "the state before it is kept"
     path = tree.first_nonfinite(batch)
     if path is not None:
         rows = _named(indices, _bad_rows(batch[path.split("/")[0]]))
-        where, advice = (
-            f"the batch's {path} holds a value that is not finite{rows}",
-            "clean the data",
-        )
+        where = f"the batch's {path} holds a value that is not finite{rows}"
+        advice = "clean the data"
     elif "weight" in batch and not np.any(batch["weight"]):
         path, where = "weight", f"the batch's weights are all 0{_named(indices, slice(None))}"
         advice = "leave out what counts for nothing, or take larger batches"
     elif (path := tree.first_nonfinite(named)) is not None:
         where = f"{path} is the first leaf that is not finite, since an update before"
+        kept, whole = "no state is kept", None
     else:
         what, path, guilty = _in_gradient(step, state, batch, beside)
         where = f"{path} is the first leaf that is not finite{_named(indices, guilty)}"
     return NonFiniteLossError(
-        f"the {what} is not finite at step {at}: {where}; the state before it is kept; {advice}",
+        f"the {what} is not finite at step {at}: {where}; {kept}; {advice}",
         step=at,
         path=path,
         state=whole,

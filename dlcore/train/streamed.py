@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from dlcore.train.evaluate import examples
 from dlcore.train.objective import Batch, Objective
 from dlcore.train.state import position
 
@@ -37,5 +38,5 @@ class Streamed:
 
     def _begun(self, state: Any, batch: Batch) -> Batch:
         first = position(state) % self.per_epoch == 0
-        own = batch.get("begins", jnp.zeros(len(batch["x"]), bool))
+        own = batch.get("begins", jnp.zeros(examples(batch), bool))
         return {**batch, "begins": own.astype(bool) | first}
