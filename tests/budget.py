@@ -31,7 +31,7 @@ PROGRAMS = {
     "tests/interop": {"quick": 430, "slow": 135},
     "tests/kernels": {"quick": 85, "slow": 10},
     "tests/models": {"quick": 120, "slow": 145},
-    "tests/nn": {"quick": 1180, "slow": 140},
+    "tests/nn": {"quick": 1180, "slow": 195},
     "tests/optim": {"quick": 850, "slow": 225},
     "tests/search": {"quick": 205, "slow": 80},
     "tests/train": {"quick": 640, "slow": 25},

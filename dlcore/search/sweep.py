@@ -290,7 +290,7 @@ class _Search:
                 history.append(_row(record.epoch, record.step, record.metrics, scores))
                 member = record.state
         except NonFiniteLossError as error:
-            state = jax.device_get(error.state)
+            state = jax.device_get(error.state.run)
             return trial._replace(history=history, state=state, stopped=error.step)
         return trial._replace(history=history, state=jax.device_get(member.run))
 

@@ -16,8 +16,8 @@ from dlcore.train.state import position, train_states
 class NonFiniteLossError(FloatingPointError):
     """A training loss, or its gradient, was NaN or infinite.
 
-    step: the update that could not be made. path: the first bad leaf. state: the TrainState before
-    it, untouched; None where an update spoiled it.
+    step: the update that could not be made. path: the first bad leaf. state: the state before it,
+    untouched, or as an update left it that overflowed: then the message does not call it kept.
     """
 
     def __init__(self, message: str, *, step: int, path: str, state: Any) -> None:
@@ -36,8 +36,7 @@ def non_finite(step: Any, state: Any, batch: Batch, indices: Any) -> NonFiniteLo
     spoiled that overflowed), then the gradient. What the objective itself refuses (a label out of
     range) is raised as it is.
     """
-    at = int(position(state))
-    whole = state
+    at, whole = int(position(state)), state
     beside: dict[str, Any] = {}
     if hasattr(step, "active"):
         step, state, beside = step.active(state, batch)
@@ -59,7 +58,7 @@ def non_finite(step: Any, state: Any, batch: Batch, indices: Any) -> NonFiniteLo
         advice = "leave out what counts for nothing, or take larger batches"
     elif (path := tree.first_nonfinite(named)) is not None:
         where = f"{path} is the first leaf that is not finite, since an update before"
-        kept, whole = "no state is kept", None
+        kept = "that state is not saved"
     else:
         what, path, guilty = _in_gradient(step, state, batch, beside)
         where = f"{path} is the first leaf that is not finite{_named(indices, guilty)}"
@@ -79,10 +78,10 @@ def check_state(states: Any) -> None:
             step = int(position(states)) - 1
             raise NonFiniteLossError(
                 f"{path} is not finite after the last update, step {step}: lower the learning rate "
-                "or clip the gradient; nothing of this state is saved",
+                "or clip the gradient; that state is not saved",
                 step=step,
                 path=path,
-                state=None,
+                state=states,
             )
 
 
