@@ -12,13 +12,16 @@ python := $(VENV)/bin/python
 installed := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint format bench clean
+.PHONY: help run notebook test test-all lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 run: $(installed)-experiments ## train LeNet-5 on handwritten digits
 	$(python) -m experiments classify $(ARGS)
+
+notebook: $(installed)-lab ## open the notebooks of the course in the browser
+	$(python) -m jupyterlab notebooks $(ARGS)
 
 pytest := $(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --costs
 

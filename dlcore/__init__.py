@@ -7,22 +7,28 @@ Step            step(train_state, batch) -> (train_state, metrics)
 Fit             for record in fit(step, train_state, data, epochs=...): ...
 """
 
-from dlcore import (
-    analysis,
-    data,
-    derivatives,
-    flops,
-    functional,
-    interop,
-    keys,
-    models,
-    nn,
-    optim,
-    plot,
-    search,
-    train,
-    tree,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dlcore.names import api
+
+if TYPE_CHECKING:
+    from dlcore import (
+        analysis,
+        data,
+        derivatives,
+        flops,
+        functional,
+        interop,
+        keys,
+        models,
+        nn,
+        optim,
+        plot,
+        search,
+        train,
+        tree,
+    )
 
 __version__ = "0.1.0"
 
@@ -42,3 +48,10 @@ __all__ = [
     "train",
     "tree",
 ]
+
+_missing, __dir__ = api(__name__, __all__)
+
+
+def __getattr__(name: str) -> Any:
+    """A room is imported when it is first asked for: who trains waits for no data sets' readers."""
+    return importlib.import_module(f"dlcore.{name}") if name in __all__ else _missing(name)

@@ -1,11 +1,72 @@
-"""What a package says of a name that it does not have: where it is, or what it is called here."""
+"""What is said of names that are not here, a package's or those of a function's arguments: what
+they are called here, or where it is.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
+import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MappingView, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import jax
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# A line is one quantity, by its names here and elsewhere.
+_SYNONYMS = """
+learning_rate lr rate eta step_size
+peak_value max_lr lr learning_rate
+init_value lr learning_rate initial_learning_rate
+base_value base_lr
+end_value eta_min
+b1 beta1 beta_1
+b2 beta2 beta_2
+eps epsilon
+weight_decay wd decay
+momentum decay beta rho alpha discounting_factor
+decay_rate gamma
+strength alpha l1 l2 factor
+transition_steps decay_steps total_steps step_size T_max
+half_cycle step_size_up
+period T_0
+every every_k_schedule accumulation_steps steps swa_freq
+start swa_start
+max_delta clip_value clipvalue
+max_norm clip_norm clipnorm
+rtol threshold
+tolerance tol
+max_iterations maxiter max_iter
+memory history_size
+decrease c1
+curvature c2
+mask globs leaves where weight_decay_mask
+in_features in_channels input_size input_dim
+out_features out_channels features units filters output_size
+features num_features num_channels num_parameters normalized_shape embed_dim dim
+channels in_channels num_channels
+multiplier depth_multiplier channel_multiplier
+kernel_size kernel window pool_size window_shape
+stride strides
+padding pad
+dilation dilation_rate kernel_dilation
+groups num_groups feature_group_count
+heads num_heads
+rate p prob drop_rate
+std stddev sigma
+bias use_bias with_bias
+scale use_scale
+offset use_bias bias center
+size output_size
+ratio reduction
+initial init
+kernel_init kernel_initializer w_init
+bias_init bias_initializer b_init
+"""
 
 
 def api(
@@ -33,6 +94,54 @@ def api(
     return find, lambda: list(names)
 
 
+def arguments(
+    arrays: str = "", shared: Mapping[str, str] = MappingProxyType({}), /, **elsewhere: str
+) -> Callable[[Function], Function]:
+    """A decorator of functions that people call by hand: a call that does not fit them is answered
+    in one line, with the corrected call. Nothing else changes.
+
+    An argument that is not there is taken for a synonym of one that is, or for the nearest.
+
+    Args:
+        arrays: what takes the arrays (or a generator of them) that were given first, as PyTorch's
+            optimizers take the parameters: "optimizer.init(params)". Without it, the function.
+        shared: as `elsewhere`, of several functions.
+        elsewhere: where an argument is that is not here, by its name: "nesterov" is a function
+            without it, "adamw.weight_decay" another function's argument, ".b1.b2" the function's
+            own two for a pair, and "optax.chain(optax.scale({value}), {call})" is around the call.
+    """
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except (TypeError, ValueError):
+                misplaced = bool(arrays and args) and _holds_arrays(args[0])
+                where = {**elsewhere, **shared, **elsewhere}  # those of its own come first
+                told = _corrected(function, args, kwargs, where, arrays if misplaced else "")
+                if told is None:  # the call fits: the error is the function's own
+                    raise
+            raise TypeError(told)
+
+        return called  # type: ignore[return-value]
+
+    return decorate
+
+
+def written(value: Any) -> str:
+    """A value as an error says it: arrays, and trees of them, by their shapes and no numbers."""
+    if isinstance(value, Iterator | MappingView):
+        return f"a {type(value).__name__}"
+    arrays = _arrays(value)
+    if not arrays:
+        return f"{' '.join(repr(value).split()):.80}"
+    first = f"{arrays[0].dtype}{list(arrays[0].shape)}"
+    if arrays[0] is value:
+        return first
+    return f"a {type(value).__name__} of {len(arrays)} arrays, the first {first}"
+
+
 def _nearest(name: str, names: Sequence[str], foreign: Mapping[str, str]) -> str | None:
     """A name like it, whatever its case, underscores and number of dimensions."""
     known = {_plain(one): one for one in names} | {_plain(one): foreign[one] for one in foreign}
@@ -42,3 +151,127 @@ def _nearest(name: str, names: Sequence[str], foreign: Mapping[str, str]) -> str
 
 def _plain(name: str) -> str:
     return re.sub(r"_|\dd$", "", name.lower())
+
+
+# ------------------------------------------------------------------------------- calls corrected
+
+
+@dataclasses.dataclass
+class _Call:
+    """A call, put right step by step: what is given by position and by name, and what is around."""
+
+    function: str
+    given: list[Any]
+    named: dict[str, Any]
+    around: list[tuple[str, Any]]
+
+
+def _corrected(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    elsewhere: Mapping[str, str],
+    arrays: str,
+) -> str | None:
+    """What is wrong with a call, and how to write it; None where nothing is known to be."""
+    parameters = inspect.signature(function).parameters
+    places = [one.name for one in parameters.values() if one.kind is not one.KEYWORD_ONLY]
+    call, faults = _Call(function.__name__, list(args), dict(kwargs), []), []
+    if arrays:
+        faults.append(f"is given {written(call.given.pop(0))} as {places[0]}")
+    if len(call.given) > len(places):
+        faults.append(f"takes {len(places)} by position, got {len(args)}")
+        call.given, surplus = _by_name(call.given, places, [*parameters], elsewhere)
+        call.named = {**surplus, **call.named}
+
+    def free() -> list[str]:
+        taken = {*places[: len(call.given)], *call.named}
+        return [name for name in parameters if name not in taken]
+
+    unknown = sorted(call.named.keys() - parameters.keys(), key=[*elsewhere, *call.named].index)
+    placed = [_place(call, word, elsewhere.get(word, ""), free()) for word in unknown]
+    if unknown:
+        known = "" if all(placed) else f", only {', '.join(parameters)}"
+        faults.append(f"has no {' and '.join(unknown)}{known}")
+    missing = [name for name in free() if parameters[name].default is inspect.Parameter.empty]
+    if missing and not faults:
+        faults.append(f"needs {' and '.join(missing)}")
+    if not faults:
+        return None
+    package, rest = function.__module__.split(".")[1], f"; {arrays} takes the arrays"
+    text = _text_of(call, package, missing, [*parameters]) + (rest if arrays else "")
+    return f"{function.__name__} {', and '.join(faults)}: write {text}"
+
+
+def _place(call: _Call, word: str, target: str, free: list[str]) -> bool:
+    """Puts the argument `word` where it belongs, for which see `arguments`; whether that is known.
+
+    One that is off (0, False, None) is left out where it is another function's.
+    """
+    value = call.named.pop(word)
+    is_off = isinstance(value, int | float | None) and not value
+    head, *own = target.split(".")
+    if "{call}" in target:
+        call.around += [] if is_off else [(target, value)]
+    elif head and not is_off:
+        call.function = head
+        call.named |= dict.fromkeys(own, value)
+    elif own and {*own} <= {*free}:
+        each = value if isinstance(value, tuple | list) else [value] * len(own)
+        call.named |= dict(zip(own, each, strict=False))
+    elif meant := _meant(word, free):
+        call.named[meant] = value
+    else:
+        return bool(head)
+    return True
+
+
+def _text_of(call: _Call, package: str, missing: list[str], parameters: list[str]) -> str:
+    """The call as it is written, with … for what is missing."""
+    named = dict.fromkeys(missing, "…") | {one: _text(value) for one, value in call.named.items()}
+    order = sorted(named, key=[*parameters, *named].index)
+    inner = [*map(_text, call.given), *(f"{one}={named[one]}" for one in order)]
+    text = f"{package}.{call.function}({', '.join(inner)})"
+    for target, value in call.around:
+        bare = value if isinstance(value, str) else _text(value)
+        text = target.format(call=text, value=_text(value), bare=bare)
+    return text
+
+
+def _by_name(
+    given: list[Any], places: list[str], parameters: list[str], elsewhere: Mapping[str, str]
+) -> tuple[list[Any], dict[str, Any]]:
+    """What is left by position of too much, and the rest by name: globs are the mask, others follow
+    in the function's order, then in that of other libraries.
+    """
+    at = places.index("mask") if "mask" in places else len(places)
+    globs = given[at:]
+    if "mask" in parameters and all(isinstance(one, str) for one in globs):
+        return given[:at], {"mask": globs[0] if len(globs) == 1 else tuple(globs)}
+    others = [one for one, target in elsewhere.items() if target[0] != "." and "{" not in target]
+    following = [*parameters[len(places) :], *others]
+    return given[: len(places)], dict(zip(following, given[len(places) :], strict=False))
+
+
+def _meant(word: str, names: Sequence[str]) -> str | None:
+    """Which of the names a word stands for: a synonym of it, or the nearest."""
+    for line in map(str.split, _SYNONYMS.splitlines()):
+        if word in line and not {*line}.isdisjoint(names):
+            return next(name for name in names if name in line)
+    return _nearest(word, names, {})
+
+
+def _text(value: Any) -> str:
+    """A value in a call; … for what is no short piece of data, or an array."""
+    name = getattr(value, "__name__", "<")
+    is_data = all(isinstance(leaf, str | int | float) for leaf in jax.tree.leaves(value))
+    text = repr(value) if is_data else name
+    return "…" if text.startswith("<") or len(text) > 40 else text
+
+
+def _holds_arrays(value: Any) -> bool:
+    return isinstance(value, Iterator | MappingView) or bool(_arrays(value))
+
+
+def _arrays(value: Any) -> list[Any]:
+    return [leaf for leaf in jax.tree.leaves(value) if getattr(leaf, "ndim", 0)]

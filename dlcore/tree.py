@@ -13,6 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from dlcore.names import arguments, written
+
+Mask = Any  # which leaves: None, a glob, several, a tree of booleans, a function to one; see `mask`
+
 
 def path_string(key_path: tuple[Any, ...]) -> str:
     """The name of a leaf: dictionary keys, indices and field names joined by "/".
@@ -129,14 +133,14 @@ def _sum(leaves: list[Array], axis: tuple[int, ...] | None) -> Array:
     return sum(sums[1:], start=sums[0]) if sums else jnp.zeros((), jnp.float32)
 
 
-def sparsity(tree: Any, *patterns: str) -> Array:
-    """The share of elements that are exactly 0, over the leaves that one of the globs fits (see
-    `mask`), or over all of them.
+@arguments()
+def sparsity(tree: Any, *, mask: Mask = None) -> Array:
+    """The share of elements that are exactly 0, over the leaves that `mask` chooses (see `mask`).
 
-    >>> float(sparsity({"bias": jnp.ones(2), "kernel": jnp.array([0.0, 3.0])}, "kernel"))
+    >>> float(sparsity({"bias": jnp.ones(2), "kernel": jnp.array([0.0, 3.0])}, mask="kernel"))
     0.5
     """
-    chosen = partition(tree, mask(tree, *patterns))[0] if patterns else tree
+    chosen = partition(tree, mask)[0]
     zeros = sum(jnp.sum(leaf == 0, dtype=jnp.float32) for leaf in jax.tree.leaves(chosen))
     return jnp.asarray(zeros / max(1, count(chosen)), jnp.float32)
 
@@ -168,37 +172,89 @@ def _match(globs: list[str], segments: list[str]) -> bool:
     return bool(segments) and fnmatchcase(segments[0], glob) and _match(rest, segments[1:])
 
 
-def mask(tree: Any, *patterns: str) -> Any:
-    """The tree with True at every leaf which fits one of the globs (see `match`), False elsewhere.
+@arguments()
+def mask(tree: Any, mask: Mask) -> Any:
+    """The tree with True at the leaves that `mask` chooses, False elsewhere.
 
-    A pattern which fits no leaf is refused with a ValueError: it is a misspelt name. What
-    `partition` has left out counts as a leaf there, and stays None.
+    So leaves are chosen everywhere in dlcore: by a glob such as "**/kernel" (see `match`), several
+    in a tuple or a list, a tree of booleans like this one or the top of one, or a function from the
+    tree to one of these; None chooses all.
 
-    >>> mask({"conv1": {"bias": 0, "kernel": 0}}, "**/kernel")
-    {'conv1': {'bias': False, 'kernel': True}}
+    A glob that fits no leaf is a ValueError, and so is a tree of booleans that has another leaf, or
+    lacks one: misspelt names. What `partition` or `optax.masked` has left out counts as a leaf
+    there, and stays what it is.
+
+    >>> mask({"conv1": {"bias": 0, "kernel": 0}, "head": 0}, "**/kernel")
+    {'conv1': {'bias': False, 'kernel': True}, 'head': False}
+    >>> mask({"conv1": {"bias": 0, "kernel": 0}, "head": 0}, {"conv1": True, "head": False})
+    {'conv1': {'bias': True, 'kernel': True}, 'head': False}
     """
-    keyed, structure = jax.tree.flatten_with_path(tree, is_leaf=_is_none)
-    paths = [path_string(path) for path, _ in keyed]
-    for pattern in patterns:
-        if not any(match(pattern, path) for path in paths):
-            raise ValueError(_no_match(pattern, paths))
-    marks = [
-        None if leaf is None else any(match(pattern, path) for pattern in patterns)
-        for path, (_, leaf) in zip(paths, keyed, strict=True)
-    ]
+    keyed, structure = jax.tree.flatten_with_path(tree, is_leaf=_is_left_out)
+    leaves = {path_string(path): leaf for path, leaf in keyed}
+    given = mask(tree) if callable(mask) else mask
+    patterns = globs(given)
+    chosen = _fitting(leaves, patterns) if patterns else _marked(leaves, given)
+    marks = [leaf if _is_left_out(leaf) else path_string(path) in chosen for path, leaf in keyed]
     return jax.tree.unflatten(structure, marks)
 
 
-def partition(tree: Any, mask: Any) -> tuple[Any, Any]:
-    """The leaves where `mask` is True and the others, each tree with None in the place of the rest.
+def globs(mask: Mask) -> tuple[str, ...]:
+    """The globs that a mask consists of; none of a mask of another form."""
+    several = (mask,) if isinstance(mask, str) else mask
+    is_globs = isinstance(several, tuple | list) and all(isinstance(one, str) for one in several)
+    return tuple(several) if is_globs else ()
+
+
+def _fitting(leaves: dict[str, Any], patterns: tuple[str, ...]) -> set[str]:
+    """The paths that one of the globs fits, of which each has to fit one."""
+    chosen: set[str] = set()
+    for pattern in patterns:
+        fits = {path for path in leaves if match(pattern, path)}
+        if not fits:
+            raise ValueError(_no_match(pattern, [*leaves]))
+        chosen |= fits
+    return chosen
+
+
+def _marked(leaves: dict[str, Any], marks: Any) -> set[str]:
+    """The paths under a True of `marks`, a tree of booleans which has one for every leaf."""
+    told = {"": True} if marks is None else dict(leaves_with_paths(marks))
+    for path, mark in told.items():
+        if np.ndim(mark) or not np.issubdtype(getattr(mark, "dtype", type(mark)), np.bool_):
+            raise TypeError(_no_mark(path, mark))
+    # Of every leaf the one mark above it, or its own.
+    above = {path: next((top for top in _tops(path) if top in told), None) for path in leaves}
+    for path in sorted(told.keys() - {"", *above.values()}):
+        raise ValueError(_no_match(path, [*leaves]))
+    for path, top in above.items():
+        if top is None and not _is_left_out(leaves[path]):
+            raise ValueError(
+                f'the mask says nothing of "{path}": True or False is wanted for every leaf, or '
+                'the leaves by name, mask="**/kernel"'
+            )
+    return {path for path, top in above.items() if top is not None and told[top]}
+
+
+def _tops(path: str) -> list[str]:
+    """The paths above a leaf and its own: "", "conv1", "conv1/kernel"."""
+    segments = path.split("/")
+    return ["/".join(segments[:n]) for n in range(len(segments) + 1)]
+
+
+def partition(tree: Any, mask: Mask) -> tuple[Any, Any]:
+    """The leaves that `mask` chooses and the others, each tree with None in the place of the rest.
 
     None is an empty tree to JAX, so what is mapped over one part never sees the other; `merge`
-    undoes it.
+    undoes it. See `mask`.
     """
+    marks = _mask(tree, mask)
     return (
-        jax.tree.map(lambda leaf, chosen: leaf if chosen else None, tree, mask),
-        jax.tree.map(lambda leaf, chosen: None if chosen else leaf, tree, mask),
+        jax.tree.map(lambda leaf, chosen: leaf if chosen else None, tree, marks),
+        jax.tree.map(lambda leaf, chosen: None if chosen else leaf, tree, marks),
     )
+
+
+_mask = mask  # where an argument has its name
 
 
 def merge(first: Any, second: Any) -> Any:
@@ -210,7 +266,20 @@ def _is_none(leaf: Any) -> bool:
     return leaf is None
 
 
+def _is_left_out(leaf: Any) -> bool:
+    """None, or optax's MaskedNode: an empty NamedTuple."""
+    return leaf is None or (isinstance(leaf, tuple) and not leaf and type(leaf) is not tuple)
+
+
 def _no_match(pattern: str, paths: list[str]) -> str:
     nearest = difflib.get_close_matches(pattern, paths, n=5, cutoff=0.0)
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     return f'"{pattern}" fits no leaf; the leaves are, nearest first: {", ".join(nearest)}{more}'
+
+
+def _no_mark(path: str, mark: Any) -> str:
+    place = f' at "{path}"' if path else ""
+    return (
+        f"mask is {written(mark)}{place}, but a glob, several in a tuple, or a tree of booleans is "
+        'wanted: mask="**/kernel"'
+    )

@@ -125,6 +125,13 @@ def taps(
         yield lax.slice_in_dim(x, start, start + last + 1, stride, axis)
 
 
+def channels_first(x: jax.Array, channels: int) -> str:
+    """What to write where x [B, C, H, W] is in PyTorch's order; nothing where it is not."""
+    if x.ndim == 4 and x.shape[1] == channels != x.shape[-1]:
+        return "; of PyTorch's order make x.transpose(0, 2, 3, 1)"
+    return ""
+
+
 def images(function: str, x: jax.Array, axes: int = 2) -> None:
     """Refuses what is not [B, H, W, C], or [B, D, H, W, C] with three spatial axes."""
     if x.ndim != axes + 2:
@@ -182,6 +189,9 @@ def sides(
     least = min((low if beyond else min(low, high) for low, high in pairs), default=0)
     if len(pairs) == len(around) == axes and least >= 0:
         return tuple(pairs)
+    name = padding.upper() if isinstance(padding, str) else ""
+    if name == "VALID" or (name == "SAME" and also):
+        raise ValueError(f'{function}: padding is {padding!r}: write padding="{name}"')
     more = ", bottom and right also below 0," if beyond else ""
     raise ValueError(
         f'{function}: padding is {padding!r}, but "VALID", {also}an integer ≥ 0, '

@@ -18,6 +18,7 @@ from tests.budget import Budget, examples
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_traceback_filtering", "off")  # those who mend dlcore need its frames
 
 settings.register_profile("dlcore", examples(40))
 settings.load_profile("dlcore")

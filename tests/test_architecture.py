@@ -12,20 +12,22 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Each part of dlcore and the parts it may know. A new one has to find its floor here first.
-GROUND = {"checks", "functional", "keys", "tree", "flops", "files", "names"}
+GROUND = {"checks", "fields", "functional", "keys", "tree", "flops", "files", "names", "tracebacks"}
 FLOORS: dict[str, set[str]] = {
     "checks": set(),
+    "fields": set(),
     "files": set(),
     "flops": set(),
     "keys": set(),
     "names": set(),
-    "tree": set(),
+    "tracebacks": set(),
+    "tree": {"names"},
     "window": {"checks"},
     "kernels": {"checks", "window"},
     "functional": {"checks", "kernels", "names", "window"},
-    "derivatives": {"checks", "functional", "names", "window"},
+    "derivatives": {"checks", "fields", "functional", "names", "window"},
     "device": {"flops", "functional", "kernels"},
-    "data": {"keys", "files", "names"},
+    "data": {"checks", "fields", "keys", "files", "names"},
     "nn": GROUND | {"device", "window"},
     "optim": GROUND,
     "models": GROUND | {"nn", "interop"},

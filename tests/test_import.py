@@ -1,4 +1,4 @@
-"""`import dlcore` is cheap and silent: no heavy package, nothing computed, no random draw."""
+"""To import all of dlcore is cheap and silent: no heavy package, nothing computed or drawn."""
 
 from __future__ import annotations
 
@@ -31,21 +31,28 @@ def run(program: str, **environment: str) -> str:
 
 
 def test_no_heavy_package():
-    loaded = run("import sys, dlcore; print(*sys.modules)").split()
+    loaded = run("import sys; from dlcore import *; print(*sys.modules)").split()
     assert "jax" in loaded
     assert not [name for name in loaded if name in HEAVY]
 
 
+def test_a_room_is_imported_when_it_is_asked_for():
+    program = "import sys, dlcore; {}; print(*(one for one in sys.modules if 'dlcore.' in one))"
+    assert run(program.format("pass")).split() == ["dlcore.names"]
+    assert {"dlcore.optim", "dlcore.tree"} <= {*run(program.format("dlcore.optim")).split()}
+    assert "dlcore.data" not in run(program.format("dlcore.optim")).split()
+
+
 def test_nothing_is_computed():
     """On a platform that does not exist the first computation fails; the import reaches none."""
-    program = "import jax, dlcore; {}"
+    program = "import jax; from dlcore import *; {}"
     run(program.format("pass"), JAX_PLATFORMS="nowhere")
     with pytest.raises(AssertionError, match="nowhere"):
         run(program.format("jax.numpy.zeros(1)"), JAX_PLATFORMS="nowhere")
 
 
 def test_nothing_is_said():
-    assert run("import dlcore") == ""
+    assert run("from dlcore import *") == ""
 
 
 def test_random_states_are_untouched():
@@ -53,7 +60,7 @@ def test_random_states_are_untouched():
 import random
 import jax, numpy as np, optax  # jax itself draws from Python's
 before = random.getstate(), np.random.get_state()[1].tolist()
-import dlcore
+from dlcore import *
 assert before == (random.getstate(), np.random.get_state()[1].tolist())
 """)
 

@@ -129,11 +129,11 @@ def test_sparsity_is_the_share_of_exact_zeros():
         "narrow": jnp.zeros(2, jnp.bfloat16),
     }
     assert jax.jit(tree.sparsity)(params) == pytest.approx(10 / 12)
-    assert tree.sparsity(params, "**/bias") == 0.5
-    assert tree.sparsity(params, "**/kernel", "narrow") == 1.0
+    assert tree.sparsity(params, mask="**/bias") == 0.5
+    assert tree.sparsity(params, mask=("**/kernel", "narrow")) == 1.0
     assert tree.sparsity({}) == 0.0
     with pytest.raises(ValueError, match='"conv1" fits no leaf'):
-        tree.sparsity(params, "conv1")
+        tree.sparsity(params, mask="conv1")
 
 
 def test_first_nonfinite_is_the_first_in_tree_order():
@@ -188,9 +188,9 @@ def test_mask_keeps_the_structure():
         "head": Pair({"kernel": True}, (None, False)),
         "empty": {},
     }
-    both = tree.mask(params, "conv1/**", "head/second/1")
+    both = tree.mask(params, ("conv1/**", "head/second/1"))
     assert jax.tree.leaves(both) == [True, True, False, True]
-    assert jax.tree.leaves(tree.mask(params)) == [False] * 4
+    assert jax.tree.leaves(tree.mask(params, None)) == [True] * 4
 
 
 def test_a_pattern_that_fits_nothing_is_refused_with_the_nearest_leaves():
@@ -198,7 +198,7 @@ def test_a_pattern_that_fits_nothing_is_refused_with_the_nearest_leaves():
     with pytest.raises(
         ValueError, match=r'"conv1/kernl" fits no leaf.*first: conv1/kernel, .*3 more'
     ):
-        tree.mask(params, "**/bias", "conv1/kernl")
+        tree.mask(params, ("**/bias", "conv1/kernl"))
     with pytest.raises(ValueError, match="fits no leaf"):
         tree.mask((), "**")
 
@@ -217,3 +217,79 @@ def test_partition_and_merge_undo_each_other():
 def test_a_mask_counts_what_partition_left_out():
     kernels, _ = tree.partition({"a": 1.0, "b": 2.0}, {"a": True, "b": False})
     assert tree.mask(kernels, "b") == {"a": False, "b": None}
+
+
+PARAMS = {
+    "conv": {"kernel": np.float32([1.0]), "bias": np.float32([2.0])},
+    "head": [np.float32([3.0]), {"kernel": np.float32([4.0])}],
+}
+FULL = {"conv": {"kernel": True, "bias": False}, "head": [False, {"kernel": True}]}
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        FULL,
+        {"conv": True, "head": False},
+        {"conv": False, "head": [True, {"kernel": False}]},
+        {"conv": {"kernel": np.bool_(True), "bias": jnp.asarray(False)}, "head": np.asarray(True)},
+        True,
+        False,
+        lambda params: jax.tree.map(lambda leaf: bool(leaf[0] > 2), params),
+        lambda params: {"conv": True, "head": False},
+    ],
+)
+def test_a_mask_of_booleans_is_optaxs(mask):
+    negated = optax.masked(optax.scale(-1.0), mask)
+    theirs, _ = negated.update(PARAMS, negated.init(PARAMS))
+    marks = tree.mask(PARAMS, mask)
+    ours = jax.tree.map(lambda mark, leaf: -leaf if mark else leaf, marks, PARAMS)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert all(type(mark) is bool for mark in jax.tree.leaves(marks))
+
+
+@pytest.mark.parametrize(
+    "mask",
+    ["**/kernel", ("**/kernel",), ["conv/kernel", "head/1/*"], lambda params: "**/kernel", FULL],
+)
+def test_all_forms_of_a_mask_choose_alike(mask):
+    assert tree.mask(PARAMS, mask) == FULL
+    chosen, rest = tree.partition(PARAMS, mask)
+    assert [float(leaf[0]) for leaf in jax.tree.leaves(chosen)] == [1.0, 4.0]
+    assert [float(leaf[0]) for leaf in jax.tree.leaves(rest)] == [2.0, 3.0]
+    assert tree.sparsity(jax.tree.map(lambda leaf: leaf - 4, PARAMS), mask=mask) == 0.5
+
+
+def test_what_optax_has_masked_out_stays_and_needs_no_mark():
+    masked = {"conv": optax.MaskedNode(), "head": [PARAMS["head"][0], {"kernel": None}]}
+    marked = {"conv": optax.MaskedNode(), "head": [False, {"kernel": None}]}
+    assert tree.mask(masked, {"conv": True, "head": [False, {"kernel": True}]}) == marked
+    assert tree.mask(masked, {"head": [False, {"kernel": None}]}) == marked
+    assert tree.mask(masked, ("conv", "**/kernel")) == marked
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (
+            {"conv": {"kernel": True}, "head": False},
+            ValueError,
+            'nothing of "conv/bias": True or F',
+        ),
+        ({"conv": True, "haed": False}, ValueError, '"haed" fits no leaf; .*first: head/0, '),
+        ({**FULL, "tail": True}, ValueError, '"tail" fits no leaf'),
+        ({"conv": True, "head": [True, {"kernel": {"deep": True}}]}, ValueError, "kernel/deep"),
+        ((), ValueError, "the mask says nothing of"),
+        ({"conv": 1, "head": True}, TypeError, 'mask is 1 at "conv", but a glob, several in a tup'),
+        (PARAMS, TypeError, r'mask is float32\[1\] at "conv/bias", but a glob'),
+        (3, TypeError, "^mask is 3, but a glob"),
+        ({"**/kernel"}, TypeError, r"^mask is \{'\*\*/kernel'\}, but a glob"),
+        (["conv/*", True], TypeError, "mask is 'conv/.' at \"0\", but a glob"),
+        ({"conv": "*", "head": True}, TypeError, "mask is '.' at \"conv\""),
+        (lambda params: "**/kernl", ValueError, 'kernl" fits no leaf'),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_named(mask, error, message):
+    with pytest.raises(error, match=message) as caught:
+        tree.mask(PARAMS, mask)
+    assert "\n" not in str(caught.value)

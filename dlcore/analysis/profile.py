@@ -14,6 +14,7 @@ import numpy as np
 from jax.stages import Lowered
 
 from dlcore import device, flops, tree
+from dlcore.fields import documented
 from dlcore.keys import Key
 from dlcore.nn import serial
 from dlcore.nn.describing import describe
@@ -27,18 +28,29 @@ CALLS = 200  # but no more than these
 Inputs = tuple[Params, State, Any, dict[str, Any]]  # params, state, x, side inputs
 
 
+@documented
 class Cost(NamedTuple):
-    """FLOPs of the forward pass, and seconds."""
+    """What a layer, or several, or the network takes.
+
+    flops: of the forward pass.
+    forward, backward: seconds of the pass.
+    """
 
     flops: int
     forward: float
     backward: float
 
 
+@documented
 class Row(NamedTuple):
-    """One layer: its path, the call that makes it, what it gives, and what it costs.
+    """One layer: what it is, what it gives, and what it costs.
 
-    flops: of the forward pass. forward, backward: seconds. share: of the seconds of all layers.
+    path: where it is in the network, and in its params.
+    layer: the call that makes it, and how often it is used where that is more than once.
+    output: the shape of what it gives.
+    flops: of the forward pass.
+    forward, backward: seconds of the pass.
+    share: of the seconds of all layers.
     """
 
     path: str
@@ -55,13 +67,17 @@ class Row(NamedTuple):
         return self.forward + self.backward
 
 
+@documented
 class Profile(NamedTuple):
     """What each layer of a network takes, and what the whole takes; it prints as a table.
 
-    `rows` are the layers in the order of the description; `by_kind` has a row for each kind of
-    them (conv, batch_norm, …), the dearest first. `layers` is all of them together, `network` the
-    network as one program, and `left` what that takes beyond the layers: joining what they give
-    costs time, what XLA fuses into one pass over memory saves it, so that it may be negative.
+    rows: the layers in the order of the description.
+    by_kind: a row for each kind of them (conv, batch_norm, …), the dearest first.
+    layers: all of them together.
+    network: the network as one program.
+    left: what that takes beyond the layers: joining what they give costs time, what XLA fuses into
+        one pass over memory saves it, so that it may be negative.
+    input: what the network was given, as dtype[shape].
     """
 
     rows: tuple[Row, ...]

@@ -15,16 +15,17 @@ from dlcore.data.dataset import DataError, Dataset
 from dlcore.data.folders import ImageFolder, image_folder
 from dlcore.data.forms import DataWarning
 from dlcore.data.images import canvas, resize, rgb, shift
+from dlcore.data.loader import Loader
 from dlcore.data.preprocess import (
-    Normalisation,
+    Normalization,
     Whitening,
-    denormalise,
-    fit_centring,
+    denormalize,
+    fit_centering,
     fit_decorrelation,
     fit_pca,
     fit_zca,
     mean_and_std,
-    normalise,
+    normalize,
     unwhiten,
     whiten,
 )
@@ -42,16 +43,17 @@ __all__ = [
     "HostData",
     "HostSource",
     "ImageFolder",
-    "Normalisation",
+    "Loader",
+    "Normalization",
     "Whitening",
     "augment",
     "batches",
     "batches_per_epoch",
     "canvas",
     "classes",
-    "denormalise",
+    "denormalize",
     "duplicates",
-    "fit_centring",
+    "fit_centering",
     "fit_decorrelation",
     "fit_pca",
     "fit_zca",
@@ -59,7 +61,7 @@ __all__ = [
     "load",
     "mean_and_std",
     "nonfinite",
-    "normalise",
+    "normalize",
     "order",
     "prefetch",
     "resize",
@@ -72,4 +74,4 @@ __all__ = [
     "whiten",
 ]
 
-__getattr__, __dir__ = api(__name__, __all__)
+__getattr__, __dir__ = api(__name__, __all__, foreign={"DataLoader": "Loader"})

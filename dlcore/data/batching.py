@@ -7,7 +7,7 @@ gathered on the device or, where it does not fit there, by `HostData`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -120,7 +120,9 @@ class BatchError(DataError):
 
 @dataclass(frozen=True, eq=False)
 class HostData:
-    """Examples that stay with the host: a dict of numpy arrays or memory maps, or a HostSource.
+    """Examples that stay with the host.
+
+    source: a dict of numpy arrays or memory maps, or a HostSource.
 
     The arrays of a dict have one leading axis; ones that do not are refused, as are those that hold
     no numbers. See `forms.arrays`.
@@ -190,26 +192,36 @@ def prefetch(
     nothing more is gathered and the thread ends.
     """
     host = data if isinstance(data, HostData) else HostData(data)
-    return _prefetch(host, iter(index_batches), check_count("depth", depth, 1))
+    asked = map(np.asarray, index_batches)
+    return ahead(host.gather, asked, check_count("depth", depth, 1))
 
 
-def _prefetch(
-    data: HostData, index_batches: Iterator[Any], depth: int
+def ahead(
+    read: Callable[[Any], Arrays],
+    places: Iterable[Any],
+    depth: int = 2,
+    *,
+    start: int = 0,
+    like: Arrays | None = None,
 ) -> Generator[Arrays, None, None]:
+    """read(place) for each place, by a thread that is up to `depth` of them ahead; see `prefetch`.
+
+    start: the position of the first. like: a batch whose form they have, or else the first.
+    """
     worker = ThreadPoolExecutor(1, thread_name_prefix="dlcore-prefetch")
     pending: deque[Future[Arrays]] = deque()
-    position, first = 0, ""
+    waiting, position, first = iter(places), start, _form(like) if like else ""
     try:
         while True:
-            for indices in islice(index_batches, depth + 1 - len(pending)):
-                pending.append(worker.submit(data.gather, np.asarray(indices)))
+            for place in islice(waiting, depth + 1 - len(pending)):
+                pending.append(worker.submit(read, place))
             if not pending:
                 return
             batch = _result(pending.popleft(), position)
             form = _form(batch)
             first = first or form
             if form != first:
-                raise BatchError(f"batch {position} (the first is 0) has {form}, the first {first}")
+                raise BatchError(f"batch {position} (the first is 0) has {form}, others {first}")
             yield batch
             position += 1
     finally:

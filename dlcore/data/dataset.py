@@ -27,6 +27,14 @@ class Dataset:
     Classification: `classes` names the labels, `y` is int32 [N] in [0, len(classes)).
     Regression: `classes` is () and `y` is float32 [N, ...], as a network gives it out.
     Lists and other byte orders become such arrays, see `forms.arrays`.
+
+    name: what it is called in errors and tables.
+    train: what is learned from.
+    validation: what settings are chosen by.
+    test: what is measured at the end.
+    classes: the names of the classes, by label; () in regression.
+    description: what the data are and where they are from, in words.
+
     Raises DataError where a split is empty, ragged, not finite, or has a label out of range.
     """
 

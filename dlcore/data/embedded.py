@@ -6,7 +6,7 @@ import numpy as np
 
 from dlcore.data.dataset import Arrays, Dataset, check_count, stratified_order
 from dlcore.data.images import resize
-from dlcore.data.preprocess import mean_and_std, normalise
+from dlcore.data.preprocess import mean_and_std, normalize
 
 _SEED = 0  # of the splits: a constant, so that everybody's figures are on the same examples
 
@@ -51,7 +51,7 @@ def diabetes() -> Dataset:
 
     def standardised(arrays: Arrays) -> Arrays:
         return {
-            key: normalise(statistics[key], array).astype(np.float32)
+            key: normalize(statistics[key], array).astype(np.float32)
             for key, array in arrays.items()
         }
 

@@ -34,7 +34,13 @@ _CHUNK = 1_024  # pictures
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The pictures of a split, a HostSource: `gather` decodes those asked for, in threads."""
+    """The pictures of a split, a HostSource: `gather` decodes those asked for, in threads.
+
+    paths: the files.
+    labels: the class of each, int32 [N].
+    resize: pixels of the shorter side, before the middle is cut out.
+    crop: pixels of both sides of what is cut out.
+    """
 
     paths: tuple[str, ...]
     labels: np.ndarray
@@ -76,7 +82,10 @@ class Pictures:
 class ImageFolder:
     """Pictures in splits, each as HostData for `fit`, `run` and `evaluate`; see `image_folder`.
 
-    `passed_over` says of each split which pictures it has that are not among them, and how many.
+    name: what it is called in errors.
+    classes: the names of the classes, by label.
+    splits: the pictures by split, "train", "validation" and "test", of those that there are.
+    passed_over: of each split, which pictures it has that are not among them, and how many.
     """
 
     name: str

@@ -175,6 +175,9 @@ def _container(data: Any) -> tuple[str, str]:
     if hasattr(data, "gather"):
         return f"{kind}, which gathers batches itself", "give data.HostData(source)"
     if hasattr(data, "dataset") or hasattr(data, "__next__"):
-        source = "data.HostData(source), whose source.gather(indices) reads them"
-        return f"{kind}, which gives them bit by bit", f"give all, {wanted}, or {source}"
+        loader = "data.Loader(lambda epoch: batches, steps_per_epoch=100)"
+        return f"{kind}, which gives them bit by bit", f"give all, {wanted}, or {loader}"
+    if callable(data):
+        loader = "data.Loader(batches, steps_per_epoch=100)"
+        return "a function", f"if it gives the batches of an epoch, {loader}"
     return kind, f"give {wanted}"

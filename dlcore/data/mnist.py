@@ -10,10 +10,18 @@ import numpy as np
 
 from dlcore.data import files
 from dlcore.data.dataset import Arrays, Dataset, hold_out
+from dlcore.fields import documented
 
 
+@documented
 class IdxFile(NamedTuple):
-    """A gzipped IDX file of unsigned bytes: the array's shape, SHA-256 published and unpacked."""
+    """A gzipped IDX file of unsigned bytes.
+
+    name: its own, as it is published.
+    shape: of the array in it.
+    archive: the SHA-256 of the file as published.
+    content: the SHA-256 of what is in it, unpacked.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -21,8 +29,13 @@ class IdxFile(NamedTuple):
     content: str
 
 
+@documented
 class Source(NamedTuple):
-    """Where the four files of a set come from and what is in them."""
+    """Where the four files of a set come from and what is in them.
+
+    mirrors: the addresses that have them, tried in order.
+    train, test: the images and the labels of the split.
+    """
 
     mirrors: tuple[str, ...]
     train: tuple[IdxFile, IdxFile]

@@ -15,6 +15,7 @@ import numpy as np
 
 from dlcore.data import forms
 from dlcore.data.dataset import check_count
+from dlcore.fields import documented
 
 Array = TypeVar("Array", np.ndarray, jax.Array)
 Per = Literal["channel", "feature", "all"]
@@ -23,17 +24,24 @@ _CHUNK = 4_096  # examples at a time in float64
 _NEGLIGIBLE = 1e-12  # of the largest variance: in float32 no more than rounding
 
 
-class Normalisation(NamedTuple):
-    """y = (x − mean) / std: `normalise`. The two broadcast against x."""
+@documented
+class Normalization(NamedTuple):
+    """y = (x − mean) / std: `normalize`.
+
+    mean, std: float32, which broadcast against x.
+    """
 
     mean: np.ndarray
     std: np.ndarray
 
 
+@documented
 class Whitening(NamedTuple):
     """y = (x − mean)·matrix: `whiten`; x = y·inverse + mean: `unwhiten`.
 
-    mean [*features], matrix [*features, *outputs], inverse [*outputs, *features].
+    mean: of each feature, [*features].
+    matrix: from features to outputs, [*features, *outputs].
+    inverse: from outputs to features, [*outputs, *features].
     """
 
     mean: np.ndarray
@@ -41,7 +49,7 @@ class Whitening(NamedTuple):
     inverse: np.ndarray
 
 
-def mean_and_std(x: np.ndarray, per: Per = "channel") -> Normalisation:
+def mean_and_std(x: np.ndarray, per: Per = "channel") -> Normalization:
     """The fit of standardising x [N, ..., C]: mean and deviation, each float32.
 
     `per` "channel" gives [C], "feature" [..., C] (every column of a table, every pixel), "all" [].
@@ -52,28 +60,28 @@ def mean_and_std(x: np.ndarray, per: Per = "channel") -> Normalisation:
     mean = _mean(x, axes)
     var = sum(np.square(chunk - mean).sum(axes) for chunk in _chunks(x)) / (x.size // mean.size)
     is_constant = var <= np.square(_NEGLIGIBLE * mean)  # up to the rounding of the mean
-    return _float32(Normalisation(mean, np.sqrt(np.where(is_constant, 1, var))))
+    return _float32(Normalization(mean, np.sqrt(np.where(is_constant, 1, var))))
 
 
-def fit_centring(x: np.ndarray, per: Per = "feature") -> Normalisation:
+def fit_centering(x: np.ndarray, per: Per = "feature") -> Normalization:
     """The fit of centring x [N, ..., C]: its mean, and a deviation of 1.
 
     Per feature, the mean of images is the mean image that AlexNet subtracts (Krizhevsky et al.
     2012, section 2); per channel, the mean colour that VGG subtracts. See `mean_and_std`.
     """
-    return _float32(Normalisation(_mean(*_examples("fit_centring", x, per)), np.ones(())))
+    return _float32(Normalization(_mean(*_examples("fit_centering", x, per)), np.ones(())))
 
 
-def normalise(normalisation: Normalisation, x: Array) -> Array:
+def normalize(normalization: Normalization, x: Array) -> Array:
     """(x − mean) / std of x [..., *mean.shape]."""
-    _check_trailing("normalise", "x", x, normalisation.mean.shape)
-    return (x - normalisation.mean) / normalisation.std
+    _check_trailing("normalize", "x", x, normalization.mean.shape)
+    return (x - normalization.mean) / normalization.std
 
 
-def denormalise(normalisation: Normalisation, y: Array) -> Array:
-    """y·std + mean, the inverse of `normalise`."""
-    _check_trailing("denormalise", "y", y, normalisation.mean.shape)
-    return y * normalisation.std + normalisation.mean
+def denormalize(normalization: Normalization, y: Array) -> Array:
+    """y·std + mean, the inverse of `normalize`."""
+    _check_trailing("denormalize", "y", y, normalization.mean.shape)
+    return y * normalization.std + normalization.mean
 
 
 def fit_decorrelation(x: np.ndarray, components: int | None = None) -> Whitening:
@@ -88,17 +96,17 @@ def fit_decorrelation(x: np.ndarray, components: int | None = None) -> Whitening
     return _whitening(x, mean, axes, axes.T)
 
 
-def fit_pca(x: np.ndarray, epsilon: float = 0.0, components: int | None = None) -> Whitening:
+def fit_pca(x: np.ndarray, eps: float = 0.0, components: int | None = None) -> Whitening:
     """PCA whitening: y = (x − mean)·U·diag(λ + ε)^(−1/2), x [N, *features] to y [N, K].
 
     With ε = 0 the covariance of y is the identity. U, λ and K as in `fit_decorrelation`.
     """
     mean, variances, axes = _principal_axes("fit_pca", x, components)
-    scales = np.sqrt(variances + _check_epsilon("fit_pca", epsilon))
+    scales = np.sqrt(variances + _check_eps("fit_pca", eps))
     return _whitening(x, mean, axes / scales, (axes * scales).T)
 
 
-def fit_zca(x: np.ndarray, epsilon: float = 0.0) -> Whitening:
+def fit_zca(x: np.ndarray, eps: float = 0.0) -> Whitening:
     """ZCA whitening: y = (x − mean)·U·diag(λ + ε)^(−1/2)·Uᵀ, in the shape of x [N, *features].
 
     PCA whitening turned back: of all maps that whiten x the one that changes it least, so that an
@@ -107,11 +115,11 @@ def fit_zca(x: np.ndarray, epsilon: float = 0.0) -> Whitening:
     vary at all the factor is ε^(−1/2), or 0 with ε = 0. U and λ as in `fit_decorrelation`.
     Krizhevsky 2009, appendix A, where ε is 0.
     """
-    epsilon = _check_epsilon("fit_zca", epsilon)
+    eps = _check_eps("fit_zca", eps)
     mean, variances, axes = _principal_axes("fit_zca", x, None)
-    scales = np.sqrt(variances + epsilon)
+    scales = np.sqrt(variances + eps)
     # Outside the axes, in I − U·Uᵀ, x does not vary.
-    rest = np.sqrt(epsilon) if epsilon > _NEGLIGIBLE * variances[0] else 0.0
+    rest = np.sqrt(eps) if eps > _NEGLIGIBLE * variances[0] else 0.0
     inverse_rest = 1 / rest if rest else 0.0
     identity = np.eye(len(axes))
     matrix = (axes * (1 / scales - inverse_rest)) @ axes.T + inverse_rest * identity
@@ -189,16 +197,14 @@ def _principal_axes(
     return mean, variances[:count], axes * np.sign(largest)
 
 
-def _check_epsilon(function: str, epsilon: float) -> float:
-    if not 0 <= epsilon < np.inf:
-        raise ValueError(
-            f"{function}: epsilon is {epsilon}, but a finite variance of at least 0 is wanted"
-        )
-    return epsilon
+def _check_eps(function: str, eps: float) -> float:
+    if not 0 <= eps < np.inf:
+        raise ValueError(f"{function}: eps is {eps}, but a finite variance of at least 0 is wanted")
+    return eps
 
 
-def _float32(normalisation: Normalisation) -> Normalisation:
-    return Normalisation(*(np.asarray(array, np.float32) for array in normalisation))
+def _float32(normalization: Normalization) -> Normalization:
+    return Normalization(*(np.asarray(array, np.float32) for array in normalization))
 
 
 def _whitening(

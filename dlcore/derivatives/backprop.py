@@ -47,6 +47,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dlcore.checks import class_rows, same_shape
+from dlcore.fields import documented
 from dlcore.functional import activations, losses, pooling
 from dlcore.functional.conv import conv as correlate
 from dlcore.functional.linear import linear as product
@@ -58,11 +59,12 @@ Saved = Any
 Loss = Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]]
 
 
+@documented
 class Rule(NamedTuple):
     """A layer in both directions.
 
-    forward(params, x) -> (y, saved)
-    backward(params, saved, δ at y) -> (∂E/∂params, δ at x)
+    forward: (params, x) -> (y, saved).
+    backward: (params, saved, δ at y) -> (∂E/∂params, δ at x).
     """
 
     forward: Callable[[Params, Any], tuple[Any, Saved]]
@@ -338,8 +340,8 @@ def conv(
     return Rule(forward, backward)
 
 
-def batch_norm(*, epsilon: float = 1e-5) -> Rule:
-    """y = x̂·scale + offset in training: x̂ = (x − μ)/σ with the batch's μ and σ² = var + epsilon.
+def batch_norm(*, eps: float = 1e-5) -> Rule:
+    """y = x̂·scale + offset in training: x̂ = (x − μ)/σ with the batch's μ and σ² = var + eps.
 
     With δ̂ = δ·scale, δ at x is (δ̂ − mean(δ̂) − x̂·mean(δ̂·x̂))/σ, since every x moves μ and σ too.
     Ioffe and Szegedy 2015, section 3. Running averages have no gradient and are not kept here.
@@ -347,17 +349,17 @@ def batch_norm(*, epsilon: float = 1e-5) -> Rule:
 
     def forward(params: Params, x: jax.Array) -> tuple[jax.Array, Saved]:
         mean, var = moments(x, _leading(x))
-        return normalize(x, mean, var, **dict(params), epsilon=epsilon), (x, mean, var)
+        return normalize(x, mean, var, **dict(params), eps=eps), (x, mean, var)
 
     def backward(params: Params, saved: Saved, delta: jax.Array) -> tuple[Params, jax.Array]:
         x, mean, var = saved
         axes, wide = _leading(x), mean.dtype
-        normal, delta = normalize(x.astype(wide), mean, var, epsilon=epsilon), delta.astype(wide)
+        normal, delta = normalize(x.astype(wide), mean, var, eps=eps), delta.astype(wide)
         gradient = _like(params, scale=jnp.sum(delta * normal, axes), offset=jnp.sum(delta, axes))
         if "scale" in params:
             delta = delta * params["scale"].astype(wide)
         centered = delta - jnp.mean(delta, axes) - normal * jnp.mean(delta * normal, axes)
-        return gradient, (centered * lax.rsqrt(var + epsilon)).astype(x.dtype)
+        return gradient, (centered * lax.rsqrt(var + eps)).astype(x.dtype)
 
     return Rule(forward, backward)
 

@@ -6,6 +6,7 @@ Integers are refused, because a result in the same dtype would be rounded.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -127,13 +128,30 @@ def _approximate_normal(x: jax.Array) -> jax.Array:
 def softmax(x: ArrayLike, axis: int = -1) -> jax.Array:
     """f(x)ⱼ = exp(xⱼ) / Σₖ exp(xₖ) along `axis`.
 
-    An x of −∞ gets exactly 0; +∞, or −∞ along the whole axis, has no limit and gives NaN.
+    An x of −∞ gets exactly 0, and where all along the axis are −∞, which no limit belongs to, all
+    get 0, without gradient: of nothing, attention takes nothing (PyTorch and JAX give NaN). +∞ is
+    NaN.
     """
-    return jax.nn.softmax(floating("softmax", "x", x), axis)
+    return _softmax(floating("softmax", "x", x), axis)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _softmax(x: jax.Array, axis: int) -> jax.Array:
+    largest = jnp.max(x, axis, keepdims=True, initial=-jnp.inf)
+    powers = jnp.exp(x - jnp.where(largest == -jnp.inf, 0, largest))
+    total = jnp.sum(powers, axis, keepdims=True)
+    return powers / jnp.where(total == 0, 1, total)
+
+
+@_softmax.defjvp
+def _softmax_jvp(axis: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    y = _softmax(x, axis)
+    return y, y * (dx - jnp.sum(y * dx, axis, keepdims=True))
 
 
 def log_softmax(x: ArrayLike, axis: int = -1) -> jax.Array:
-    """f(x)ⱼ = xⱼ − ln Σₖ exp(xₖ) along `axis`."""
+    """f(x)ⱼ = xⱼ − ln Σₖ exp(xₖ) along `axis`; NaN where all of them are −∞."""
     return jax.nn.log_softmax(floating("log_softmax", "x", x), axis)
 
 

@@ -10,7 +10,18 @@ import jax.numpy as jnp
 from dlcore.checks import floating, wide_dtype
 from dlcore.functional.padding import pad
 from dlcore.kernels.convolve import convolve
-from dlcore.window import Padding, Size, pads, pair, places, reach, size_before, taps
+from dlcore.window import (
+    Padding,
+    Size,
+    channels_first,
+    images,
+    pads,
+    pair,
+    places,
+    reach,
+    size_before,
+    taps,
+)
 
 
 def conv(
@@ -38,12 +49,14 @@ def conv(
         raise ValueError(f"conv: kernel has shape {kernel.shape}, but [h, w, in, out] is wanted")
     stride, dilation = pair("conv", "stride", stride), pair("conv", "dilation", dilation)
     height, width, depth, out = kernel.shape
-    around = pads("conv", x, (height, width), stride, padding, dilation)
+    images("conv", x)
     if x.shape[-1] != depth * groups or out % groups:
         raise ValueError(
             f"conv: x {x.shape} and kernel {kernel.shape} do not fit with groups={groups}: "
             "x is [B, H, W, C] and the kernel [h, w, C / groups, a multiple of groups]"
+            + channels_first(x, depth * groups)
         )
+    around = pads("conv", x, (height, width), stride, padding, dilation)
     if padding_mode != "zeros":
         x, around = pad(x, around, padding_mode), ((0, 0), (0, 0))
     return convolve(x, kernel, stride=stride, padding=around, dilation=dilation, groups=groups)
@@ -82,6 +95,13 @@ def conv_transpose(
             f"conv_transpose: kernel has shape {kernel.shape}, but [h, w, out, in] is wanted"
         )
     height, width, depth, out = kernel.shape
+    images("conv_transpose", x)
+    if x.shape[-1] != out or out % groups:
+        raise ValueError(
+            f"conv_transpose: x {x.shape} and kernel {kernel.shape} do not fit with "
+            f"groups={groups}: x is [B, H, W, O], O a multiple of groups, and the kernel "
+            "[h, w, C / groups, O]" + channels_first(x, out)
+        )
     padding, (rows, columns) = reach("conv_transpose", padding)
     size = size_before(
         "conv_transpose",
@@ -91,12 +111,6 @@ def conv_transpose(
         padding,
         pair("conv_transpose", "dilation", dilation),
     )
-    if x.shape[-1] != out or out % groups:
-        raise ValueError(
-            f"conv_transpose: x {x.shape} and kernel {kernel.shape} do not fit with "
-            f"groups={groups}: x is [B, H, W, O], O a multiple of groups, and the kernel "
-            "[h, w, C / groups, O]"
-        )
     forward = functools.partial(
         conv, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups
     )

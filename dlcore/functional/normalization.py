@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -45,7 +44,9 @@ def batch_moments(
     wide = x.astype(wide_dtype(x.dtype))
     if mask is not None:
         return _masked_moments(wide, axis_name, _places("batch_moments", mask, x))
-    return _batch_moments(wide, axis_name)
+    if axis_name is not None:  # JAX applies a rule of ours when the axis is gone: grad of jit
+        return _moments_over(wide, axis_name)
+    return _batch_moments(wide)
 
 
 def _places(function: str, mask: jax.Array, x: jax.Array) -> jax.Array:
@@ -71,24 +72,28 @@ def _masked_moments(
     return mean, total(jnp.where(places, jnp.square(x - mean), 0)) / count
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _batch_moments(x: jax.Array, axis_name: Hashable | None) -> tuple[jax.Array, jax.Array]:
-    mean = _mean(x, axis_name)
-    return mean, _mean(jnp.square(x - mean), axis_name)
+@jax.custom_jvp
+def _batch_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    mean = _mean(x)
+    return mean, _mean(jnp.square(x - mean))
 
 
 @_batch_moments.defjvp
-def _batch_moments_jvp(axis_name: Hashable | None, primals: Any, tangents: Any) -> Any:
+def _batch_moments_jvp(primals: Any, tangents: Any) -> Any:
     """dμ = E[dx] and dσ² = 2 E[(x − μ) dx], which keeps x − μ alone, as `normalize` does."""
     (x,), (dx,) = primals, tangents
-    mean, var = _batch_moments(x, axis_name)
-    return (mean, var), (_mean(dx, axis_name), 2 * _mean((x - mean) * dx, axis_name))
+    mean, var = _batch_moments(x)
+    return (mean, var), (_mean(dx), 2 * _mean((x - mean) * dx))
 
 
-def _mean(x: jax.Array, axis_name: Hashable | None) -> jax.Array:
-    """Over all axes but the last, and over the named one."""
-    own = jnp.mean(x, axis=tuple(range(x.ndim - 1)))
-    return own if axis_name is None else _over(lax.pmean, axis_name, own)
+def _mean(x: jax.Array) -> jax.Array:
+    """Over all axes but the last."""
+    return jnp.mean(x, axis=tuple(range(x.ndim - 1)))
+
+
+def _moments_over(x: jax.Array, axis_name: Hashable) -> tuple[jax.Array, jax.Array]:
+    mean = _over(lax.pmean, axis_name, _mean(x))
+    return mean, _over(lax.pmean, axis_name, _mean(jnp.square(x - mean)))
 
 
 def _over(reduce: Callable[..., jax.Array], axis_name: Hashable, x: jax.Array) -> jax.Array:
@@ -108,16 +113,16 @@ def normalize(
     scale: jax.Array | None = None,
     offset: jax.Array | None = None,
     *,
-    epsilon: float = 1e-5,
+    eps: float = 1e-5,
 ) -> jax.Array:
-    """y = (x − mean) / √(var + epsilon) · scale + offset.
+    """y = (x − mean) / √(var + eps) · scale + offset.
 
     Computed in float32 or wider, and returned in the dtype of x. A feature of zero variance gives
     `offset`.
     """
     x = floating("normalize", "x", x)
     wide = wide_dtype(x.dtype)
-    factor = lax.rsqrt(var.astype(wide) + epsilon)
+    factor = lax.rsqrt(var.astype(wide) + eps)
     if scale is not None:
         factor = factor * scale.astype(wide)
     y = _scaled(x.astype(wide), mean.astype(wide), factor)
@@ -138,15 +143,15 @@ def _scaled_jvp(primals: Any, tangents: Any) -> Any:
     return _scaled(x, mean, factor), dx * factor - dmean * factor + (x - mean) * dfactor
 
 
-def rms_norm(x: jax.Array, scale: jax.Array | None = None, *, epsilon: float = 1e-5) -> jax.Array:
-    """y = x / √(mean(x²) + epsilon) · scale, with the mean over the last axis of x [..., features].
+def rms_norm(x: jax.Array, scale: jax.Array | None = None, *, eps: float = 1e-5) -> jax.Array:
+    """y = x / √(mean(x²) + eps) · scale, with the mean over the last axis of x [..., features].
 
     Computed in float32 or wider, and returned in the dtype of x. Zhang and Sennrich 2019,
     equation 4.
     """
     x = floating("rms_norm", "x", x)
     wide = x.astype(wide_dtype(x.dtype))
-    y = wide * lax.rsqrt(jnp.mean(jnp.square(wide), -1, keepdims=True) + epsilon)
+    y = wide * lax.rsqrt(jnp.mean(jnp.square(wide), -1, keepdims=True) + eps)
     if scale is not None:
         y = y * scale.astype(wide.dtype)
     return y.astype(x.dtype)

@@ -13,21 +13,25 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from dlcore import tree
+from dlcore.fields import documented
 
 Shape = tuple[int, ...]
 
 
+@documented
 class Names(NamedTuple):
     """How torch names the modules of one kind of model.
 
-    `rules` are pairs (regular expression, replacement), applied to a path one after another, each
-    wherever it fits, as `re.sub` does. `numbered` are the globs (see `tree.match`) of the parts
-    whose children torch knows by their position, as its Sequential does: these become numbers
-    before the rules are applied. Tensors whose names begin with `optional`, a regular expression,
-    are those of parts that a network may lack. `packed` is what the names of attention's three
-    projections, which are one tensor, begin with, and those of its output. `shapes` are pairs
-    (regular expression, function) for tensors whose whole name fits: their shape there, from the
-    one that it is by the kind of layer; the numbers are in the same order.
+    rules: pairs (regular expression, replacement), applied to a path one after another, each
+        wherever it fits, as `re.sub` does.
+    numbered: the globs (see `tree.match`) of the parts whose children torch knows by their
+        position, as its Sequential does: these become numbers before the rules are applied.
+    optional: a regular expression; tensors whose names begin with it are those of parts that a
+        network may lack.
+    packed: what the names of attention's three projections, which are one tensor, begin with, and
+        those of its output.
+    shapes: pairs (regular expression, function) for tensors whose whole name fits: their shape
+        there, from the one that it is by the kind of layer; the numbers are in the same order.
     """
 
     rules: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = ()

@@ -68,7 +68,7 @@ class WeightsError(ValueError):
 
 
 class WeightsWarning(UserWarning):
-    """Weights that came in, and are not sound."""
+    """Weights that came in, and are not sound, or may be another network's."""
 
 
 def save(path: str | Path, tree: Any, metadata: Mapping[str, Any] | None = None) -> None:
@@ -93,11 +93,22 @@ def load(path: str | Path, like: Any = ...) -> tuple[Any, dict[str, Any]]:
     Files of other libraries load too: they have no digest to check, and their metadata is as it is.
     Raises WeightsError.
     """
-    with about(path, "cannot be read") as place, files.plain(place) as file:
+    with about(path, "cannot be read") as place:
+        return loads(_content(place), like)
+
+
+def load_leaves(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read (leaves by path, metadata), after the checks of `load`; `fitted` makes them a tree."""
+    with about(path, "cannot be read") as place:
+        return _opened(_content(place))
+
+
+def _content(place: Path) -> bytes:
+    with files.plain(place) as file:
         size = os.fstat(file.fileno()).st_size
         _header(file, size)
         file.seek(0)
-        return loads(file.read(size + 1), like)  # one more, where it has grown
+        return file.read(size + 1)  # one more, where it has grown
 
 
 @contextmanager
@@ -132,10 +143,13 @@ def dumps(tree: Any, metadata: Mapping[str, Any] | None = None) -> bytes:
 
 def loads(data: bytes, like: Any = ...) -> tuple[Any, dict[str, Any]]:
     """What `load` gives, from the content of a file."""
-    raw = _header(io.BytesIO(data), len(data))
-    keys, metadata = _unseal(data, raw)
-    leaves = _leaves(data, keys)
-    return (_nested(leaves) if like is ... else _fitted(leaves, like)), metadata
+    leaves, metadata = _opened(data)
+    return (_nested(leaves) if like is ... else fitted(leaves, like)), metadata
+
+
+def _opened(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    keys, metadata = _unseal(data, _header(io.BytesIO(data), len(data)))
+    return _leaves(data, keys), metadata
 
 
 # Writing
@@ -176,6 +190,8 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _storable(path: str, leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.ShapeDtypeStruct | jax.core.Tracer):
+        raise WeightsError(f"{path}: {_kind(leaf)} without numbers; give arrays, outside of jit")
     array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
     if array.dtype not in _DTYPES.values():
         kinds = ", ".join(str(dtype) for dtype in _DTYPES.values())
@@ -287,11 +303,12 @@ def _nested(leaves: dict[str, Any]) -> Any:
     return nested
 
 
-def _fitted(leaves: dict[str, Any], like: Any) -> Any:
+def fitted(leaves: dict[str, Any], like: Any, what: str = "the tree asked for") -> Any:
+    """The leaves as the tree `like`, which `load` describes; WeightsError where they do not fit."""
     wanted = _named_leaves(like)
     if problems := list(_problems(wanted, leaves)):
         raise WeightsError(
-            f"{len(problems)} leaves do not fit the tree asked for: {listed(problems)}; "
+            f"{len(problems)} leaves do not fit {what}: {listed(problems)}; "
             "build it as it was when it was saved"
         )
     placed = [_placed(path, leaves[path], leaf) for path, leaf in wanted.items()]
@@ -363,6 +380,14 @@ def _nearest(name: str, form: Any, others: Mapping[str, Any]) -> str:
 
 def listed(items: list[str]) -> str:
     """The items in one line; of a long list the first, and how many there are more."""
-    shown = [" ".join(item.split())[:ITEM_LIMIT] for item in items[:LISTED]]  # a file's own names
+    shown = [one_line(item) for item in items[:LISTED]]
     more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
     return "; ".join(shown) + more
+
+
+def one_line(text: str) -> str:
+    """A file's own words, which may be anything, as an error can show them."""
+    shown = " ".join(text.split())[:ITEM_LIMIT]
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown
+    )

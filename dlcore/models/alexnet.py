@@ -34,6 +34,8 @@ def alexnet(inputs: Sequence[int] = (224, 224, 3), classes: int = 1000) -> nn.La
     networks", as torchvision distributes it. Where the last map is larger than 6×6 it is averaged
     to that, also as there; of smaller images (63×63 at least) it is as small as it is, and so is
     the first linear layer.
+
+    Raises ValueError for images below 63×63.
     """
     *sides, channels = image("alexnet", inputs, 63)
     rows, columns = (min(6, last_side(side)) for side in sides)
@@ -94,6 +96,8 @@ def alexnet_2012(inputs: Sequence[int] = (224, 224, 3), classes: int = 1000) -> 
     section 3.5. Images of 224×224 are padded by 2, since without padding they would not give the
     paper's 55×55. The paper draws kernels from N(0, 0.01²) and starts most biases at 1; here it is
     He's start, with 0.
+
+    Raises ValueError for images below 63×63.
     """
     *sides, channels = image("alexnet_2012", inputs, 63)
     rows, columns = map(last_side, sides)

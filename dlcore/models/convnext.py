@@ -38,6 +38,8 @@ def convnext_tiny(
     28,589,128 parameters. Liu et al. 2022, tables 5 and 9. In training the i-th of the 18 blocks,
     from i = 0 on, is left out with probability stochastic_depth · i / 17; 0.1 is the paper's.
     Kernels start as N(0, 0.02²): the paper and torchvision truncate that at ±2, which cuts nothing.
+
+    Raises ValueError for images below 32×32.
     """
     _, _, channels = image("convnext_tiny", inputs, 32)
     last = sum(n for _, n in STAGES) - 1
@@ -83,4 +85,4 @@ def conv(channels: int, features: int, size: int) -> nn.Layer:
 
 def norm(features: int) -> nn.Layer:
     """Layer norm over the channels of each pixel."""
-    return nn.layer_norm(features, epsilon=1e-6)
+    return nn.layer_norm(features, eps=1e-6)

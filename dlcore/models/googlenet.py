@@ -66,6 +66,9 @@ def googlenet(
 
     `small` is a stem for images as small as 32×32: conv 64 @ 3×3 with stride 1 first, and no
     max-pool after it. `width` is that of the first convolution; all others are in proportion.
+
+    Raises ValueError for a width below 4 and for images of which nothing would be left: 15×15
+    are enough by default.
     """
     if not isinstance(width, int) or width < 4:
         raise ValueError(
@@ -119,7 +122,8 @@ def inception(
 ) -> nn.Layer:
     """Four branches side by side, joined: [B, H, W, channels] → [B, H, W, one+three+five+pool].
 
-    1×1; 1×1 then 3×3; 1×1 then 5×5 (3×3 with `batch_norm`); 3×3 max-pool then 1×1. Figure 2b.
+    1×1; 1×1 then 3×3; 1×1 then 5×5 (3×3 with `batch_norm`); 3×3 max-pool then 1×1. Szegedy et
+    al. 2014, figure 2b.
     """
     last = 3 if batch_norm else 5
     return nn.concat(
@@ -197,7 +201,7 @@ def unit(
         bias=not batch_norm,
         kernel_init=he_normal(),
     )
-    return [conv, *([nn.batch_norm(features, epsilon=1e-3)] if batch_norm else []), F.relu]
+    return [conv, *([nn.batch_norm(features, eps=1e-3)] if batch_norm else []), F.relu]
 
 
 def halve(window: int = 3) -> nn.Layer:

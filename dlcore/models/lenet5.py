@@ -26,6 +26,8 @@ def lenet5(inputs: Sequence[int] = (28, 28, 1), classes: int = 10) -> nn.Layer:
     | linear 10                      | 10        |        850 |
 
     61,706 parameters. After LeCun et al. 1998, section II.B, whose own form is `lenet5_1998`.
+
+    Raises ValueError for images below 12×12.
     """
     height, width, channels = image("lenet5", inputs, 12)
     rows, columns = ((length // 2 - 4) // 2 for length in (height, width))

@@ -68,6 +68,8 @@ def lenet5_1998(inputs: Sequence[int] = (28, 28, 1), classes: int = 10) -> nn.La
     Departures: the bitmaps are drawn anew, in the size and spirit of the paper's figure 3; kernels
     start at σ = 1/√N_in (`lecun_normal`, the same year's advice for this activation), not in
     U(±2.4/N_in), and so do the scales of subsampling: N_in = 4.
+
+    Raises ValueError for images of another size and for more than 10 classes.
     """
     height, width, channels = image("lenet5_1998", inputs, 28)
     if not height == width in (28, 32):

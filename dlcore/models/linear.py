@@ -15,6 +15,8 @@ def linear(inputs: int | Sequence[int] = (28, 28, 1), classes: int = 10) -> nn.L
 
     7,850 parameters for 28×28 pixels and 10 classes. LeCun et al. 1998, section III.C.1, whose
     linear classifier errs on 12 % of MNIST; with the softmax in the loss, as here, it is about 8 %.
+
+    Raises ValueError for sizes and classes below 1.
     """
     return nn.serial(nn.flatten, nn.linear(size(inputs), classes))
 

@@ -30,6 +30,8 @@ def mlp(
     (784-512-512-10), the network of Keras's mnist_mlp example. `kernel_init` is that of the hidden
     layers, He's for relu; `dropout` is the probability of dropping a hidden unit, and 0 leaves the
     layer out.
+
+    Raises ValueError for sizes and classes below 1 and a dropout outside [0, 1).
     """
     widths = [size(inputs), *hidden]
     layers: list[Any] = [nn.flatten]

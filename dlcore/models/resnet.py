@@ -50,6 +50,8 @@ def resnet(
 
     How the blocks of a stage after its first run, `scan` says as in `nn.repeat`; the parameters are
     the same.
+
+    Raises ValueError for another depth.
     """
     _, _, channels = image("resnet", inputs, 1)
     counts = one_of("resnet", "depth", depth, BLOCKS)

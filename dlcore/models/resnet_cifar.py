@@ -41,6 +41,8 @@ def resnet_cifar(
     the new channels: half of them before the old ones and half after, of which the paper says
     nothing and PyTorch's common weights are. "B" is a 1×1 convolution with batch norm. None leaves
     out every shortcut, which is the paper's plain network; its blocks have the same paths.
+
+    Raises ValueError for another depth or option.
     """
     _, _, channels = image("resnet_cifar", inputs, 1)
     if not isinstance(depth, int) or depth not in range(8, 1203, 6):

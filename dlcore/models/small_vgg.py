@@ -27,6 +27,8 @@ def small_vgg(
 
     307,498 parameters. The example of CS231n (Stanford), lecture C. `width` is that of the first
     stage; as in `vgg` it doubles from stage to stage.
+
+    Raises ValueError for images below 8×8.
     """
     height, breadth, channels = image("small_vgg", inputs, 8)
     layers: list[Any] = []

@@ -47,6 +47,8 @@ def vgg(
     Where the last map is larger than 7×7 it is averaged to that, as in torchvision; of smaller
     images (32×32 at least) it is as small as it is, and so is the first linear layer: 512 → 4096
     for 32×32.
+
+    Raises ValueError for another depth and for images below 32×32.
     """
     *sides, channels = image("vgg", inputs, 32)
     stages = one_of("vgg", "depth", depth, CONVOLUTIONS)

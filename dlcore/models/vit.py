@@ -49,6 +49,8 @@ def vit(
     uniform. Departure: no dropout, as in torchvision.
 
     How the blocks run, `scan` says as in `nn.repeat`; the parameters are the same.
+
+    Raises ValueError for another size and for images that patches do not divide.
     """
     height, width, channels = image("vit", inputs, 1)
     features, heads = one_of("vit", "size", size, SIZES)
@@ -85,8 +87,8 @@ def block(features: int, heads: int) -> nn.Layer:
 
 
 def norm(features: int) -> nn.Layer:
-    """Layer norm with the paper's epsilon."""
-    return nn.layer_norm(features, epsilon=1e-6)
+    """Layer norm with the paper's eps."""
+    return nn.layer_norm(features, eps=1e-6)
 
 
 def as_sequence(x: jax.Array) -> jax.Array:

@@ -13,10 +13,12 @@ from dlcore import keys
 from dlcore.checks import one_of
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
+from dlcore.nn.arguments import factory
 from dlcore.nn.init import Initializer
 from dlcore.nn.layer import Layer, Params, State, check_sizes, make, with_info
 
 
+@factory()
 def prelu(features: int | Sequence[int] | None = None, *, initial: float = 0.25) -> Layer:
     """y = max(0, x) + alpha·min(0, x), where alpha is learned and starts at `initial`.
 
@@ -40,6 +42,7 @@ def prelu(features: int | Sequence[int] | None = None, *, initial: float = 0.25)
     return make(prelu, init, apply, features=features, initial=initial)
 
 
+@factory()
 def rbf(
     in_features: int,
     units: int,

@@ -8,6 +8,7 @@ import jax
 
 from dlcore import functional as F
 from dlcore.nn import init as initializers
+from dlcore.nn.arguments import factory
 from dlcore.nn.combinators import Parts, wire
 from dlcore.nn.describing import describe
 from dlcore.nn.init import Initializer
@@ -16,6 +17,7 @@ from dlcore.nn.linear import linear
 from dlcore.nn.remembering import without_memory
 
 
+@factory()
 def attention(
     features: int,
     heads: int,

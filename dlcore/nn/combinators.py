@@ -241,17 +241,24 @@ def _by_calls(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:
         params, state = alike.part(name)
         own = None if alike.key is None else keys.child(alike.key, name)
         with set_xla_metadata(inlineable="false"):  # XLA would write the calls out
-            x, new = _called(params, state, x, own, alike.side, **alike.how)
+            x, new = _called(**alike.how)(params, state, x, own, alike.side)
         states[name] = alike.left(name, new)
     return x, states
 
 
-@functools.partial(jax.jit, static_argnames=("block", "span", "remat", "train"))
-def _called(
-    params: Params, state: State, x: Any, key: Key | None, side: dict[str, Any], **how: Any
-) -> tuple[Any, State]:
-    with set_xla_metadata(inlineable="true"):  # what the block itself calls
-        return _one(**how)(params, state, x, key, side)
+@functools.lru_cache(maxsize=32)
+def _called(**how: Any) -> Callable[..., Any]:
+    """`_one`, compiled: the same function for the same block, whose trace it keeps."""
+    one = _one(**how)
+
+    @jax.jit
+    def called(
+        params: Params, state: State, x: Any, key: Key | None, side: dict[str, Any]
+    ) -> tuple[Any, State]:
+        with set_xla_metadata(inlineable="true"):  # what the block itself calls
+            return one(params, state, x, key, side)
+
+    return called
 
 
 def _by_loop(alike: _Alike, x: Any) -> tuple[Any, dict[str, State]]:

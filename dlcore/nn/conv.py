@@ -16,12 +16,14 @@ from dlcore.functional.broadcast import broadcast
 from dlcore.functional.padding import MODES
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
+from dlcore.nn.arguments import factory
 from dlcore.nn.describing import describe
 from dlcore.nn.init import Initializer
 from dlcore.nn.layer import Layer, Params, State, check_sizes, make
-from dlcore.window import Padding, Size, fixed, pair, places, reach
+from dlcore.window import Padding, Size, channels_first, fixed, pair, places, reach
 
 
+@factory()
 def conv(
     in_channels: int,
     out_channels: int,
@@ -66,6 +68,7 @@ def conv(
     )
 
 
+@factory()
 def depthwise(
     channels: int,
     kernel_size: Size,
@@ -100,6 +103,7 @@ def depthwise(
     )
 
 
+@factory()
 def conv_transpose(
     in_channels: int,
     out_channels: int,
@@ -148,6 +152,7 @@ def conv_transpose(
     )
 
 
+@factory()
 def locally_connected(
     in_channels: int,
     out_channels: int,
@@ -236,6 +241,7 @@ def _product(
         if x.ndim != 4 or x.shape[-1] != in_channels:
             raise ValueError(
                 f"{kind.__name__} expected [B, H, W, {in_channels}], got {describe(x)}"
+                + channels_first(x, in_channels)
             )
         y = product(x, params["kernel"])
         return (y + broadcast(params["bias"], y) if bias else y), state

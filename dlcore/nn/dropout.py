@@ -15,11 +15,13 @@ from dlcore.functional.broadcast import broadcast
 from dlcore.functional.dropout import check_rate
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
+from dlcore.nn.arguments import factory
 from dlcore.nn.init import Initializer
 from dlcore.nn.layer import Layer, Params, State, make
 from dlcore.nn.linear import linear
 
 
+@factory()
 def dropout(rate: float) -> Layer:
     """In training y = x·m / (1 − rate), m = 0 with probability `rate`, else 1; in evaluation y = x.
 
@@ -30,6 +32,7 @@ def dropout(rate: float) -> Layer:
     return _noise(dropout, lambda key, x: F.dropout(key, x, rate), rate=rate)
 
 
+@factory()
 def spatial_dropout(rate: float) -> Layer:
     """As `dropout`, but of whole channels: m [B, 1, …, 1, C] for x [B, …, C].
 
@@ -44,6 +47,7 @@ def spatial_dropout(rate: float) -> Layer:
     return _noise(spatial_dropout, drop, rate=rate)
 
 
+@factory()
 def stochastic_depth(rate: float) -> Layer:
     """As `dropout`, but of whole examples: m [B, 1, …, 1] for x [B, …].
 
@@ -60,6 +64,7 @@ def stochastic_depth(rate: float) -> Layer:
     return _noise(stochastic_depth, drop, rate=rate)
 
 
+@factory()
 def gaussian_noise(std: float) -> Layer:
     """In training y = x + std·z, where each element of z is drawn from N(0, 1); else y = x.
 
@@ -76,6 +81,7 @@ def gaussian_noise(std: float) -> Layer:
     return _noise(gaussian_noise, disturb, std=std)
 
 
+@factory()
 def dropconnect(
     in_features: int,
     out_features: int,

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from dlcore import keys
+from dlcore import keys, tracebacks
+from dlcore.fields import documented
 from dlcore.keys import Key
 from dlcore.nn import side_inputs
 from dlcore.nn.describing import describe
@@ -34,15 +35,19 @@ Children = tuple[tuple[str, "Layer"], ...]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Info:
-    """What a Layer is: its kind, its configuration, its children in order, and its given name.
+    """What a Layer is, as data: nothing of it is computed with.
 
+    kind: what it is called, "linear".
+    config: its settings by name, in order.
+    children: the layers inside, each as (name, Layer), in order.
+    name: the one it was given by `nn.named`, or None.
+    rebuild: makes the same Layer of other children; None where nobody can.
+    frozen: the paths of the leaves that `nn.freeze` holds, in a Layer without children.
+    thawed: the Layer before it was frozen; None where it was not.
     factory: the function that made it, of which its kind is the name; None where that is unknown.
-    rebuild: makes the same Layer of other children. frozen: the paths of the leaves that
-    `nn.freeze` holds, in a Layer without children; thawed: the Layer before it was frozen.
-
-    reads: the side inputs that it reads, or a layer inside it. memory: a function of the batch's
-    size that gives what it remembers when nothing was seen (see `nn.memory`), or None.
-
+    reads: the side inputs that it reads, or a layer inside it.
+    memory: a function of the batch's size that gives what it remembers when nothing was seen (see
+        `nn.memory`), or None.
     weights: the parameters that make it one of the weighted layers that a depth counts.
     side_by_side: whether its children are alternatives, and not one after another.
     has_moments: whether the state's `mean` and `var` follow the moments of what it is given.
@@ -63,8 +68,16 @@ class Info:
     has_moments: bool = False
 
 
+@documented
 class Layer(NamedTuple):
-    """A pair of pure functions, `init` and `apply`, and `info`, which describes them."""
+    """A pair of pure functions, `init` and `apply`, and `info`, which describes them.
+
+    init: init(key) -> (params, state), for a typed key: nested dicts of arrays by the children's
+        names, () where there are none.
+    apply: apply(params, state, x, *, key=None, train=False, **side) -> (y, state); the state has
+        the form it was given, and in evaluation is the one that was given, memory apart.
+    info: what it is, an `Info`: kind, settings, children, what it reads beside x.
+    """
 
     init: Callable[[Key], tuple[Params, State]]
     apply: Callable[..., tuple[Any, State]]
@@ -117,9 +130,11 @@ def make(
     known, needed = frozenset(reads), side_inputs.named(apply, required=True)
     side_inputs.check_names(name, known)
 
+    @tracebacks.short
     def init(key: Key) -> tuple[Params, State]:
         return draw(keys.check(key))
 
+    @tracebacks.short
     @functools.wraps(apply)
     def checked(
         params: Params,

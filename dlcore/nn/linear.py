@@ -12,11 +12,13 @@ from dlcore import keys
 from dlcore.functional.broadcast import broadcast
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
+from dlcore.nn.arguments import factory
 from dlcore.nn.describing import describe
 from dlcore.nn.init import Initializer
 from dlcore.nn.layer import Layer, Params, State, check_sizes, make
 
 
+@factory()
 def linear(
     in_features: int,
     out_features: int,
@@ -48,6 +50,7 @@ def linear(
     return make(linear, init, apply, in_features=in_features, out_features=out_features, bias=bias)
 
 
+@factory()
 def layer_scale(features: int, initial: float = 1e-6) -> Layer:
     """y = x · scale, for x [..., features] and scale [features], learned from `initial` on.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dlcore import functional as F
+from dlcore.nn.arguments import factory
 from dlcore.nn.layer import Layer, check_sizes, from_function
 
 
+@factory()
 def local_response_norm(
     size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
 ) -> Layer:

@@ -17,23 +17,26 @@ from jax import lax
 from dlcore import functional as F
 from dlcore.checks import floating
 from dlcore.keys import Key
+from dlcore.names import arguments
 from dlcore.nn import side_inputs
+from dlcore.nn.arguments import factory
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State, check_sizes, from_function, make, with_info
 
 Statistics = tuple[jax.Array, jax.Array, State]
 
 
+@factory()
 def batch_norm(
     features: int,
     *,
+    eps: float = 1e-5,
     momentum: float = 0.9,
-    epsilon: float = 1e-5,
     scale: bool = True,
     offset: bool = True,
     axis_name: Hashable | None = None,
 ) -> Layer:
-    """y = (x − mean) / √(var + epsilon) · scale + offset, for x [B, ..., features].
+    """y = (x − mean) / √(var + eps) · scale + offset, for x [B, ..., features].
 
     In training mean and var are those of the batch, over all axes but the last, and the state
     moves towards them: mean ← momentum·mean + (1 − momentum)·batch mean, and so var. In evaluation
@@ -79,7 +82,7 @@ def batch_norm(
         start,
         features=features,
         momentum=momentum,
-        epsilon=epsilon,
+        eps=eps,
         scale=scale,
         offset=offset,
         axis_name=axis_name,
@@ -87,16 +90,17 @@ def batch_norm(
     return with_info(layer, has_moments=True)
 
 
+@factory()
 def layer_norm(
-    features: int, *, epsilon: float = 1e-5, scale: bool = True, offset: bool = True
+    features: int, *, eps: float = 1e-5, scale: bool = True, offset: bool = True
 ) -> Layer:
-    """y = (x − mean) / √(var + epsilon) · scale + offset, for x [..., features].
+    """y = (x − mean) / √(var + eps) · scale + offset, for x [..., features].
 
     mean and var are those of each vector, over the last axis alone: one number each for a place of
     an image and for a step of a sequence. No example depends on another, so training and
     evaluation are the same. Statistics are float32, or wider as x is.
 
-    Ba et al. 2016, equations 3 and 4. PyTorch's epsilon is the same, Flax's 1e-6.
+    Ba et al. 2016, equations 3 and 4. PyTorch's eps is the same, Flax's 1e-6.
     """
 
     def statistics(x: jax.Array, state: State, train: bool) -> Statistics:
@@ -107,21 +111,22 @@ def layer_norm(
         1,
         statistics,
         features=features,
-        epsilon=epsilon,
+        eps=eps,
         scale=scale,
         offset=offset,
     )
 
 
+@factory()
 def group_norm(
-    features: int, groups: int, *, epsilon: float = 1e-5, scale: bool = True, offset: bool = True
+    features: int, groups: int, *, eps: float = 1e-5, scale: bool = True, offset: bool = True
 ) -> Layer:
-    """y = (x − mean) / √(var + epsilon) · scale + offset, for x [B, ..., features].
+    """y = (x − mean) / √(var + eps) · scale + offset, for x [B, ..., features].
 
     mean and var are those of each example and each of `groups` parts of its channels in turn, over
     all axes between too. scale and offset are one a channel. Otherwise as `layer_norm`.
 
-    Wu and He 2018, section 3.1. PyTorch's epsilon is the same, Flax's 1e-6.
+    Wu and He 2018, section 3.1. PyTorch's eps is the same, Flax's 1e-6.
     """
     check_sizes("group_norm", features=features, groups=groups)
     if features % groups:
@@ -142,22 +147,23 @@ def group_norm(
         statistics,
         features=features,
         groups=groups,
-        epsilon=epsilon,
+        eps=eps,
         scale=scale,
         offset=offset,
     )
 
 
+@factory()
 def instance_norm(
-    features: int, *, epsilon: float = 1e-5, scale: bool = True, offset: bool = True
+    features: int, *, eps: float = 1e-5, scale: bool = True, offset: bool = True
 ) -> Layer:
-    """y = (x − mean) / √(var + epsilon) · scale + offset, for x [B, H, ..., features].
+    """y = (x − mean) / √(var + eps) · scale + offset, for x [B, H, ..., features].
 
     mean and var are those of each channel of each example, over all axes between: `group_norm`
     with a group for each channel. Otherwise as `layer_norm`.
 
     Ulyanov et al. 2016, section 2. PyTorch's InstanceNorm has no scale and offset by default and
-    the same epsilon, Flax's epsilon is 1e-6.
+    the same eps, Flax's eps is 1e-6.
     """
 
     def statistics(x: jax.Array, state: State, train: bool) -> Statistics:
@@ -168,23 +174,24 @@ def instance_norm(
         3,
         statistics,
         features=features,
-        epsilon=epsilon,
+        eps=eps,
         scale=scale,
         offset=offset,
     )
 
 
-def rms_norm(features: int, *, epsilon: float = 1e-5, scale: bool = True) -> Layer:
-    """y = x / √(mean(x²) + epsilon) · scale, for x [..., features]: `layer_norm` without the mean.
+@factory()
+def rms_norm(features: int, *, eps: float = 1e-5, scale: bool = True) -> Layer:
+    """y = x / √(mean(x²) + eps) · scale, for x [..., features]: `layer_norm` without the mean.
 
     The mean is that of each vector, over the last axis alone, and float32, or wider as x is.
 
-    Zhang and Sennrich 2019, equation 4. Flax's epsilon is 1e-6, PyTorch's that of x's dtype, 1.2e-7
+    Zhang and Sennrich 2019, equation 4. Flax's eps is 1e-6, PyTorch's that of x's dtype, 1.2e-7
     in float32.
     """
     check_sizes("rms_norm", features=features)
-    if not epsilon > 0:
-        raise ValueError(f"rms_norm: epsilon is {epsilon}, but epsilon > 0 is wanted")
+    if not eps > 0:
+        raise ValueError(f"rms_norm: eps is {eps}, but eps > 0 is wanted")
 
     def init(key: Key) -> tuple[Params, State]:
         params = {"scale": jnp.ones(features, jnp.float32)} if scale else ()
@@ -195,9 +202,9 @@ def rms_norm(features: int, *, epsilon: float = 1e-5, scale: bool = True) -> Lay
     ) -> tuple[Any, State]:
         if x.ndim < 1 or x.shape[-1] != features:
             raise ValueError(f"rms_norm expected [..., {features}], got {describe(x)}")
-        return F.rms_norm(x, params["scale"] if scale else None, epsilon=epsilon), state
+        return F.rms_norm(x, params["scale"] if scale else None, eps=eps), state
 
-    return make(rms_norm, init, apply, features=features, epsilon=epsilon, scale=scale)
+    return make(rms_norm, init, apply, features=features, eps=eps, scale=scale)
 
 
 def _norm(
@@ -213,13 +220,11 @@ def _norm(
     `statistics(x, state, train)` gives mean, var and the new state, for x of at least `axes` axes,
     and names the side inputs that the norm reads; `start()` is the first state.
     """
-    features, epsilon, scale, offset = (
-        config[name] for name in ("features", "epsilon", "scale", "offset")
-    )
+    features, eps, scale, offset = (config[name] for name in ("features", "eps", "scale", "offset"))
     kind = factory.__name__
     check_sizes(kind, features=features)
-    if not epsilon > 0:
-        raise ValueError(f"{kind}: epsilon is {epsilon}, but epsilon > 0 is wanted")
+    if not eps > 0:
+        raise ValueError(f"{kind}: eps is {eps}, but eps > 0 is wanted")
 
     def init(key: Key) -> tuple[Params, State]:
         params = {}
@@ -243,11 +248,12 @@ def _norm(
             raise ValueError(f"{kind} expected [{wanted}], got {describe(x)}")
         mean, var, state = statistics(x, state, train, **side)
         affine = (params["scale"] if scale else None, params["offset"] if offset else None)
-        return F.normalize(x, mean, var, *affine, epsilon=epsilon), state
+        return F.normalize(x, mean, var, *affine, eps=eps), state
 
     return make(factory, init, apply, (), None, side_inputs.named(statistics), **config)
 
 
+@arguments()
 def standardize(mean: float | Sequence[float], std: float | Sequence[float]) -> Layer:
     """y = (x − mean) / std with constants, one or one a channel of x [..., C]; nothing is learned.
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
 from dlcore import keys
+from dlcore.fields import documented
 from dlcore.keys import Key
 from dlcore.nn.describing import describe, shapes
 from dlcore.nn.layer import Layer, Params, State, read_by, select
@@ -40,16 +41,52 @@ def call(
     own = read_by(layer, side)
     with _observed(name) as observe, noted(name, layer, params, x):
         y, new = layer.apply(params, state, x, key=key, train=train, **own)
-        y = observe(Call(layer, params, state, x, y, own))
+        y = observe(Call(layer, params, state, x, _narrowed(y), own))
     return y, new
 
 
+_dtype = contextvars.ContextVar[Any]("dtype", default=None)
+
+
+def computed_in(dtype: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The function's value, in which whatever a layer gives is cast to `dtype`.
+
+    So one whose state is wider, which is added to x, widens nothing after it.
+    """
+    token = _dtype.set(dtype)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _dtype.reset(token)
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """The tree with its floating-point leaves in `dtype`."""
+
+    def one(leaf: Any) -> Any:
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(one, tree)
+
+
+def _narrowed(y: Any) -> Any:
+    dtype = _dtype.get()
+    return y if dtype is None else cast(y, dtype)
+
+
+@documented
 class Call(NamedTuple):
     """One application of one layer, as an observer sees it.
 
-    turns: the lengths of the loops around it (`nn.scan`), the leading axes of what it was given
-    and gave; params are shapes alone there. Inside a jit, vmap or lax.scan of one's own everything
-    is, for one turn.
+    In a loop (`nn.scan`) params are shapes alone; inside a jit, vmap or lax.scan of one's own
+    everything is, for one turn.
+
+    layer: the Layer that was applied.
+    params, state: its own, as it was given them.
+    x: its input.
+    y: its output, moved by its offset where there is one.
+    side: the side inputs that it read, by name.
+    turns: the lengths of the loops around it, the leading axes of what it was given and gave.
     """
 
     layer: Layer

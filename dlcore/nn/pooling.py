@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dlcore import functional as F
+from dlcore.nn.arguments import factory
 from dlcore.nn.layer import Layer, from_function
 from dlcore.window import Padding, Size, pair, pool_window, spatial_axes
 
 
+@factory()
 def max_pool(
     window: Size,
     *,
@@ -29,6 +31,7 @@ def max_pool(
     )
 
 
+@factory()
 def avg_pool(
     window: Size,
     *,
@@ -51,6 +54,7 @@ def avg_pool(
     )
 
 
+@factory()
 def adaptive_max_pool(size: Size) -> Layer:
     """The largest value in each of size[0] × size[1] windows that share out [B, H, W, C].
 
@@ -60,6 +64,7 @@ def adaptive_max_pool(size: Size) -> Layer:
     return from_function(lambda x: F.adaptive_max_pool(x, size), adaptive_max_pool, size=size)
 
 
+@factory()
 def adaptive_avg_pool(size: Size) -> Layer:
     """The mean of each of size[0] × size[1] windows that share out [B, H, W, C].
 

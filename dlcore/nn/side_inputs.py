@@ -33,6 +33,15 @@ def named(function: Callable[..., Any], *, required: bool = False) -> frozenset[
     ) - {"key", "train", *fixed}
 
 
+def keywords(function: Callable[..., Any]) -> frozenset[str]:
+    """The names that `function` can be given by name, key and train for one that takes them all."""
+    names = {
+        name for name, one in _parameters(function).items() if one.kind is not one.POSITIONAL_ONLY
+    }
+    known = _parameters(function)
+    return frozenset(names | ({"key", "train"} if takes_all(function) or not known else set()))
+
+
 def takes_all(function: Callable[..., Any]) -> bool:
     """Whether `function` has `**side`, and so hands on what those inside it read."""
     return any(one.kind is one.VAR_KEYWORD for one in _parameters(function).values())

@@ -8,12 +8,14 @@ from typing import Any
 import jax
 
 from dlcore import functional as F
+from dlcore.nn.arguments import factory
 from dlcore.nn.combinators import Parts, wire
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, check_sizes
 from dlcore.nn.linear import linear
 
 
+@factory()
 def squeeze_excitation(channels: int, ratio: int = 16) -> Layer:
     """y = x · s for x [B, H, W, channels], with s = sigmoid(expand(relu(reduce(z)))) [B, channels].
 

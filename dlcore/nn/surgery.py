@@ -13,9 +13,11 @@ import jax
 
 from dlcore import tree
 from dlcore.keys import Key
+from dlcore.names import arguments
 from dlcore.nn.layer import Children, Layer, Params, State, as_layer, gather, select
 
 
+@arguments()
 def replace(layer: Layer, path: str, new: Any) -> Layer:
     """`layer` with the layer `new` in the place of the one at `path`.
 
@@ -31,6 +33,7 @@ def replace(layer: Layer, path: str, new: Any) -> Layer:
     return _rebuild(layer, children, path)
 
 
+@arguments()
 def graft(
     key: Key, layer: Layer, params: Params, state: State, path: str, new: Any
 ) -> tuple[Layer, Params, State]:
@@ -50,6 +53,7 @@ def graft(
     return grafted, _put(params, segments, own[0]), _put(state, segments, own[1])
 
 
+@arguments()
 def split(layer: Layer, name: str) -> tuple[Layer, Layer]:
     """A serial in two: what comes before its child `name`, and that child with all after it.
 
@@ -64,6 +68,7 @@ def split(layer: Layer, name: str) -> tuple[Layer, Layer]:
     return halves
 
 
+@arguments()
 def part(layer: Layer, tree: Any) -> Any:
     """The part of params or state `tree` of a larger network that belongs to `layer`'s children."""
     return gather({name: select(tree, name) for name, _ in layer.info.children})
@@ -72,22 +77,25 @@ def part(layer: Layer, tree: Any) -> Any:
 # --------------------------------------------------------------------------- freezing and thawing
 
 
-def freeze(layer: Layer, *patterns: str) -> Layer:
-    """`layer` with the leaves that fit one of the globs held, as `freeze(net, "stem/**")`.
+@arguments()
+def freeze(layer: Layer, mask: tree.Mask) -> Layer:
+    """`layer` with the leaves that `mask` chooses held, as `freeze(net, "stem/**")`.
 
     A frozen leaf of params has no gradient, and a TrainState made with the frozen Layer
     (`train.train_state`) neither differentiates nor updates nor decays it, nor keeps moments of it.
     Batch norm's statistics stand still, and are those that normalise, where one of them is frozen
     or all of the layer's parameters are. Layers without leaves (dropout) go on as they were.
 
-    A pattern that fits no leaf is a ValueError; see `tree.match` for what fits.
+    The mask has all the forms of `tree.mask`: globs of params and state, or a tree of booleans like
+    params. One that does not fit the leaves is a ValueError.
     """
-    return _hold(layer, frozenset(frozen(layer)) | _matching(layer, patterns), {})
+    return _hold(layer, frozenset(frozen(layer)) | _chosen(layer, mask), {})
 
 
-def thaw(layer: Layer, *patterns: str) -> Layer:
-    """The reverse of `freeze`: the leaves that fit one of the globs learn again."""
-    return _hold(layer, frozenset(frozen(layer)) - _matching(layer, patterns), {})
+@arguments()
+def thaw(layer: Layer, mask: tree.Mask) -> Layer:
+    """The reverse of `freeze`: the leaves that `mask` chooses learn again."""
+    return _hold(layer, frozenset(frozen(layer)) - _chosen(layer, mask), {})
 
 
 def frozen(layer: Layer) -> tuple[str, ...]:
@@ -99,18 +107,14 @@ def frozen(layer: Layer) -> tuple[str, ...]:
     )
 
 
-def _matching(layer: Layer, patterns: tuple[str, ...]) -> frozenset[str]:
-    if not patterns:
-        raise ValueError('expected the globs of leaves, such as "stem/**" or "**/bias"')
-    leaves = dict.fromkeys(_paths(layer), True)
-    marks = tree.mask(leaves, *patterns)
-    return frozenset(path for path in leaves if marks[path])
-
-
-def _paths(layer: Layer) -> list[str]:
-    """The paths of every leaf of params and state."""
+def _chosen(layer: Layer, mask: tree.Mask) -> frozenset[str]:
+    """The paths that the mask chooses, by globs also those of state."""
     params, state = jax.eval_shape(layer.init, jax.random.key(0))
-    return [path for path, _ in (*tree.leaves_with_paths(params), *tree.leaves_with_paths(state))]
+    given = mask(params) if callable(mask) else mask
+    leaves = dict(tree.leaves_with_paths(params))
+    if given is None or tree.globs(given):
+        leaves |= dict(tree.leaves_with_paths(state))
+    return frozenset(path for path, chosen in tree.mask(leaves, given).items() if chosen)
 
 
 def _hold(layer: Layer, paths: frozenset[str], made: dict[Any, Layer]) -> Layer:

@@ -8,9 +8,12 @@ the order is: what changes the gradient, the optimizer, what changes or watches 
     optax.chain(
         optim.clip_by_global_norm(1.0),
         optim.momentum(optim.warmup_cosine(0.1, 10_000), optim.annealed_momentum(200)),
-        optim.max_norm(3.0, "**/kernel"),
+        optim.max_norm(3.0, mask="**/kernel"),
         optim.ema_of_weights(0.999),
     )
+
+What is for some leaves only (a decay, a penalty, a projection) takes them as `mask`: a glob,
+several, or a tree of booleans (see `tree.mask`).
 
 `minimize` is for a function as a whole, without batches and noise: from a direction (`newton`,
 `bfgs`, …) and a line search (`armijo`, `wolfe`, `exact`), also under constraints. `path` shows the

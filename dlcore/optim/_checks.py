@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.names import written
 from dlcore.tree import leaves_with_paths
 
 Scalar = float | jax.Array
@@ -35,13 +38,20 @@ def check_shares(**values: Any) -> None:
 def check_scheduled(*, below: float = math.inf, **values: Any) -> None:
     """Refuse what is neither a schedule (a function of the count) nor a number in [0, below)."""
     for name, value in values.items():
-        if not (callable(value) or _is_number(value)):
-            raise TypeError(
-                f"{name} must be a number or a schedule, got {value!r}: "
-                f"write {name}=0.1 or {name}=lambda count: 0.1"
-            )
-        if not callable(value):
+        if _is_number(value):
             check_numbers(below=below, **{name: value})
+        elif not callable(value) or isinstance(value, tuple):  # a Layer is callable, to refuse it
+            # YAML, for one, reads 1e-3 as a text.
+            is_text = isinstance(value, str) and re.fullmatch(r"[\d.]+(e[+-]?\d+)?", value)
+            raise TypeError(
+                f"{name} must be a number or a schedule, got {written(value)}: write "
+                f"{name}={value if is_text else 0.1} or {name}=lambda count: 0.1"
+            )
+        elif (needed := _needed(value)) is not None:
+            raise TypeError(
+                f"{name} must be a schedule, a function of the count alone, but "
+                f"{value.__name__} was not called: write {name}={value.__name__}({needed})"
+            )
 
 
 def check_whole(least: int = 1, most: int = 2**31 - 1, **values: Any) -> None:
@@ -50,7 +60,7 @@ def check_whole(least: int = 1, most: int = 2**31 - 1, **values: Any) -> None:
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be a whole number, got {value!r}")
+            raise TypeError(f"{name} must be a whole number, got {written(value)}")
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value!r}")
         if value > most:
@@ -83,9 +93,23 @@ def check_params(what: str, params: Any) -> None:
 def _check(values: dict[str, Any], holds: Callable[[float], bool], wanted: str) -> None:
     for name, value in values.items():
         if not _is_number(value):
-            raise TypeError(f"{name} must be a number, got {value!r}")
+            raise TypeError(f"{name} must be a number, got {written(value)}")
         if not (isinstance(value, jax.core.Tracer) or holds(_as_float(value))):
             raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _needed(function: Callable[..., Any]) -> str | None:
+    """What a function needs besides one argument, as `cosine` does, which makes a schedule."""
+    try:
+        known = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin tells nothing of itself
+        return None
+    needed = [
+        one.name
+        for one in known
+        if one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    return ", ".join(needed) if len(needed) > 1 else None
 
 
 def _as_float(value: Any) -> float:

@@ -7,7 +7,6 @@ hyperparameters (`optax.inject_hyperparams`), where optax itself would drift to 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,29 +17,46 @@ import optax
 
 from dlcore import tree
 from dlcore.checks import is_concrete, wide_dtype
+from dlcore.fields import documented
 from dlcore.optim._checks import Scalar, check_leaves, check_params, check_scheduled
+from dlcore.tree import Mask
 
 Combine = Callable[[Any, Any, Scalar], Any]
-Mask = Any | Callable[[Any], Any] | str | None  # a glob, a tree of booleans, a function to one
 
 
+@documented
 class Moments(NamedTuple):
-    """State of the adaptive methods: updates done, averages of gradients and of their squares."""
+    """State of the adaptive methods.
+
+    count: updates done.
+    mu: the average of the gradients.
+    nu: the average of their squares.
+    """
 
     count: jax.Array  # type: ignore[assignment]  # the field's name, as in optax
     mu: Any
     nu: Any
 
 
+@documented
 class Mean(NamedTuple):
-    """State of what needs the average of the gradients alone."""
+    """State of what needs the average of the gradients alone.
+
+    count: updates done.
+    mu: the average of the gradients.
+    """
 
     count: jax.Array  # type: ignore[assignment]
     mu: Any
 
 
+@documented
 class Scheduled(NamedTuple):
-    """State of what has a scheduled hyperparameter: updates done, and its own state."""
+    """State of what has a scheduled hyperparameter.
+
+    count: updates done.
+    inner: its own state.
+    """
 
     count: jax.Array  # type: ignore[assignment]
     inner: Any
@@ -203,52 +219,43 @@ def scale_by_learning_rate(
 def add_decayed_weights(
     weight_decay: Scalar, mask: Mask = None
 ) -> optax.GradientTransformationExtraArgs:
-    """u ← u + λw, where the mask is true."""
+    """u ← u + λw, at the leaves that the mask chooses."""
 
     def add(updates: Any, params: Any) -> Any:
         check_params("weight decay", params)
         return jax.tree.map(lambda u, p: u + like(weight_decay, u) * like(p, u), updates, params)
 
     decay = optax.with_extra_args_support(optax.stateless(add))
-    return decay if mask is None else optax.masked(decay, functools.partial(marks, mask))
-
-
-def marks(mask: Mask, params: Any) -> Any:
-    """The mask as a tree of booleans."""
-    if isinstance(mask, str):
-        return chosen(params, (mask,))
-    return mask(params) if callable(mask) else mask
+    return decay if mask is None else optax.masked(decay, lambda params: chosen(params, mask))
 
 
 def on_leaves(
-    what: str, globs: tuple[str, ...], new: Callable[[jax.Array, jax.Array], jax.Array]
+    what: str, mask: Mask, new: Callable[[jax.Array, jax.Array], jax.Array]
 ) -> optax.GradientTransformationExtraArgs:
-    """Δw ← new(Δw, w) for each leaf that one of the globs fits, for every leaf without globs."""
+    """Δw ← new(Δw, w) for each leaf that the mask chooses."""
 
     def init(params: Any) -> optax.EmptyState:
         check_leaves(params)
-        chosen(params, globs)
+        chosen(params, mask)
         return optax.EmptyState()
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         check_params(what, params)
         changed = jax.tree.map(
-            lambda mark, u, p: new(u, p) if mark else u, chosen(params, globs), updates, params
+            lambda mark, u, p: new(u, p) if mark else u, chosen(params, mask), updates, params
         )
         return changed, state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def chosen(params: Any, globs: tuple[str, ...]) -> Any:
-    """True at the leaves that one of the globs fits; everywhere, without globs."""
-    if globs and not is_stand_in(params):
-        return tree.mask(params, *globs)
-    return jax.tree.map(lambda leaf: True, params)
+def chosen(params: Any, mask: Mask) -> Any:
+    """The mask as a tree of booleans."""
+    return params if is_stand_in(params) else tree.mask(params, mask)
 
 
 def is_stand_in(params: Any) -> bool:
-    """Whether there is not a leaf in the tree, so that no glob can fit.
+    """Whether there is not a leaf in the tree, so that no mask can fit.
 
     `optax.tree_map_params` asks `init` for the state of one, to find the parameters' places in it;
     and `optax.masked` may leave nothing.

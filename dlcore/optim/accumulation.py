@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import optax
 
+from dlcore.names import arguments
 from dlcore.optim._checks import check_whole
 
 
+@arguments()
 def accumulate(
     optimizer: optax.GradientTransformation, every: int
 ) -> optax.GradientTransformationExtraArgs:

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.optim._arguments import optimizer
 from dlcore.optim._checks import Scalar, check_numbers
 from dlcore.optim._parts import (
-    Mask,
     Moments,
     add_decayed_weights,
     average,
@@ -23,8 +23,12 @@ from dlcore.optim._parts import (
     zero_count,
     zeros_like,
 )
+from dlcore.tree import Mask
 
 
+@optimizer(
+    amsgrad="amsgrad", nesterov="nadam", weight_decay="adamw.weight_decay", mask="adamw.mask"
+)
 def adam(
     learning_rate: optax.ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -64,6 +68,7 @@ def adam(
     )
 
 
+@optimizer()
 def adamw(
     learning_rate: optax.ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -84,9 +89,7 @@ def adamw(
         eps: ε ≥ 0.
         eps_root: ε̄ ≥ 0.
         weight_decay: λ ≥ 0. It acts on the weight, not on the gradient, so ν never sees it.
-        mask: a glob such as "**/kernel", a tree of booleans like the parameters (or a prefix of
-            it), or a function from the parameters to one: true where the weights decay. By default
-            every leaf does.
+        mask: which leaves decay, such as "**/kernel", see `tree.mask`; by default all of them.
         mu_dtype: as in `adam`.
 
     Raises:
@@ -104,6 +107,7 @@ def adamw(
     )
 
 
+@optimizer()
 def nadam(
     learning_rate: optax.ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -124,6 +128,7 @@ def nadam(
     )
 
 
+@optimizer()
 def amsgrad(
     learning_rate: optax.ScalarOrSchedule,
     b1: Scalar = 0.9,

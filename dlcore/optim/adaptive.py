@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.fields import documented
+from dlcore.optim._arguments import optimizer
 from dlcore.optim._checks import Scalar, check_numbers
 from dlcore.optim._parts import (
     Moments,
@@ -22,19 +24,29 @@ from dlcore.optim._parts import (
 )
 
 
+@documented
 class SquareSums(NamedTuple):
-    """State of Adagrad: the sum of the squared gradients."""
+    """State of Adagrad.
+
+    sum_of_squares: Σ g², a tree like the parameters.
+    """
 
     sum_of_squares: Any
 
 
+@documented
 class SquareAverages(NamedTuple):
-    """State of Adadelta: averages of the squared gradients and of the squared updates."""
+    """State of Adadelta, trees like the parameters.
+
+    e_g: the average of the squared gradients.
+    e_x: the average of the squared updates.
+    """
 
     e_g: Any
     e_x: Any
 
 
+@optimizer()
 def adagrad(
     learning_rate: optax.ScalarOrSchedule,
     initial_accumulator_value: Scalar = 0.1,
@@ -77,6 +89,7 @@ def adagrad(
     )
 
 
+@optimizer()
 def adadelta(
     learning_rate: optax.ScalarOrSchedule = 1.0, rho: Scalar = 0.9, eps: Scalar = 1e-6
 ) -> optax.GradientTransformationExtraArgs:
@@ -119,6 +132,7 @@ def adadelta(
     )
 
 
+@optimizer()
 def rmsprop(
     learning_rate: optax.ScalarOrSchedule,
     decay: Scalar = 0.9,

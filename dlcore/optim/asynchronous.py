@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.fields import documented
+from dlcore.names import arguments, written
 from dlcore.optim._checks import (
     Scalar,
     check_leaves,
@@ -30,9 +32,14 @@ from dlcore.optim._parts import zero_count
 Staleness = int | np.ndarray
 
 
+@documented
 class Delayed(NamedTuple):
-    """Updates done, the staleness [T], the parameters before each of the last updates
-    [1 + longest, …], and the server's own state.
+    """What the server remembers.
+
+    count: updates done.
+    staleness: of each update, [T], over again after the last.
+    history: the parameters before each of the last updates, [1 + longest, …].
+    inner: the state of its own optimizer.
     """
 
     count: jax.Array  # type: ignore[assignment]
@@ -41,6 +48,7 @@ class Delayed(NamedTuple):
     inner: Any
 
 
+@arguments()
 def delayed(
     optimizer: optax.GradientTransformation, staleness: Staleness, longest: int | None = None
 ) -> optax.GradientTransformationExtraArgs:
@@ -104,10 +112,13 @@ def delayed(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@documented
 class Arrivals(NamedTuple):
-    """When each of T updates came, from which worker, and how many came since that one read.
+    """T updates, in the order in which they came.
 
-    seconds float64 [T], worker int32 [T], staleness int32 [T].
+    seconds: when each came, float64 [T].
+    worker: from whom, int32 [T].
+    staleness: how many came since that one read, int32 [T].
     """
 
     seconds: np.ndarray
@@ -115,6 +126,7 @@ class Arrivals(NamedTuple):
     staleness: np.ndarray
 
 
+@arguments()
 def arrivals(seconds: np.ndarray, updates: int) -> Arrivals:
     """Who finishes when, for W workers who read, compute a gradient, deliver it, and read again.
 
@@ -148,15 +160,20 @@ staleness=array([0, 0, 2, 1], dtype=int32))
     return came
 
 
+@documented
 class Hogwild(NamedTuple):
-    """x: the shared parameters at the end. conflicts bool [T]: whether a coordinate that an update
-    read was written by another one before it arrived.
+    """What processors that never lock have made of the parameters they share.
+
+    x: the parameters at the end.
+    conflicts: whether a coordinate that an update read was written by another one before it
+        arrived, bool [T].
     """
 
     x: jax.Array
     conflicts: jax.Array
 
 
+@arguments()
 def hogwild(
     loss: Callable[[jax.Array, Any], jax.Array],
     x: jax.Array,
@@ -235,9 +252,10 @@ def _staleness(what: str, staleness: Staleness) -> np.ndarray:
     """The staleness as an array [T], or [1]."""
     trace = np.atleast_1d(np.asarray(staleness))
     if not np.issubdtype(trace.dtype, np.integer):
-        raise TypeError(f"{what}: staleness must be of whole numbers, got {staleness!r}")
+        raise TypeError(f"{what}: staleness must be of whole numbers, got {written(staleness)}")
     if trace.ndim != 1 or not trace.size or not 0 <= trace.min() <= trace.max() < 2**31:
         raise ValueError(
-            f"{what}: staleness is {staleness!r}, but a number ≥ 0 or one for each update is wanted"
+            f"{what}: staleness is {written(staleness)}, but a number ≥ 0 or one for each update "
+            "is wanted"
         )
     return trace.astype(np.int32)

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import optax
 
 from dlcore import tree
+from dlcore.fields import documented
+from dlcore.names import arguments
 from dlcore.optim._checks import (
     Scalar,
     check_leaves,
@@ -31,13 +33,19 @@ from dlcore.optim._checks import (
 from dlcore.optim._parts import like, moved, widened, zero_count
 
 
+@documented
 class WeightAverage(NamedTuple):
-    """Updates done, and the average: the weights themselves before the first update."""
+    """The running average of the weights.
+
+    count: updates done.
+    average: a tree like the parameters; the weights themselves before the first update.
+    """
 
     count: jax.Array  # type: ignore[assignment]
     average: Any
 
 
+@arguments()
 def ema_of_weights(decay: Scalar = 0.999) -> optax.GradientTransformationExtraArgs:
     """The exponential average of the weights: dₜ = (1 − β)/(1 − βᵗ) after the t-th update.
 
@@ -62,6 +70,7 @@ def ema_of_weights(decay: Scalar = 0.999) -> optax.GradientTransformationExtraAr
     return _following("ema_of_weights", share)
 
 
+@arguments()
 def swa(start: int, every: int = 1) -> optax.GradientTransformationExtraArgs:
     """Stochastic weight averaging: the mean of the weights after `start` updates and after every
     `every`-th one since, with equal shares: dₜ = 1/(n + 1) for the n-th since.
@@ -90,6 +99,7 @@ def swa(start: int, every: int = 1) -> optax.GradientTransformationExtraArgs:
     return _following("swa", share)
 
 
+@arguments()
 def lookahead(
     sync_period: int = 5, slow_step_size: Scalar = 0.5
 ) -> optax.GradientTransformationExtraArgs:
@@ -115,6 +125,7 @@ def lookahead(
     return _following("lookahead", share, returning=True)
 
 
+@arguments()
 def averaged(opt_state: Any, params: Any) -> Any:
     """The parameters with the average that `opt_state` holds in their place, in their dtypes.
 

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.names import arguments
 from dlcore.optim._checks import Scalar, check_numbers
 from dlcore.optim._parts import like
 from dlcore.tree import scaled_norm, scaled_norms
 
 
+@arguments()
 def clip(max_delta: Scalar) -> optax.GradientTransformationExtraArgs:
     """Clip every entry: g ← min(max(g, −δ), δ).
 
@@ -34,6 +36,7 @@ def clip(max_delta: Scalar) -> optax.GradientTransformationExtraArgs:
     return _stateless(lambda updates: jax.tree.map(bound, updates))
 
 
+@arguments()
 def clip_by_global_norm(max_norm: Scalar) -> optax.GradientTransformationExtraArgs:
     """Shrink a long gradient to the length c: g ← g · min(1, c/‖g‖₂), the norm over all leaves.
 
@@ -57,6 +60,7 @@ def clip_by_global_norm(max_norm: Scalar) -> optax.GradientTransformationExtraAr
     return _stateless(shrink)
 
 
+@arguments()
 def clip_by_block_rms(threshold: Scalar) -> optax.GradientTransformationExtraArgs:
     """Shrink each long leaf to the root mean square c: g ← g · min(1, c/√mean(g²)), leaf by leaf.
 

@@ -7,10 +7,12 @@ import functools
 import optax
 
 from dlcore.checks import one_of
+from dlcore.optim._arguments import optimizer
 from dlcore.optim._checks import check_scheduled
 from dlcore.optim._parts import accumulate, average, scale_by_learning_rate, scheduled, trace
 
 
+@optimizer(momentum="momentum.momentum", nesterov="nesterov")
 def sgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationExtraArgs:
     """Gradient descent: w ← w − ηg.
 
@@ -33,9 +35,10 @@ def sgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationEx
     return scale_by_learning_rate(learning_rate)
 
 
+@optimizer(nesterov="nesterov")
 def momentum(
     learning_rate: optax.ScalarOrSchedule,
-    decay: optax.ScalarOrSchedule = 0.9,
+    momentum: optax.ScalarOrSchedule = 0.9,
     form: str = "polyak",
 ) -> optax.GradientTransformationExtraArgs:
     """Gradient descent with momentum, in one of three forms:
@@ -51,31 +54,32 @@ def momentum(
 
     Args:
         learning_rate: η ≥ 0, or a schedule.
-        decay: γ in [0, 1), or a schedule such as `annealed_momentum`; 0 is `sgd`.
+        momentum: γ in [0, 1), or a schedule such as `annealed_momentum`; 0 is `sgd`.
         form: "polyak", "average" or "classical".
 
     Raises:
         TypeError, ValueError: as `sgd`; for γ outside [0, 1); and for another form.
 
     Polyak 1964, in the form of PyTorch and of lecture C. Equals
-    `optax.sgd(learning_rate, momentum=decay)`. The average is lecture A's (whose Δw = −ηΔv is read
-    as −ηv), the classical form lecture E's, after Sutskever et al. 2013, equations 1 and 2.
+    `optax.sgd(learning_rate, momentum)`. The average is lecture A's (whose Δw = −ηΔv is read as
+    −ηv), the classical form lecture E's, after Sutskever et al. 2013, equations 1 and 2.
     """
-    check_scheduled(below=1, decay=decay)
+    check_scheduled(below=1, momentum=momentum)
     combine = one_of(
         "momentum",
         "form",
         form,
         {"polyak": accumulate, "average": average, "classical": accumulate},
     )
-    velocity = scheduled(decay, functools.partial(trace, combine=combine))
+    velocity = scheduled(momentum, functools.partial(trace, combine=combine))
     descent = scale_by_learning_rate(learning_rate)
     parts = [descent, velocity] if form == "classical" else [velocity, descent]
     return optax.chain(*parts)
 
 
+@optimizer(nesterov="nesterov")
 def nesterov(
-    learning_rate: optax.ScalarOrSchedule, decay: optax.ScalarOrSchedule = 0.9
+    learning_rate: optax.ScalarOrSchedule, momentum: optax.ScalarOrSchedule = 0.9
 ) -> optax.GradientTransformationExtraArgs:
     """Nesterov's momentum: v ← g + γv, w ← w − η(g + γv).
 
@@ -83,15 +87,15 @@ def nesterov(
 
     Args:
         learning_rate: η ≥ 0, or a schedule.
-        decay: γ in [0, 1), or a schedule; 0 is `sgd`.
+        momentum: γ in [0, 1), or a schedule; 0 is `sgd`.
 
     Raises:
         TypeError, ValueError: as `momentum`.
 
     Sutskever et al. 2013, after Nesterov 1983, in the variables of PyTorch: the gradient is taken
     where the weights are, and w is the point looked ahead to. Equals
-    `optax.sgd(learning_rate, momentum=decay, nesterov=True)`.
+    `optax.sgd(learning_rate, momentum, nesterov=True)`.
     """
-    check_scheduled(below=1, decay=decay)
-    velocity = scheduled(decay, functools.partial(trace, nesterov=True))
+    check_scheduled(below=1, momentum=momentum)
+    velocity = scheduled(momentum, functools.partial(trace, nesterov=True))
     return optax.chain(velocity, scale_by_learning_rate(learning_rate))

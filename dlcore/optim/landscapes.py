@@ -17,11 +17,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.fields import documented
 
+
+@documented
 class Landscape(NamedTuple):
-    """f, the places and the value of its global minima, a start, and what a picture should show.
+    """A function of two numbers, and what is known of it.
 
-    window: ((x from, x to), (y from, y to)).
+    f: of points [..., 2], gives [...].
+    minima: the places of its global minima.
+    value: f there.
+    start: where descents usually begin.
+    window: what a picture should show, ((x from, x to), (y from, y to)).
     """
 
     f: Callable[[jax.Array], jax.Array]

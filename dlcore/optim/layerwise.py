@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.optim._arguments import optimizer
 from dlcore.optim._checks import Scalar, check_numbers, check_params
-from dlcore.optim._parts import Mask, add_decayed_weights, like, scale_by_learning_rate
+from dlcore.optim._parts import add_decayed_weights, like, scale_by_learning_rate
 from dlcore.optim.adam import scale_by_adam
-from dlcore.tree import leaf_norms
+from dlcore.tree import Mask, leaf_norms
 
 
+@optimizer()
 def lamb(
     learning_rate: optax.ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -21,6 +23,7 @@ def lamb(
     eps: Scalar = 1e-6,
     eps_root: Scalar = 0.0,
     weight_decay: Scalar = 0.0,
+    *,
     mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
     """LAMB: w ← w − η (‖w‖₂/‖u‖₂) u for each leaf, with Adam's u = μ̂/(√(ν̂ + ε̄) + ε) + λw.
@@ -35,7 +38,7 @@ def lamb(
         eps: ε ≥ 0.
         eps_root: ε̄ ≥ 0.
         weight_decay: λ ≥ 0.
-        mask: where the weights decay, as in `adamw`.
+        mask: which leaves decay, as in `adamw`.
 
     Raises:
         TypeError, ValueError: as `adamw`.

@@ -9,27 +9,28 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.optim._arguments import optimizer
 from dlcore.optim._checks import Scalar, check_numbers, check_whole
 from dlcore.optim._parts import (
-    Mask,
     Mean,
     add_decayed_weights,
     average,
+    chosen,
     keeping,
     like,
     looking_ahead,
-    marks,
     scale_by_learning_rate,
     unbiased,
     zero_count,
     zeros_like,
 )
 from dlcore.optim.adam import scale_by_adam
-from dlcore.tree import global_norm, leaves_with_paths
+from dlcore.tree import Mask, global_norm, leaves_with_paths
 
 Coefficients = tuple[float, float, float]
 
 
+@optimizer()
 def muon(
     learning_rate: optax.ScalarOrSchedule,
     ns_coeffs: Coefficients = (3.4445, -4.7750, 2.0315),
@@ -67,8 +68,8 @@ def muon(
         adam_b2: their β₂.
         adam_weight_decay: their λ.
         adam_learning_rate: their rate; by default η.
-        mask: which leaves are matrices, as `adamw` says which decay; by default those of two axes.
-            One of more axes is read as [all the others, the last]: the kernel [h, w, in, out] of a
+        mask: which leaves are matrices, see `tree.mask`; by default those of two axes. One of more
+            axes is read as [all the others, the last]: the kernel [h, w, in, out] of a
             convolution as [h·w·in, out], with mask="**/kernel". Jordan leaves the embedding and the
             last layer to Adam.
         mu_dtype: the dtype in which the momentum of all leaves is kept, as in `adam`.
@@ -84,7 +85,7 @@ def muon(
     check_numbers(eps=eps, weight_decay=weight_decay, adam_weight_decay=adam_weight_decay)
 
     def labels(params: Any) -> Any:
-        is_matrix = marks(_two_axes if mask is None else mask, params)
+        is_matrix = chosen(params, _two_axes if mask is None else mask)
         return jax.tree.map(lambda mark: "muon" if mark else "adam", is_matrix)
 
     matrices = optax.chain(

@@ -10,15 +10,19 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from dlcore.fields import documented
 from dlcore.keys import Key
+from dlcore.names import arguments
 from dlcore.optim._checks import check_whole
 
 
+@documented
 class Path(NamedTuple):
     """Where `path` went. Entry k of value and record is that of xₖ, k = 0 … steps.
 
-    x: the last. value [steps + 1]: f(xₖ); with a key, as the k-th draw has it. record: a tree of
-    what was asked for, by default the xₖ themselves.
+    x: the last.
+    value: f(xₖ), [steps + 1]; with a key, as the k-th draw has it.
+    record: a tree of what was asked for, by default the xₖ themselves.
     """
 
     x: Any
@@ -26,6 +30,7 @@ class Path(NamedTuple):
     record: Any
 
 
+@arguments()
 def path(
     f: Callable[..., jax.Array],
     x0: Any,

@@ -8,15 +8,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.fields import documented
+from dlcore.names import arguments
 from dlcore.optim._checks import Scalar, check_leaves, check_numbers, check_whole
 from dlcore.optim._parts import like, zero_count
 
 
+@documented
 class Plateau(NamedTuple):
     """What the rule remembers.
 
-    scale: the factor on the updates. best_value: the last loss that counted as better.
-    plateau_count: validations since. cooldown_count: validations still to be passed over.
+    scale: the factor on the updates.
+    best_value: the last loss that counted as better.
+    plateau_count: validations since.
+    cooldown_count: validations still to be passed over.
     validations: how many it has seen.
     """
 
@@ -27,6 +32,7 @@ class Plateau(NamedTuple):
     validations: jax.Array
 
 
+@arguments()
 def reduce_on_plateau(
     factor: Scalar = 0.1,
     patience: int = 10,

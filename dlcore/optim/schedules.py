@@ -1,6 +1,6 @@
 """Schedules: functions of the number of updates done, t = 0, 1, 2, …
 
-They make a learning rate, or a momentum's decay. Each returns float32 for any count, traced or not.
+They make a learning rate, or a momentum. Each returns float32 for any count, traced or not.
 Numbers are at least 0, where optax takes any: a negative rate would climb. Lengths may lie beyond
 the int32 in which updates are counted, up to 2⁶³ − 1.
 """
@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.names import arguments
 from dlcore.optim._checks import Scalar, check_numbers, check_positive, check_shares, check_whole
 
 _check_steps = functools.partial(check_whole, most=2**63 - 1)
 
 
+@arguments()
 def constant(value: Scalar) -> optax.Schedule:
     """ηₜ = value, at least 0. Equals `optax.constant_schedule`.
 
@@ -34,6 +36,7 @@ def constant(value: Scalar) -> optax.Schedule:
 # ------------------------------------------------------------------------------------ in steps
 
 
+@arguments()
 def step_decay(init_value: Scalar, transition_steps: int, decay_rate: Scalar) -> optax.Schedule:
     """ηₜ = η₀ r^⌊t/n⌋: multiplied by r = decay_rate ≥ 0 every n = transition_steps ≥ 1 updates.
 
@@ -50,6 +53,7 @@ def step_decay(init_value: Scalar, transition_steps: int, decay_rate: Scalar) ->
     )
 
 
+@arguments()
 def piecewise_constant(
     init_value: Scalar, boundaries_and_scales: Mapping[int, Scalar]
 ) -> optax.Schedule:
@@ -77,6 +81,7 @@ def piecewise_constant(
 # --------------------------------------------------------------------------------- falling for ever
 
 
+@arguments()
 def exponential(init_value: Scalar, decay: Scalar) -> optax.Schedule:
     """ηₜ = η₀ e^(−kt), with k = decay ≥ 0: a rate that grows without end (optax: r > 1) is refused.
 
@@ -90,6 +95,7 @@ def exponential(init_value: Scalar, decay: Scalar) -> optax.Schedule:
     return lambda count: _float(init_value) * jnp.exp(-_float(decay) * _float(count))
 
 
+@arguments()
 def inverse_time(init_value: Scalar, decay: Scalar) -> optax.Schedule:
     """ηₜ = η₀/(1 + kt), with k = decay ≥ 0. Lecture E's 1/t decay; Σηₜ = ∞.
 
@@ -100,6 +106,7 @@ def inverse_time(init_value: Scalar, decay: Scalar) -> optax.Schedule:
     return lambda count: _float(init_value) / (1 + _float(decay) * _float(count))
 
 
+@arguments()
 def diminishing(init_value: Scalar, power: Scalar = 1.0) -> optax.Schedule:
     """ηₜ = η₀/kᵖ at the k-th update, k = t + 1 = 1, 2, …, with p = power ≥ 0.
 
@@ -117,6 +124,7 @@ def diminishing(init_value: Scalar, power: Scalar = 1.0) -> optax.Schedule:
 # ------------------------------------------------------------------------------ from here to there
 
 
+@arguments()
 def polynomial(
     init_value: Scalar,
     end_value: Scalar,
@@ -152,6 +160,7 @@ def polynomial(
     return schedule
 
 
+@arguments()
 def linear(
     init_value: Scalar, end_value: Scalar, transition_steps: int, transition_begin: int = 0
 ) -> optax.Schedule:
@@ -159,6 +168,7 @@ def linear(
     return polynomial(init_value, end_value, 1.0, transition_steps, transition_begin)
 
 
+@arguments()
 def cosine(init_value: Scalar, decay_steps: int, alpha: Scalar = 0.0) -> optax.Schedule:
     """Half a cosine: ηₜ = η₀(α + (1 − α) ½(1 + cos(π min(t/T, 1)))), with T = decay_steps ≥ 1.
 
@@ -178,6 +188,7 @@ def cosine(init_value: Scalar, decay_steps: int, alpha: Scalar = 0.0) -> optax.S
     return schedule
 
 
+@arguments()
 def warmup(schedule: optax.Schedule, warmup_steps: int, init_value: Scalar = 0.0) -> optax.Schedule:
     """A linear way to the schedule's first value, then the schedule, W = warmup_steps ≥ 0 late:
 
@@ -204,6 +215,7 @@ def warmup(schedule: optax.Schedule, warmup_steps: int, init_value: Scalar = 0.0
     return warmed
 
 
+@arguments()
 def warmup_cosine(
     peak_value: Scalar,
     decay_steps: int,
@@ -252,6 +264,7 @@ def warmup_cosine(
 # ------------------------------------------------------------------------------------- up and down
 
 
+@arguments()
 def one_cycle(
     transition_steps: int,
     peak_value: Scalar,
@@ -293,6 +306,7 @@ def one_cycle(
     return schedule
 
 
+@arguments()
 def cyclic(
     base_value: Scalar, peak_value: Scalar, half_cycle: int, shrink: Scalar = 1.0
 ) -> optax.Schedule:
@@ -323,6 +337,7 @@ def cyclic(
     return schedule
 
 
+@arguments()
 def restarts(schedule: optax.Schedule, period: int) -> optax.Schedule:
     """The schedule begun again every `period` ≥ 1 updates: ηₜ = schedule(t mod period).
 
@@ -338,8 +353,9 @@ def restarts(schedule: optax.Schedule, period: int) -> optax.Schedule:
 # --------------------------------------------------------------------------------------- momentum
 
 
+@arguments()
 def annealed_momentum(transition_steps: int, max_value: Scalar = 0.99) -> optax.Schedule:
-    """γₜ = min(1 − ½/(⌊t/n⌋ + 1), γmax), a decay for `momentum`: ½, ¾, ⅚, … every n updates.
+    """γₜ = min(1 − ½/(⌊t/n⌋ + 1), γmax), for `momentum`: ½, ¾, ⅚, … every n updates.
 
     The reach 1/(1 − γ) of the velocity grows in proportion to the updates done: 2, 4, 6, …, and
     with γmax = 0.99 it stays at 100 from t = 49n on.

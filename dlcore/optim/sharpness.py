@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.names import arguments
 from dlcore.optim._checks import Scalar, check_leaves, check_numbers, check_params
 from dlcore.optim._parts import like
 from dlcore.tree import global_norm
 
 
+@arguments()
 def sam(rho: Scalar = 0.05) -> optax.GradientTransformationExtraArgs:
     """Sharpness-aware: g ← ∇L(w + ρg/‖g‖₂), the gradient where the loss is worst within ρ of w.
 

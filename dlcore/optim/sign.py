@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.optim._arguments import optimizer
 from dlcore.optim._checks import Scalar, check_numbers
 from dlcore.optim._parts import (
-    Mask,
     Mean,
     add_decayed_weights,
     average,
@@ -19,15 +19,17 @@ from dlcore.optim._parts import (
     zero_count,
     zeros_like,
 )
+from dlcore.tree import Mask
 
 
+@optimizer()
 def lion(
     learning_rate: optax.ScalarOrSchedule,
     b1: Scalar = 0.9,
     b2: Scalar = 0.99,
     weight_decay: Scalar = 1e-3,
-    mask: Mask = None,
     *,
+    mask: Mask = None,
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Lion: w ← w − η(sign(β₁μ + (1 − β₁)g) + λw), then μ ← β₂μ + (1 − β₂)g; sign 0 = 0.
@@ -40,7 +42,7 @@ def lion(
         b1: β₁ in [0, 1), how the step mixes the average and the gradient.
         b2: β₂ in [0, 1), how the average is kept.
         weight_decay: λ ≥ 0.
-        mask: where the weights decay, as in `adamw`.
+        mask: which leaves decay, as in `adamw`.
         mu_dtype: the dtype in which μ is kept, as in `adam`.
 
     Raises:

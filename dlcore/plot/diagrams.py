@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dlcore.fields import documented
 from dlcore.plot.figure import (
     COLORS,
     INK,
@@ -29,11 +30,13 @@ _TRAINING, _VALIDATION = COLORS[:2]
 _SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # the ticks of a square-root scale
 
 
-def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
+def curves(history: Sequence[Mapping[str, Any]], *, smoothing: float = 0.0) -> Figure:
     """Loss, and accuracy where there is one, by epoch, in training and validation.
 
     history: a dict for each epoch with "epoch" and, where measured, "loss", "accuracy",
         "validation_loss", "validation_accuracy".
+    smoothing: the label smoothing that the loss of training, and that one alone, was measured with,
+        which the legend then says.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -45,7 +48,8 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         raise ValueError(f'curves draws "loss" and "accuracy", the history has {sorted(measured)}')
     figure, all_axes = make_figure(5.2 * len(panels), 3.8, 1, len(panels))
     for axes, name in zip(all_axes, panels, strict=True):
-        _curve(axes, history, name, "training", _TRAINING, "-")
+        smoothed = f", labels smoothed by {smoothing:g}" if smoothing and name == "loss" else ""
+        _curve(axes, history, name, f"training{smoothed}", _TRAINING, "-")
         _curve(axes, history, f"validation_{name}", "validation", _VALIDATION, "--")
         label_axes(axes, name.capitalize(), "epoch", name)
         axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
@@ -55,13 +59,17 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+@documented
 class Panel(NamedTuple):
     """One diagram: its title, its axes, and what it shows.
 
+    title: above the diagram.
+    x, y: what the axis is called.
     series: name -> (xs, ys), or (xs, ys, spread) with a band of ys ± spread; the first lies on top.
-    log: which axes are logarithmic, "", "x", "y" or "xy". percent: ys are shares. lines: joined by
-    a line, or points. level: a dashed line at this height, such as the figure expected, and its
-    name.
+    log: which axes are logarithmic, "", "x", "y" or "xy".
+    percent: whether ys are shares.
+    lines: whether points are joined by a line.
+    level: a dashed line at this height, such as the figure expected, and its name.
     """
 
     title: str

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.fields import documented
 from dlcore.plot.figure import (
     COLORS,
     FRAMES_A_SECOND,
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@documented
 class Terrain(NamedTuple):
     """A function of two numbers, from above, and ways over it.
 
+    title: above the map.
     f: of points [..., 2], gives [...]; where it is not finite the map is grey, as outside of
-    constraints. window: ((x from, x to), (y from, y to)). paths: name -> places [steps + 1, 2],
-    the first of which lies on top. minima: places that are marked.
+        constraints.
+    window: ((x from, x to), (y from, y to)).
+    paths: name -> places [steps + 1, 2], the first of which lies on top.
+    minima: places that are marked.
     """
 
     title: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import keys
+from dlcore import device, keys
 from dlcore.data.dataset import check_count, stratified_order
 from dlcore.search import together
 from dlcore.search.together import Build, Configuration, Member, SharedStep
@@ -25,8 +24,10 @@ from dlcore.train.plans import batch_like
 class CrossValidation:
     """What K folds say of one configuration.
 
-    folds: each metric, [K], on the examples held out of each fold. losses: [N], the loss of every
-    example by the network that has not seen it. fold: [N], which one that was.
+    configuration: its settings by name.
+    folds: each metric, [K], on the examples held out of each fold.
+    losses: [N], the loss of every example by the network that has not seen it.
+    fold: [N], which one that was.
     """
 
     configuration: Configuration
@@ -161,7 +162,7 @@ def _trained(
     return members
 
 
-@functools.partial(jax.jit, static_argnames="step")
+@device.jit_each("step", by=jax.jit)
 def _each(members: Member, data: Batch, rows: jax.Array, *, step: SharedStep) -> dict[str, Any]:
     """The metric sums [M, n] of each member on each of its rows [M, n]."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +25,10 @@ _DIVERGED = 4.0  # times the least loss
 class RateFinder:
     """The loss of each batch at its rate, and what is read off it.
 
-    rates, losses, smoothed: [T], up to where the loss diverged. suggestion: see `find_rate`.
+    rates: η of each update, [T], up to where the loss diverged.
+    losses: of each batch, [T].
+    smoothed: the running average of the losses, [T].
+    suggestion: the rate to train with, see `find_rate`.
     """
 
     rates: np.ndarray
@@ -98,7 +100,7 @@ def find_rate(
     return RateFinder(rates, losses, smoothed, float(rates[np.argmin(smoothed)]) / 10)
 
 
-@functools.partial(device.jit, static_argnames="step")
+@device.jit_each("step")
 def _ramped(state: TrainState, data: Batch, batches: jax.Array, *, step: Step) -> jax.Array:
     """The losses [T] of the index batches [T, B]."""
 

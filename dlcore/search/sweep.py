@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.batching import HostData
+from dlcore.fields import documented
 from dlcore.search import together
 from dlcore.search.together import Build, Configuration, Member, SharedStep
 from dlcore.train.fit import fit
@@ -25,11 +26,14 @@ from dlcore.train.plans import batch_like
 _SHOWN = 20  # rows of a printed sweep
 
 
+@documented
 class Trial(NamedTuple):
     """One configuration and what became of it.
 
+    configuration: its settings by name.
     history: a dict of plain numbers for each epoch, as `run` gives it: "epoch", "step", the metrics
-    of training and, as "validation_…", of validation. state: the last TrainState, in NumPy arrays.
+        of training and, as "validation_…", of validation.
+    state: the last TrainState, in NumPy arrays.
     stopped: the update that could not be made because the loss was not finite, or None.
     """
 
@@ -41,7 +45,12 @@ class Trial(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """The trials in the order of the space, and by which number of their last epoch they rank."""
+    """The trials of a search, and by what they rank.
+
+    trials: a Trial for each configuration, in the order of the space.
+    monitor: the number of their last epoch by which they rank.
+    mode: "min" or "max", which of its values is best.
+    """
 
     trials: list[Trial]
     monitor: str

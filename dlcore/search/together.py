@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import flops
+from dlcore import device, flops
 from dlcore.data import batching
+from dlcore.fields import documented
 from dlcore.functional.linear import batched
 from dlcore.nn.layer import Layer
 from dlcore.train import metrics
@@ -42,8 +43,13 @@ _CONCRETE = (
 )
 
 
+@documented
 class Member(NamedTuple):
-    """One of many runs: the numbers that `build` gets, and where the run is."""
+    """One of many runs.
+
+    numbers: those that `build` gets, by name.
+    run: where the run is.
+    """
 
     numbers: dict[str, Any]
     run: TrainState
@@ -53,6 +59,8 @@ class Member(NamedTuple):
 class SharedStep:
     """One Step over the Members of all configurations that differ in the values of `varying`.
 
+    build: makes layer, objective and optimizer of a configuration.
+    varying: the names of the floats in which the configurations differ.
     constants: the (name, value) pairs that they have in common.
     """
 
@@ -101,13 +109,13 @@ class SharedStep:
         return make_step(objective, optimizer)
 
 
-@functools.partial(jax.jit, static_argnames="step")
+@device.jit_each("step", by=jax.jit)
 def start(numbers: dict[str, jax.Array], seed: jax.Array, *, step: SharedStep) -> Member:
     """A Member that begins; Members, [M], of numbers [M] and seeds [M]."""
     return (jax.vmap(step.start) if jnp.ndim(seed) else step.start)(numbers, seed)
 
 
-@functools.partial(jax.jit, static_argnames="step")
+@device.jit_each("step", by=jax.jit)
 def measure(member: Member, data: Batch, *, step: SharedStep) -> dict[str, jax.Array]:
     """The metrics of one member over `data`, as `evaluate` gives them."""
     return _values(step.measure(member, data))
@@ -193,7 +201,7 @@ def epoch(
     return _epoch(members, data, rows, batches, validation, seed, number, step=step)
 
 
-@functools.partial(jax.jit, static_argnames="step", donate_argnames="members")
+@device.jit_each("step", by=jax.jit, donate_argnames="members")
 def _epoch(
     members: Member,
     data: Batch,

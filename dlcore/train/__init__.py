@@ -22,6 +22,7 @@ from dlcore.train.state import TrainState, train_state
 from dlcore.train.statistics import batch_norm_statistics
 from dlcore.train.step import Step, make_step
 from dlcore.train.stopping import EarlyStopping
+from dlcore.train.tensorboard import tensorboard
 from dlcore.train.transfer import extract, layerwise
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "regularized",
     "run",
     "supervised",
+    "tensorboard",
     "train_state",
     "with_precision",
 ]

@@ -18,10 +18,14 @@ from dlcore.train.step import Step
 
 @dataclasses.dataclass(frozen=True)
 class Alternation:
-    """One Step over a dict of TrainStates: every batch trains one of them, in turn."""
+    """One Step over a dict of TrainStates: every batch trains one of them, in turn.
+
+    steps: each with the name of the TrainState that it trains.
+    turns: of one round, which step takes each batch.
+    """
 
     steps: tuple[tuple[str, Step], ...]
-    turns: tuple[int, ...]  # of one round: which step takes each batch
+    turns: tuple[int, ...]
 
     def __call__(self, states: dict[str, Any], batch: Batch) -> tuple[dict[str, Any], Any]:
         """Gives the batch to the TrainState whose turn it is; the others stay as they are."""

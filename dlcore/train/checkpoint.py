@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlcore import files
+from dlcore.fields import documented
 from dlcore.interop import weights
 
 FORMAT = 1
@@ -54,8 +55,15 @@ class CheckpointWarning(UserWarning):
     """A damaged checkpoint was passed over for an earlier one."""
 
 
+@documented
 class Checkpoint(NamedTuple):
-    """What `restore` found: the step, the trees by name, the meta facts, and the folder."""
+    """What `restore` found.
+
+    step: weight updates made when it was saved.
+    trees: the trees that were saved, by name.
+    meta: the facts that were saved with them, by name.
+    path: the folder that holds it.
+    """
 
     step: int
     trees: dict[str, Any]

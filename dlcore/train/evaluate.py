@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import device, keys
+from dlcore import device, keys, tracebacks
 from dlcore.data import batching, forms
 from dlcore.data.batching import HostData, Order
 from dlcore.data.dataset import check_count
+from dlcore.data.loader import Loader
 from dlcore.keys import Key
 from dlcore.nn import remembering
 from dlcore.nn.layer import Layer, Params, State, is_empty, read_by
@@ -21,11 +23,12 @@ from dlcore.train import metrics
 from dlcore.train.objective import Batch, Objective, check_columns, check_objective, reads_states
 
 
+@tracebacks.short
 def evaluate(
     objective: Objective,
     params: Params,
     state: State,
-    data: Batch | HostData,
+    data: Batch | HostData | Loader,
     *,
     batch_size: int = 1000,
     seed: int = 0,
@@ -36,7 +39,8 @@ def evaluate(
     """The metrics of `objective` in evaluation over `data`, exact for any batch_size.
 
     The last batch is filled up with examples of weight 0, so that one shape is compiled. `seed` is
-    for objectives that draw random numbers in evaluation too.
+    for objectives that draw random numbers in evaluation too. Of a Loader it measures the first
+    epoch, in the loader's own batches.
 
     carry, order: as in a TrainState and in `fit`. What the network remembers goes from batch to
         batch, from `carry` on, whose rows are the batch size; without, every example starts from
@@ -45,30 +49,50 @@ def evaluate(
     """
     check_objective(objective)
     remembering.refuse("evaluate", state)
-    data = given(data)
-    n = examples(data)
-    batch_size = min(check_count("batch_size", batch_size, 1), n)
-    if not is_empty(carry):
-        batch_size = len(jax.tree.leaves(carry)[0])
-    on_device = () if isinstance(data, HostData) else jax.tree.map(jnp.asarray, data)
+    data = fed(data)
     key = keys.stream(seed, "evaluation")
-    table = _places(n, batch_size, seed, order, carry)
+    batches = _batches(data, batch_size, seed, order, carry)
 
-    def arguments(index: int) -> tuple[Any, ...]:
-        rows, inside = np.minimum(table[index], n - 1), table[index] < n
-        batch = data.gather(rows) if isinstance(data, HostData) else take(on_device, rows)
-        return batch, inside, key, index, states
+    def measure(
+        function: Callable[..., Any], index: int, batch: Batch, inside: Any, carry: Any
+    ) -> Any:
+        given = params, state, carry, batch, inside, key, index, states
+        return function(*given, objective=objective)
 
     parts = []
-    for index in range(len(table)):
-        part, carry = _measure(objective, params, state, carry, *arguments(index))
+    for index, (batch, inside) in enumerate(batches()):
+        part, carry = measure(_measure, index, batch, inside, carry)
         parts.append(part)
     numbers = metrics.values(functools.reduce(metrics.merge, parts))
     if np.isnan(numbers.get("loss", 0.0)):
         # A label out of range is NaN in a compiled program; outside the objective says so in words.
         bad = next(i for i, part in enumerate(parts) if np.isnan(part["loss"].value()))
-        _part(objective, params, state, carry, *arguments(bad))
+        measure(_part, bad, *next(islice(batches(), bad, None)), carry)
     return numbers
+
+
+def _batches(
+    data: Batch | HostData | Loader, batch_size: int, seed: int, order: Order | None, carry: Any
+) -> Callable[[], Iterator[tuple[Batch, Any]]]:
+    """A function that gives the batches anew, each with the rows [B] that count."""
+    if isinstance(data, Loader):
+        if order is not None:
+            raise ValueError("a Loader's batches have an order of their own: leave order out")
+        return lambda: ((batch, np.ones(examples(batch), bool)) for batch in data.following(0))
+    n = examples(data)
+    batch_size = min(check_count("batch_size", batch_size, 1), n)
+    if not is_empty(carry):
+        batch_size = len(jax.tree.leaves(carry)[0])
+    table = _places(n, batch_size, seed, order, carry)
+    on_device = () if isinstance(data, HostData) else jax.tree.map(jnp.asarray, data)
+
+    def batches() -> Iterator[tuple[Batch, Any]]:
+        for places in table:
+            rows = np.minimum(places, n - 1)
+            batch = data.gather(rows) if isinstance(data, HostData) else take(on_device, rows)
+            yield batch, places < n
+
+    return batches
 
 
 def _places(n: int, batch_size: int, seed: int, order: Order | None, carry: Any) -> np.ndarray:
@@ -93,7 +117,7 @@ def measure_batch(objective: Objective, state: Any, batch: Batch) -> dict[str, A
     inside = jnp.ones(examples(batch), bool)
     key = keys.stream(0, "evaluation")
     how = (inside, key, jnp.zeros((), jnp.int32), None)
-    return _part(objective, state.params, state.state, (), batch, *how)[0]
+    return _part(state.params, state.state, (), batch, *how, objective=objective)[0]
 
 
 def evaluate_traced(
@@ -113,12 +137,14 @@ def evaluate_traced(
     def part(index: jax.Array) -> dict[str, Any]:
         places = index * batch_size + jnp.arange(batch_size)
         batch = take(data, jnp.minimum(places, n - 1))
-        return _part(objective, params, state, (), batch, places < n, key, index, None)[0]
+        how = (places < n, key, index, None)
+        return _part(params, state, (), batch, *how, objective=objective)[0]
 
     parts = jax.lax.map(part, jnp.arange(-(-n // batch_size)))
     return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), parts)
 
 
+@tracebacks.short
 def predict(
     layer: Layer,
     params: Params,
@@ -138,7 +164,8 @@ def predict(
             "predict(layer, params, state, x)"
         )
     remembering.refuse("predict", state)
-    data = {"x": data} if hasattr(data, "shape") else data
+    if hasattr(data, "shape") or isinstance(data, list):
+        data = {"x": data}
     return np.concatenate([y for _, y in applied(layer, params, state, data, batch_size)])
 
 
@@ -154,20 +181,36 @@ def applied(
         # The last batch is filled up, so that one shape is compiled.
         batch = source.gather(np.minimum(np.arange(start, start + batch_size), n - 1))
         check_columns(layer, batch, wanted=("x",))
-        y = np.asarray(_outputs(layer.apply, params, state, batch["x"], read_by(layer, batch)))
+        side = read_by(layer, batch)
+        y = np.asarray(_outputs(params, state, batch["x"], side, apply=layer.apply))
+        if len(y) != batch_size:
+            raise ValueError(
+                f"predict: x {list(batch['x'].shape)} gave outputs {list(y.shape)}, which are not "
+                "one for each example: a single one is x[None]"
+            )
         inside = slice(n - start)
         yield {name: leaf[inside] for name, leaf in batch.items()}, y[inside]
 
 
-@functools.partial(device.jit, static_argnums=0)
+@device.jit_each("apply")
 def _outputs(
-    apply: Callable[..., Any], params: Params, state: State, x: jax.Array, side: dict[str, Any]
+    params: Params, state: State, x: jax.Array, side: dict[str, Any], *, apply: Callable[..., Any]
 ) -> jax.Array:
     return apply(params, state, x, **side)[0]
 
 
+def fed(data: Any, name: str = "data") -> Batch | HostData | Loader:
+    """What a person gives as data, checked: a dict of arrays of numbers, HostData, or a Loader."""
+    return data if isinstance(data, Loader) else given(data, name)
+
+
 def given(data: Any, name: str = "data") -> Batch | HostData:
-    """What a person gives as data, checked: a dict of arrays of numbers, or HostData."""
+    """`fed`, where single examples are asked for, which a Loader does not give."""
+    if isinstance(data, Loader):
+        raise TypeError(
+            f"{name} is a Loader, which only fit, run and evaluate read: give a dict of arrays or "
+            "HostData here"
+        )
     return data if isinstance(data, HostData) else forms.arrays(data, name)
 
 
@@ -188,7 +231,6 @@ def take(data: Batch, rows: jax.Array) -> Batch:
 
 
 def _part(
-    objective: Objective,
     params: Params,
     state: State,
     carry: Any,
@@ -197,6 +239,8 @@ def _part(
     key: Key,
     index: jax.Array,
     states: Any,
+    *,
+    objective: Objective,
 ) -> tuple[dict[str, Any], Any]:
     """The metrics of one batch, of which the examples count that are `inside` the data; the carry
     after it."""
@@ -212,4 +256,4 @@ def _part(
     return measured, remembering.parted(after)[1]
 
 
-_measure = device.jit(_part, static_argnames="objective")
+_measure = device.jit_each("objective")(_part)

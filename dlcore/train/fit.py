@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore import tracebacks
 from dlcore.data import batching
 from dlcore.data.batching import HostData, Order
 from dlcore.data.dataset import check_count
+from dlcore.data.loader import Loader
 from dlcore.train import guard, metrics
-from dlcore.train.evaluate import evaluate, given, measure_batch
+from dlcore.train.evaluate import evaluate, fed, measure_batch
 from dlcore.train.metrics import Numbers
 from dlcore.train.objective import Batch
 from dlcore.train.plans import Run, StepFunction, batch_like
 from dlcore.train.state import check_states, copy
 
 
+@tracebacks.short
 def fit(
     step: StepFunction,
     state: Any,
-    data: Batch | HostData,
+    data: Batch | HostData | Loader,
     *,
     epochs: int,
     batch_size: int = 128,
-    validation: Batch | HostData | Callable[[Any], Numbers] | None = None,
+    validation: Batch | HostData | Loader | Callable[[Any], Numbers] | None = None,
     every: int | None = None,
     order: Order = batching.batches,
     pause: Callable[[], bool] = lambda: False,
@@ -39,7 +43,8 @@ def fit(
 
     state: a TrainState, or what `alternate` trains; it is copied, so the caller's stays whole.
     data: a dict of arrays with one leading axis, which is put on the device; HostData where it
-        does not fit there.
+        does not fit there; a Loader where somebody else makes the batches, which are then taken as
+        they come, whatever batch_size.
     batch_size: an epoch is n // batch_size updates; the short last batch is dropped.
     order: order(n, batch_size, seed, epoch) gives the rows of an epoch's batches, integers
         [n // batch_size, batch_size]; by default shuffled by (seed, epoch). By `data.streams` they
@@ -62,9 +67,9 @@ def fit(
     epochs = check_count("epochs", epochs, 1)
     every = None if every is None else check_count("every", every, 1)
     check_states(state)
-    data = given(data)
+    data = fed(data)
     if validation is not None and not callable(validation):
-        validation = given(validation, "validation")
+        validation = fed(validation, "validation")
     measured_by(step, state, validation)
     measure = None if validation is None else _measure(step, validation)
     run = Run(step, state, data, batch_size, order, totals)
@@ -136,45 +141,46 @@ def _records(
     measure: Callable[[Any], Numbers] | None,
     pause: Callable[[], bool],
 ) -> Iterator[Record]:
-    began = time.perf_counter()
-    per_epoch = run.per_epoch
-    every = every or per_epoch
-    if every > per_epoch:
-        every = -(-every // per_epoch) * per_epoch
-    at, end = int(run.reached), epochs * per_epoch
-    while at < end:
-        stop = min(end, (at // every + 1) * every)
-        if every < per_epoch:
-            stop = min(stop, (at // per_epoch + 1) * per_epoch)
-        due = stop
-        stop = run.advance(at, stop, pause)
-        ends_epoch = stop % per_epoch == 0 and (stop == due or every <= per_epoch)
-        if stop == end:
-            run.check_end()
-        scores = None
-        if measure is not None and ends_epoch:
-            run.check(run.reached, stop)
-            scores = measure(run.state)
-            run.note_validation(scores)
-        record = Record(
-            run,
-            stop,
-            epoch=-(-stop // per_epoch),
-            ends_epoch=ends_epoch,
-            seconds=time.perf_counter() - began,
-            validation=scores,
-        )
-        run.is_over = stop == end
-        try:
-            yield record
-        except GeneratorExit:  # nobody will ask for the next one
-            run.is_over = True
-            raise
-        if stop < end:  # the last record keeps its state
-            record.detach()
-        if ends_epoch:
-            run.totals = run.nothing
-        at = stop
+    with tracebacks.short, closing(run):
+        began = time.perf_counter()
+        per_epoch = run.per_epoch
+        every = every or per_epoch
+        if every > per_epoch:
+            every = -(-every // per_epoch) * per_epoch
+        at, end = int(run.reached), epochs * per_epoch
+        while at < end:
+            stop = min(end, (at // every + 1) * every)
+            if every < per_epoch:
+                stop = min(stop, (at // per_epoch + 1) * per_epoch)
+            due = stop
+            stop = run.advance(at, stop, pause)
+            ends_epoch = stop % per_epoch == 0 and (stop == due or every <= per_epoch)
+            if stop == end:
+                run.check_end()
+            scores = None
+            if measure is not None and ends_epoch:
+                run.check(run.reached, stop)
+                scores = measure(run.state)
+                run.note_validation(scores)
+            record = Record(
+                run,
+                stop,
+                epoch=-(-stop // per_epoch),
+                ends_epoch=ends_epoch,
+                seconds=time.perf_counter() - began,
+                validation=scores,
+            )
+            run.is_over = stop == end
+            try:
+                yield record
+            except GeneratorExit:  # nobody will ask for the next one
+                run.is_over = True
+                raise
+            if stop < end:  # the last record keeps its state
+                record.detach()
+            if ends_epoch:
+                run.totals = run.nothing
+            at = stop
 
 
 def measured_by(step: Any, state: Any, validation: Any) -> list[str] | None:
@@ -205,9 +211,19 @@ def measured_by(step: Any, state: Any, validation: Any) -> list[str] | None:
 def _measure(step: Any, validation: Any) -> Callable[[Any], Numbers]:
     """The function of the state that measures `validation`, which may be one already."""
     if callable(validation):
-        return lambda state: validation(copy(state))
-    if not isinstance(validation, HostData):
+        return lambda state: _numbers(validation(copy(state)))
+    if isinstance(validation, dict):
         validation = jax.tree.map(jnp.asarray, validation)
     return lambda state: evaluate(
         step.objective, state.params, state.state, validation, seed=int(state.seed)
     )
+
+
+def _numbers(scores: Any) -> Numbers:
+    """What a function of the state has measured."""
+    if not isinstance(scores, Mapping):
+        raise TypeError(
+            f"validation returned a {type(scores).__name__}, but a dict of numbers is wanted: "
+            'return {"loss": loss}'
+        )
+    return dict(scores)

@@ -11,6 +11,7 @@ import numpy as np
 
 from dlcore import device
 from dlcore.data.batching import HostData
+from dlcore.data.loader import Loader
 from dlcore.train.evaluate import examples
 from dlcore.train.objective import Batch
 from dlcore.train.plans import StepFunction, batch_like
@@ -20,12 +21,16 @@ ROWS = 64  # of the data, spread evenly, that tell one set from another
 
 
 def identified(
-    step: StepFunction, state: Any, data: Batch | HostData, batch_size: int, validation: Any
+    step: StepFunction,
+    state: Any,
+    data: Batch | HostData | Loader,
+    batch_size: int,
+    validation: Any,
 ) -> dict[str, Any]:
     """What a run is beside its settings: seeds, data, validation, and what its step computes."""
     return {
         "seed": [int(one.seed) for one in train_states(state)],
-        "examples": examples(data),
+        "examples": _count(data),
         "data": _of_data(data),
         "validation": _of_validation(validation),
         "step": _of_step(step, state, data, batch_size),
@@ -48,8 +53,15 @@ def differences(before: dict[str, Any], now: dict[str, Any], ignored: Sequence[s
     return None
 
 
-def _of_data(data: Batch | HostData) -> str:
-    """A digest of 64 examples."""
+def _count(data: Batch | HostData | Loader) -> int | str:
+    if isinstance(data, Loader):
+        return f"{data.steps_per_epoch} batches of a loader"
+    return examples(data)
+
+
+def _of_data(data: Batch | HostData | Loader) -> str:
+    """A digest of 64 examples; of a loader, of those of its first batch."""
+    data = data.first if isinstance(data, Loader) else data
     n = examples(data)
     rows = np.unique(np.linspace(0, n - 1, min(n, ROWS)).astype(np.int64))
     if isinstance(data, HostData):
@@ -62,10 +74,14 @@ def _of_data(data: Batch | HostData) -> str:
 def _of_validation(validation: Any) -> str:
     if validation is None or callable(validation):
         return "none" if validation is None else "a function"
-    return f"{examples(validation)} examples, {_of_data(validation)}"
+    counted = _count(validation)
+    several = counted if isinstance(counted, str) else f"{counted} examples"
+    return f"{several}, {_of_data(validation)}"
 
 
-def _of_step(step: StepFunction, state: Any, data: Batch | HostData, batch_size: int) -> str:
+def _of_step(
+    step: StepFunction, state: Any, data: Batch | HostData | Loader, batch_size: int
+) -> str:
     """A digest of all that a step computes: the traced program with its constants.
 
     Another version of JAX may write the same program otherwise.

@@ -15,7 +15,12 @@ from dlcore.train.step import Step
 
 @dataclasses.dataclass(frozen=True)
 class LocalSGD:
-    """A Step whose batch is dealt to workers, who make updates of their own, then average."""
+    """A Step whose batch is dealt to workers, who make updates of their own, then average.
+
+    step: the Step of each worker.
+    workers: how many there are.
+    period: updates that each of them makes in a round.
+    """
 
     step: Step
     workers: int

@@ -14,13 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import functional as F
+from dlcore.fields import documented
 from dlcore.nn.describing import describe
 
 Numbers = dict[str, float | np.ndarray]
 
 
+@documented
 class Mean(NamedTuple):
-    """Σ weight·value and Σ weight; its value is their ratio."""
+    """A weighted mean, as two sums whose ratio it is.
+
+    total: Σ weight·value.
+    weight: Σ weight.
+    """
 
     total: jax.Array
     weight: jax.Array
@@ -30,8 +36,13 @@ class Mean(NamedTuple):
         return self.total / self.weight
 
 
+@documented
 class Perplexity(NamedTuple):
-    """exp of a mean negative log-likelihood."""
+    """exp of a mean negative log-likelihood.
+
+    total: Σ weight·value.
+    weight: Σ weight.
+    """
 
     total: jax.Array
     weight: jax.Array
@@ -41,8 +52,12 @@ class Perplexity(NamedTuple):
         return jnp.exp(self.total / self.weight)
 
 
+@documented
 class Confusion(NamedTuple):
-    """Counts [true class, predicted class]."""
+    """Which classes are taken for which.
+
+    counts: of examples, [true class, predicted class].
+    """
 
     counts: jax.Array
 
@@ -51,8 +66,12 @@ class Confusion(NamedTuple):
         return self.counts
 
 
+@documented
 class F1(NamedTuple):
-    """The counts of a confusion matrix; its value is the macro-averaged F1."""
+    """The macro-averaged F1, as the confusion matrix that it is formed of.
+
+    counts: of examples, [true class, predicted class].
+    """
 
     counts: jax.Array
 

@@ -64,9 +64,18 @@ def check_objective(objective: Any) -> None:
             "a Layer is no objective, which says what is minimised: "
             "train.classification(layer), train.regression(layer), train.supervised(layer, loss)"
         )
+    wanted = "an objective is called as objective(params, state, batch, key=key, train=True)"
     if not callable(objective):
+        given = "an optimizer: make_step(objective, optimizer)"
+        if not hasattr(objective, "update"):
+            given = f"a {type(objective).__name__}: give the function, not what it returns"
+        raise TypeError(f"{wanted}, got {given}")
+    if not {"key", "train"} <= side_inputs.keywords(objective):
+        name = getattr(objective, "__name__", type(objective).__name__)
         raise TypeError(
-            f"an objective is a function of (params, state, batch), got {objective!r:.80}"
+            f"{wanted}, but {name} takes no key and train: one is made by "
+            f"train.classification(layer), or begins def {name}(params, state, batch, *, key=None, "
+            "train=False)"
         )
 
 
@@ -100,13 +109,18 @@ def classification(
 ) -> Objective:
     """Cross-entropy of the layer's logits [B, C] with labels y [B], and accuracy.
 
+    label_smoothing: in training y becomes (1 − ε)y + ε/C. In evaluation the loss is that of the
+        labels as they are, so that losses compare whatever ε was trained with (PyTorch and Keras
+        leave that to whoever writes the second loss).
+
     Where a layer gives several (logits, *auxiliary), as GoogLeNet's heads in training, the loss is
     that of the logits plus auxiliary_weight times that of each other (Szegedy et al. 2014, section
     5), and the metrics are those of the logits.
     """
-    one = functools.partial(F.cross_entropy, label_smoothing=label_smoothing, reduction="none")
+    plain = functools.partial(F.cross_entropy, reduction="none")
+    smoothed = functools.partial(plain, label_smoothing=label_smoothing)
 
-    def loss(outputs: Any, labels: jax.Array) -> jax.Array:
+    def loss(one: Callable[..., jax.Array], outputs: Any, labels: jax.Array) -> jax.Array:
         logits, *auxiliary = _heads(outputs)
         total = one(logits, labels)
         for other in auxiliary:
@@ -114,7 +128,16 @@ def classification(
         return total
 
     measured = {"accuracy": mean_of(F.correct), **(metrics or {})}
-    return supervised(layer, loss, {name: _of_first(metric) for name, metric in measured.items()})
+    measured = {name: _of_first(metric) for name, metric in measured.items()}
+    training = supervised(layer, functools.partial(loss, smoothed), measured)
+    evaluation = supervised(layer, functools.partial(loss, plain), measured)
+
+    def objective(
+        params: Params, state: State, batch: Batch, *, key: Key | None = None, train: bool = False
+    ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
+        return (training if train else evaluation)(params, state, batch, key=key, train=train)
+
+    return objective
 
 
 def _heads(outputs: Any) -> tuple[Any, ...]:
@@ -164,7 +187,7 @@ def regression(
 
 
 def regularized(objective: Objective, penalty: Callable[[Params], jax.Array]) -> Objective:
-    """`objective` with penalty(params) added to its loss, such as `optim.l2(1e-4, "**/kernel")`.
+    """`objective` with penalty(params) added to its loss: `optim.l2(1e-4, mask="**/kernel")`.
 
     The metric "loss" stays that of the data alone, comparable between training and validation; the
     penalty is measured beside it, as "penalty".

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from dlcore.keys import Key
 from dlcore.nn.layer import Layer, Params, State
+from dlcore.nn.observing import cast, computed_in
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -21,7 +21,9 @@ def with_precision(layer: Layer, compute: str) -> Layer:
     gradients of the parameters, their updates and the state stay in float32. Parameters, paths
     and description are the layer's own (Micikevicius et al. 2018, section 3.1; bfloat16 has the
     range of float32, so there is no loss scaling). Of the side inputs those are cast that have
-    features at each place, [B, T, D]: a time of 999 is 1000 in bfloat16.
+    features at each place, [B, T, D]: a time of 999 is 1000 in bfloat16. What each layer inside
+    gives is cast too, since one with a float32 state of its own would otherwise have everything
+    after it computed in float32.
     """
     if compute not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {compute!r}")
@@ -38,10 +40,11 @@ def with_precision(layer: Layer, compute: str) -> Layer:
         **side: Any,
     ) -> tuple[Any, State]:
         dtype = jnp.dtype(compute)
-        params, x = _cast((params, x), dtype)
-        side = {name: _cast(one, dtype) if jnp.ndim(one) > 2 else one for name, one in side.items()}
-        y, state = layer.apply(params, state, x, key=key, train=train, **side)
-        return _cast(y, jnp.dtype("float32")), state
+        params, x = cast((params, x), dtype)
+        side = {name: cast(one, dtype) if jnp.ndim(one) > 2 else one for name, one in side.items()}
+        how = {"key": key, "train": train, **side}
+        y, state = computed_in(dtype, layer.apply, params, state, x, **how)
+        return cast(y, jnp.dtype("float32")), state
 
     rebuild, thawed = layer.info.rebuild, layer.info.thawed
     info = dataclasses.replace(
@@ -50,10 +53,3 @@ def with_precision(layer: Layer, compute: str) -> Layer:
         thawed=thawed and with_precision(thawed, compute),
     )
     return Layer(layer.init, apply, info)
-
-
-def _cast(tree: Any, dtype: jnp.dtype) -> Any:
-    def one(leaf: Any) -> Any:
-        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return jax.tree.map(one, tree)

@@ -15,28 +15,32 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlcore import files
+from dlcore import files, tracebacks
 from dlcore.data import batching
 from dlcore.data.batching import HostData, Order
 from dlcore.data.dataset import unknown
+from dlcore.data.loader import Loader
+from dlcore.fields import documented
 from dlcore.train import checkpoint, log
-from dlcore.train.evaluate import examples, given
+from dlcore.train.evaluate import fed
 from dlcore.train.fit import Record, fit, measured_by
 from dlcore.train.identity import differences, identified
 from dlcore.train.metrics import Numbers
 from dlcore.train.objective import Batch
-from dlcore.train.plans import StepFunction, empty_totals
+from dlcore.train.plans import StepFunction, empty_totals, sizes
 from dlcore.train.progress import progress
 from dlcore.train.state import check_states, position
 from dlcore.train.stopping import EarlyStopping, Progress
 
 
+@documented
 class Result(NamedTuple):
     """What a run leaves.
 
-    state: the last TrainState. best: the one with the best validation score (the last, without
-    validation). history: a dict of numbers for each epoch. reason: why it ended, "complete" or
-    "early stopping".
+    state: the last TrainState.
+    best: the one with the best validation score; the last, without validation.
+    history: a dict of numbers for each epoch.
+    reason: why it ended, "complete" or "early stopping".
     """
 
     state: Any
@@ -57,19 +61,21 @@ class Interrupted(KeyboardInterrupt):
         return type(self), (self.step, self.out)
 
 
+@tracebacks.short
 def run(
     step: StepFunction,
     state: Any,
-    data: Batch | HostData,
+    data: Batch | HostData | Loader,
     *,
     epochs: int,
     batch_size: int = 128,
-    validation: Batch | HostData | Callable[[Any], Numbers] | None = None,
+    validation: Batch | HostData | Loader | Callable[[Any], Numbers] | None = None,
     stopping: EarlyStopping | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     order: Order = batching.batches,
     facts: dict[str, Any] | None = None,
+    callback: Callable[[Record], None] | None = None,
     checkpoint_seconds: float = 60.0,
     visible: bool = True,
 ) -> Result:
@@ -84,17 +90,21 @@ def run(
         monitor, step (its network, objective and optimizer) or data are refused.
     order: as in `fit`.
     facts: JSON data that a resumed run must share with the checkpoint (model, optimizer, …).
+    callback: called with each Record, some twenty an epoch of many steps, after what it says is
+        kept: to log a number (`tensorboard`), or to write a picture of `record.state`. Where it
+        raises, the run is saved first.
     checkpoint_seconds: the least time between two checkpoints; the last state is always saved.
 
     On SIGINT or SIGTERM the run saves and raises Interrupted, after the steps that are under way.
     """
     stopping = stopping or EarlyStopping()
+    _check_settings(stopping, out, resume, callback)
     out = files.located(out) if out is not None else None
     check_states(state)
-    data = given(data)
+    data = fed(data)
     if validation is not None and not callable(validation):
-        validation = given(validation, "validation")
-    per_epoch = batching.batches_per_epoch(examples(data), batch_size)
+        validation = fed(validation, "validation")
+    batch_size, per_epoch = sizes(data, batch_size, order)
     _check_monitor(stopping, measured_by(step, state, validation), validation)
     settings = {
         **(facts or {}),
@@ -138,13 +148,16 @@ def run(
             if out is not None and record.ends_epoch:
                 log.write(out / "metrics.csv", memory.history)
                 log.write(out / "metrics.jsonl", memory.history)
-            last = bool(memory.reason) or interrupted
+            failure = _failure(callback, record)
+            last = bool(memory.reason) or interrupted or failure is not None
             if last or (writer and time.perf_counter() - saved >= checkpoint_seconds):
                 memory = memory._replace(state=record.state, totals=record.totals)
                 if writer:
                     _save(writer, record, memory, identity)
                 saved = time.perf_counter()
             show(record.step, _row(record), record.ends_epoch)
+            if failure is not None:
+                raise failure
             if memory.reason:
                 break
             if interrupted:
@@ -164,6 +177,15 @@ class _Memory(NamedTuple):
     reason: str = ""
 
 
+def _check_settings(stopping: Any, out: Any, resume: bool, callback: Any) -> None:
+    if not isinstance(stopping, EarlyStopping):
+        raise TypeError(f"stopping is train.EarlyStopping(patience=5), got {stopping!r:.80}")
+    if resume and out is None:
+        raise ValueError("resume=True goes on from a folder: give run(…, out=folder, resume=True)")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback is a function of each Record, got a {type(callback).__name__}")
+
+
 def _check_monitor(stopping: EarlyStopping, names: list[str] | None, validation: Any) -> None:
     """Refuses a score to wait for that validation does not measure; None: nobody knows yet."""
     if stopping.patience is not None and validation is None:
@@ -177,8 +199,14 @@ def _remember(memory: _Memory, record: Record, stopping: EarlyStopping, seconds:
     memory = memory._replace(seconds=seconds)
     if record.validation is not None:
         _check_monitor(stopping, [*record.validation], record.validation)
+        watched = record.validation[stopping.monitor]
+        if np.ndim(watched):
+            raise ValueError(
+                f"early stopping watches {stopping.monitor!r}, which is an array "
+                f"{list(np.shape(watched))}, but one number is wanted"
+            )
         before = memory.score or stopping.start()
-        score = stopping.update(before, float(record.validation[stopping.monitor]), record.step)
+        score = stopping.update(before, float(watched), record.step)
         memory = memory._replace(score=score)
         if score.step == record.step:
             memory = memory._replace(best=record.state)
@@ -188,6 +216,16 @@ def _remember(memory: _Memory, record: Record, stopping: EarlyStopping, seconds:
         row = {"epoch": record.epoch, "step": record.step, **_row(record), "seconds": seconds}
         memory = memory._replace(history=(*memory.history, row))
     return memory
+
+
+def _failure(callback: Callable[[Record], None] | None, record: Record) -> Exception | None:
+    """What a callback raised, which must not cost the run."""
+    try:
+        if callback is not None:
+            callback(record)
+    except Exception as error:
+        return error
+    return None
 
 
 def _row(record: Record) -> dict[str, Any]:

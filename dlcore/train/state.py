@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from dlcore import keys, tree
 from dlcore.checks import is_concrete
+from dlcore.fields import documented
 from dlcore.nn.describing import shapes
 from dlcore.nn.layer import Layer, Params, State, is_empty
 from dlcore.nn.remembering import memory
@@ -20,7 +21,10 @@ from dlcore.nn.surgery import frozen
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Frozen:
-    """The paths of the leaves of params that no update touches: structure, not data."""
+    """The leaves of params that no update touches: structure, not data.
+
+    paths: theirs.
+    """
 
     paths: frozenset[str] = frozenset()
 
@@ -32,20 +36,31 @@ class Frozen:
         return tree.partition(params, learns)
 
 
+@documented
 class TrainState(NamedTuple):
     """The whole of a training run at one moment, as a pytree of arrays.
 
     With `seed` and `step` it fixes every later random number, batch and update.
+
+    params: what the layers learn by gradient.
+    state: what they learn without one (batch norm's averages).
+    opt_state: what the optimizer remembers.
+    carry: what the network remembers (`nn.memory`) from batch to batch; () elsewhere.
+    step: weight updates made, int32.
+    seed: of all that is drawn, uint32.
+    validation: the last validation loss, float32; inf before the first.
+    validations: how many there have been, int32.
+    frozen: which leaves of params no update touches (`nn.freeze`).
     """
 
     params: Params
-    state: State  # what the layers learn without a gradient (batch norm's averages)
+    state: State
     opt_state: Any
-    carry: Any  # what the network remembers (`nn.memory`) from batch to batch; () elsewhere
-    step: jax.Array  # int32: weight updates made
-    seed: jax.Array  # uint32
-    validation: jax.Array  # float32: the last validation loss, inf before the first
-    validations: jax.Array  # int32: how many there have been
+    carry: Any
+    step: jax.Array
+    seed: jax.Array
+    validation: jax.Array
+    validations: jax.Array
     frozen: Frozen = Frozen()
 
 
@@ -108,6 +123,18 @@ def check_optimizer(optimizer: Any) -> None:
     if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
         raise TypeError(
             f"an optimizer is a transformation such as optim.adam(1e-3), got {optimizer!r:.80}"
+        )
+
+
+def check_made_by(optimizer: Any, opt_state: Any, learning: Params) -> None:
+    """Refuses the state of another optimizer, some of which would go unnoticed."""
+    wanted = jax.eval_shape(optimizer.init, learning)
+    structures = [str(jax.tree.structure(one)) for one in (wanted, opt_state)]
+    if structures[0] != structures[1] or shapes(wanted) != shapes(opt_state):
+        raise ValueError(
+            "the TrainState was made for another optimizer than the step's: "
+            f"{_misfit(opt_state, wanted)}; train_state(layer, optimizer) with the one that "
+            "make_step(objective, optimizer) has"
         )
 
 

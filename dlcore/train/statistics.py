@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import defaultdict
 from typing import Any
@@ -56,7 +55,7 @@ def batch_norm_statistics(
     for index, rows in enumerate(np.array_split(np.arange(n), -(-n // batch_size))):
         batch = data.gather(rows) if isinstance(data, HostData) else take(on_device, rows)
         side = read_by(layer, batch)
-        for path, one in _moments(layer, params, state, batch["x"], side, key, index).items():
+        for path, one in _moments(params, state, batch["x"], side, key, index, layer=layer).items():
             seen[_own(path)].append(one)
     fresh = {}
     for path, parts in seen.items():
@@ -68,9 +67,9 @@ def batch_norm_statistics(
     )
 
 
-@functools.partial(device.jit, static_argnums=0)
+@device.jit_each("layer")
 def _moments(
-    layer: Layer, params: Params, state: State, x: Any, side: Any, key: Any, index: Any
+    params: Params, state: State, x: Any, side: Any, key: Any, index: Any, *, layer: Layer
 ) -> Any:
     """(places, mean, var) of what each batch norm that moves in training is given, by path."""
     key = jax.random.fold_in(key, index)

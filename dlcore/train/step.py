@@ -13,7 +13,7 @@ from dlcore import keys, tree
 from dlcore.nn import remembering
 from dlcore.nn.layer import is_empty
 from dlcore.train.objective import Batch, Objective, check_objective, reads_states
-from dlcore.train.state import TrainState, check_optimizer
+from dlcore.train.state import TrainState, check_made_by, check_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +22,9 @@ class Step:
 
     What the network remembers (`nn.memory`) goes from batch to batch as the TrainState's carry, but
     for the rows where the batch's `begins` [B] is True; no gradient flows from one to the next.
+
+    objective: what is minimised.
+    optimizer: the transformation that makes updates of gradients.
     """
 
     objective: Objective
@@ -37,9 +40,10 @@ class Step:
 
         states: for an objective that names them, the train states beside this one (`alternate`).
         """
+        learning, held = state.frozen.partition(state.params)
+        check_made_by(self.optimizer, state.opt_state, learning)
         (loss, (model_state, metrics)), grads = self.gradients(state, batch, states=states)
         model_state, carry = remembering.parted(model_state)
-        learning, held = state.frozen.partition(state.params)
 
         # optax's line searches hand value_fn every extra argument that they do not know.
         def value_fn(

@@ -6,9 +6,17 @@ import dataclasses
 import math
 from typing import NamedTuple
 
+from dlcore.fields import documented
 
+
+@documented
 class Progress(NamedTuple):
-    """What early stopping remembers: the best score, its step, and the evaluations since."""
+    """What early stopping remembers.
+
+    best: the best score.
+    step: weight updates made when it was reached.
+    since: evaluations since then.
+    """
 
     best: float
     step: int
@@ -19,8 +27,14 @@ class Progress(NamedTuple):
 class EarlyStopping:
     """Stops when `monitor` has not improved by more than `min_delta` in `patience` evaluations.
 
-    `mode` is "min" or "max"; scores may be negative. A NaN never improves. With `patience=None`
-    nothing stops, and only the best is remembered (Prechelt 1998).
+    Scores may be negative. A NaN never improves. Prechelt 1998.
+
+    monitor: the name of a validation score.
+    mode: "min" or "max", which of its values is best.
+    patience: evaluations; with None nothing stops, and only the best is remembered.
+    min_delta: what is no improvement yet, ≥ 0.
+
+    Raises ValueError for another mode, a patience below 1 and a min_delta below 0.
     """
 
     monitor: str = "loss"

@@ -14,7 +14,11 @@ from dlcore.train.state import position
 
 @dataclasses.dataclass(frozen=True)
 class Streamed:
-    """`step` with `begins` [B] True in an epoch's first batch, and where the data say so."""
+    """`step` with `begins` [B] True in an epoch's first batch, and where the data say so.
+
+    step: the Step that is given the batches.
+    per_epoch: the batches of an epoch.
+    """
 
     step: Any
     per_epoch: int

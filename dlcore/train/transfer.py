@@ -2,7 +2,7 @@
 
 head = nn.linear(512, classes)
 network, params, state = nn.graft(key, network, params, state, "head", head)
-network = nn.freeze(network, "stem/**", "stage1/**")
+network = nn.freeze(network, ("stem/**", "stage1/**"))
 optimizer = optax.chain(optim.adamw(1e-3), optim.scale_by_path(train.layerwise(network)))
 start = train.train_state(network, optimizer, params=params, state=state)
 """

@@ -1,8 +1,6 @@
-"""From a picture of a digit to an image such as a network was trained on.
+"""From the ink of a digit to an image such as a network was trained on.
 
-Light on dark or dark on light, drawn or photographed, anywhere in the picture: the paper is
-estimated from the picture's edge and taken away, and the ink that remains is cut out, scaled and
-centred as the digits of the data set were.
+It is cut out, scaled and centred as the digits of the data set were.
 """
 
 from __future__ import annotations
@@ -11,9 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.choice import BadInput
-
-CONTRAST = 0.1  # of black to white: less is nothing drawn
 INKED = 0.4  # of the ink's usual strength: more is a stroke
 
 
@@ -54,33 +49,11 @@ def is_framing(plain: Any) -> bool:
     return False
 
 
-def gray(picture: np.ndarray) -> np.ndarray:
-    """Brightness [H, W] of a picture [H, W, 4]; what is transparent is the opposite of the rest."""
-    brightness = np.average(picture[..., :3], axis=-1, weights=[0.299, 0.587, 0.114])
-    opacity = picture[..., 3]
-    behind = float((opacity * (brightness - 0.5)).sum() < 0)
-    return opacity * brightness + (1 - opacity) * behind
-
-
-def ink(brightness: np.ndarray) -> np.ndarray:
-    """How much ink there is at each pixel [H, W], in [0, 1], whether it is lighter or darker.
-
-    On which side of the paper the rest lies is the colour of the ink, and its usual strength
-    becomes 1. Specks are left out. BadInput where there is none.
-    """
-    from scipy import ndimage
-
-    difference = brightness - _paper(brightness)
-    if (np.minimum(difference, 0) ** 2).sum() > (np.maximum(difference, 0) ** 2).sum():
-        difference = -difference
-    peak, noise = difference.max(), np.median(np.abs(_edge(difference)))
-    if peak < max(CONTRAST, 8 * noise):
-        raise BadInput("nothing is drawn on it: a digit differs from its paper")
-    shade = np.clip(difference / np.median(difference[difference > peak / 2]), 0, 1)
-    parts, count = ndimage.label(shade > INKED, np.ones((3, 3)))
-    areas: np.ndarray = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    large = np.isin(parts, 1 + np.flatnonzero(areas >= areas.max() / 10))
-    return shade * ndimage.binary_dilation(large, np.ones((3, 3)), 2)
+def opaque(picture: np.ndarray) -> np.ndarray:
+    """The colours [H, W, 3] of a picture [H, W, 4]; what is transparent is unlike the rest."""
+    colours, opacity = picture[..., :3], picture[..., 3:]
+    behind = float((opacity * (colours - 0.5)).sum() < 0)
+    return opacity * colours + (1 - opacity) * behind
 
 
 def frame(ink: np.ndarray, framing: Framing) -> np.ndarray:
@@ -135,31 +108,3 @@ def _begin(profile: np.ndarray, canvas: int, by_mass: bool) -> int:
     else:
         begin = (canvas - len(profile)) / 2
     return int(np.clip(round(begin), 0, canvas - len(profile)))
-
-
-def _paper(brightness: np.ndarray) -> Any:
-    """The brightness of the paper: that of most of the edge, or else [H, W] as it is lit there.
-
-    The light is a quadratic a + bx + cy + dx² + exy + fy², fitted by least absolute deviations, so
-    that ink which reaches the edge counts for little.
-    """
-    values = _edge(brightness)
-    middle = np.median(values)
-    if np.median(np.abs(values - middle)) < 0.01:
-        return middle
-    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in brightness.shape), indexing="ij")
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-    at_edge, weight = _edge(terms), np.ones(len(values))
-    for _ in range(20):  # iteratively reweighted least squares
-        root = np.sqrt(weight)
-        fitted, *_ = np.linalg.lstsq(at_edge * root[:, None], values * root, rcond=None)
-        weight = 1 / np.maximum(np.abs(values - at_edge @ fitted), 1e-3)
-    return terms @ fitted
-
-
-def _edge(image: np.ndarray) -> np.ndarray:
-    """The pixels along the edge, one after another."""
-    width = max(1, min(image.shape[:2]) // 25)
-    inside = np.zeros(image.shape[:2], bool)
-    inside[width:-width, width:-width] = True
-    return image[~inside]

@@ -197,7 +197,7 @@ def plot(result: Result[Measured]) -> dict[str, Figure]:
 
     found = result.measured
     return {
-        "curves": plot.curves(found.history),
+        "curves": plot.curves(found.history, smoothing=found.choices.label_smoothing),
         "confusion": plot.confusion(found.confusion, found.classes),
         "mistakes": plot.mistakes(
             found.images, found.labels, found.predicted, found.probabilities, found.classes

@@ -1,9 +1,12 @@
-"""A picture of a digit goes in, what it is comes out, with probabilities.
+"""A picture of digits goes in, what they are and where comes out, with probabilities.
 
-    python -m experiments predict seven.png photo.png
+    python -m experiments predict seven.png photo.jpg
 
-The network, its classes and how its images were made are data in the weights' file. A digit may be
-light on dark or dark on light, drawn or photographed, anywhere in its picture.
+The network, its classes and how its images were made are data in the weights' file. Digits may be
+of any colour on any other, drawn or photographed, anywhere in their picture, and several: they are
+told from left to right, each with its place in pixels, and what the network saw is drawn.
+
+A picture that cannot be read costs a line, and the exit status is 2; the others are answered.
 
 Weights of mnist, 60,000 digits, read a stranger's handwriting. Those of digits, 1,257 images of 8×8
 pixels by 43 writers, know these writers better: of MNIST's images they tell 7 in 10.
@@ -12,9 +15,10 @@ pixels by 43 writers, know these writers better: of MNIST's images they tell 7 i
 from __future__ import annotations
 
 import dataclasses
+import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import numpy as np
 import tyro
@@ -23,13 +27,16 @@ from dlcore import data, models, nn, train
 from dlcore import functional as F
 from dlcore.interop import weights
 from dlcore.nn.layer import gather
-from experiments.basics import classify
+from experiments.basics import _finding, _framing, classify
+from experiments.basics._finding import Box
 from experiments.choice import BadInput, at_least
 from experiments.frame import Figure, Result, Table
 
 CLAIMS = ()
 PIXELS = 50_000_000  # more is not a digit, but an attack on the memory
-WORKING = 512  # pixels: the longest side that is looked at
+WORKING = (200, 640)  # pixels: the longer side that is looked at, at least and at most
+NOTHING = "no digit"
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +44,13 @@ class Config:
     """Which pictures, and the weights that look at them."""
 
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """PNG or JPEG files, a digit in each."""
+    """PNG, JPEG, WebP or BMP files, with digits in each."""
     weights: Path = Path("runs/classify/weights.safetensors")
     """What `python -m experiments classify` wrote."""
     top: int = 3
-    """How many classes are told for each picture."""
+    """How many classes are told for each digit."""
+    seen: Path = Path("runs/predict.png")
+    """Where what the network saw is drawn."""
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -50,56 +59,69 @@ class Config:
 
 
 class Prediction(NamedTuple):
-    """A picture's most probable classes, the first the most, and their probabilities."""
+    """A digit's place in a picture, its most probable classes, the first the most, and by how much.
+
+    No class where there is no digit. The place is None where the network sees the whole picture.
+    """
 
     image: str
+    place: Box | None
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A prediction for each picture, and the pictures as the network saw them, [N, H, W, C]."""
+    """A prediction for each digit, what could not be read, what the network saw [N, H, W, C]."""
 
     predictions: list[Prediction]
+    unread: list[BadInput]
     seen: np.ndarray = dataclasses.field(repr=False)
+    drawn: str = ""  # where that is drawn, or why not
 
 
 def run(config: Config) -> Measured:
-    """Reads the weights, then the pictures, and looks at them."""
+    """Reads the weights, then the pictures, looks at them and draws what was seen."""
     layer, params, state, description = read_network(config.weights)
-    seen = np.stack([_prepared(path, description) for path in config.images])
-    probabilities = np.asarray(F.softmax(train.predict(layer, params, state, {"x": seen})))
+    found: list[tuple[Path, Box | None, np.ndarray | None]] = []
+    unread: list[BadInput] = []
+    for path in config.images:
+        try:
+            digits = look(read(path), description)
+        except BadInput as error:
+            unread.append(error)
+            continue
+        found += [(path, *digit) for digit in digits] or [(path, None, None)]
+    if not found:
+        _refuse(unread)
+    nothing = np.zeros(description["arguments"]["inputs"])
+    seen = [nothing if image is None else image for _, _, image in found]
+    images = np.stack(seen).astype(np.float32)
+    probabilities = np.asarray(F.softmax(train.predict(layer, params, state, {"x": images})))
     predictions = []
-    for path, row in zip(config.images, probabilities, strict=True):
-        ranked = np.argsort(-row, kind="stable")[: config.top].tolist()
+    for (path, place, image), row in zip(found, probabilities, strict=True):
+        ranked = [] if image is None else np.argsort(-row, kind="stable")[: config.top].tolist()
         names = tuple(description["classes"][index] for index in ranked)
-        predictions.append(Prediction(str(path), names, tuple(row[ranked].tolist())))
-    return Measured(predictions, seen)
+        predictions.append(Prediction(str(path), place, names, tuple(row[ranked].tolist())))
+    measured = Measured(predictions, unread, images)
+    return dataclasses.replace(measured, drawn=_drawn(measured, config.seen))
 
 
 def figures(result: Result[Measured]) -> tuple[()]:
-    """None: what is asked is not claimed."""
+    """None: what is asked is not claimed. BadInput where a picture could not be read."""
+    if result.measured.unread:
+        _refuse(result.measured.unread)
     return ()
 
 
-def table(result: Result[Measured]) -> Table:
-    """A line for each picture."""
-    yield "picture", "is", "probability", "else"
-    for one in result.measured.predictions:
-        told = list(zip(one.classes, map(_percent, one.probabilities), strict=True))
-        yield one.image, *told[0], ", ".join(f"{name} ({percent})" for name, percent in told[1:])
+def table(result: Result[Measured]) -> dict[str, Table]:
+    """A line for each digit."""
+    return {result.measured.drawn: _lines(result.measured.predictions)}
 
 
 def plot(result: Result[Measured]) -> Figure:
-    """The pictures as the network saw them."""
-    from dlcore import plot
-
-    captions = [
-        f"{one.classes[0]}  ({_percent(one.probabilities[0])})"
-        for one in result.measured.predictions
-    ]
-    return plot.image_grid(result.measured.seen, captions)
+    """The digits as the network saw them."""
+    return _figure(result.measured)
 
 
 def read_network(path: Path) -> tuple[nn.Layer, Any, Any, dict[str, Any]]:
@@ -112,47 +134,61 @@ def read_network(path: Path) -> tuple[nn.Layer, Any, Any, dict[str, Any]]:
     return layer, gather({"body": params}), gather({"body": state}), description
 
 
-def read(path: Path) -> np.ndarray:
-    """A picture [H, W, 4] of red, green, blue and opacity in [0, 1]; a large one is reduced."""
+class Picture(NamedTuple):
+    """Red, green, blue and opacity [H, W, 4] in [0, 1]; the file's is `scale` times as large."""
+
+    pixels: np.ndarray
+    scale: float
+
+
+def read(path: Path) -> Picture:
+    """The picture in a file, upright; a large one is reduced, a small one enlarged."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    with path.open("rb") as file, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            opened = Image.open(file, formats=("PNG", "JPEG"))
-            if opened.width * opened.height > PIXELS:
-                raise BadInput(f"{opened.width}×{opened.height} is too large")
-            picture = ImageOps.exif_transpose(_eight_bits(opened)).convert("RGBA")
-            picture.thumbnail((WORKING, WORKING))
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as opened:
+                if opened.width * opened.height > PIXELS:
+                    raise BadInput(f"{opened.width}×{opened.height} is too large")
+                picture = ImageOps.exif_transpose(_eight_bits(opened)).convert("RGBA")
         except UnidentifiedImageError:
-            raise BadInput(f"{path}: neither PNG nor JPEG") from None
+            raise BadInput(f"{path}: not a picture: neither {', '.join(FORMATS)}") from None
+        except OSError as error:
+            raise BadInput(f"{path}: {error.strerror or error}") from error
         except Exception as error:  # a damaged file may raise anything, anywhere in the decoder
             raise BadInput(f"{path}: cannot be read as a picture: {error}") from error
-    return np.asarray(picture, np.float32) / 255
+    longest = max(picture.size)
+    size = min(max(longest, WORKING[0]), WORKING[1])
+    width, height = (max(1, round(side * size / longest)) for side in picture.size)
+    if size != longest:
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2)
+    return Picture(np.asarray(picture, np.float32) / 255, longest / size)
 
 
-def prepare(picture: np.ndarray, description: dict[str, Any]) -> np.ndarray:
-    """A picture [H, W, 4] as an image [size, size, C] such as the network was trained on.
+def look(picture: Picture, description: dict[str, Any]) -> list[tuple[Box | None, np.ndarray]]:
+    """What of a picture the network sees: images [size, size, C] as it was trained on, and places.
 
-    Where the description has no framing (it was trained on something else than digits), the
-    picture is resized and no more.
+    Where the description has no framing (it was trained on something else than digits), it is the
+    whole picture, resized and no more.
     """
-    from experiments.basics import _framing
-
     size, _, channels = description["arguments"]["inputs"]
+    colours = _framing.opaque(picture.pixels)
     if description["framing"] is None:
-        colors = np.moveaxis(picture[..., :3] * picture[..., 3:], -1, 0)
-        image = np.stack([_framing.resized(color, size, size) for color in colors], axis=-1)
-        return image if channels == 3 else image.mean(axis=-1, keepdims=True)
+        planes = [_framing.resized(one, size, size) for one in np.moveaxis(colours, -1, 0)]
+        image = np.stack(planes, axis=-1)
+        return [(None, image if channels == 3 else image.mean(axis=-1, keepdims=True))]
     framing = _framing.Framing(**description["framing"])
-    digit = _framing.frame(_framing.ink(_framing.gray(picture)), framing)
-    return data.resize(digit[None, ..., None], size)[0]
+    found: list[tuple[Box | None, np.ndarray]] = []
+    for digit in _finding.find(colours):
+        image = _framing.frame(digit.ink, framing)
+        place = Box(*(round(picture.scale * side) for side in digit.box))
+        found.append((place, data.resize(image[None, ..., None], size)[0]))
+    return found
 
 
 def _is_described(description: dict[str, Any]) -> bool:
     """Whether a description, in which a file may say anything, is of a classifier of images."""
-    from experiments.basics import _framing
-
     match description:
         case {
             "arguments": {"inputs": [_, _, channels], "classes": count},
@@ -171,12 +207,44 @@ def _is_described(description: dict[str, Any]) -> bool:
     return False
 
 
-def _prepared(path: Path, description: dict[str, Any]) -> np.ndarray:
-    picture = read(path)
+def _refuse(unread: list[BadInput]) -> NoReturn:
+    """A line for each picture that could not be read: the last ends the command."""
+    *others, last = unread
+    for error in others:
+        print(error, file=sys.stderr)
+    raise last
+
+
+def _drawn(measured: Measured, path: Path) -> str:
+    """Draws what the network saw. Returns where, or why not: that costs no answer."""
     try:
-        return prepare(picture, description)
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from error
+        from dlcore import plot
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plot.save(_figure(measured), path)
+    except (ModuleNotFoundError, OSError) as error:
+        return f"What the network saw is not drawn: {error}"
+    return f"What the network saw: {path}"
+
+
+def _figure(measured: Measured) -> Figure:
+    from dlcore import plot
+
+    captions = [
+        f"{one.classes[0]}  ({_percent(one.probabilities[0])})" if one.classes else NOTHING
+        for one in measured.predictions
+    ]
+    return plot.image_grid(measured.seen, captions)
+
+
+def _lines(predictions: list[Prediction]) -> Table:
+    yield "picture", "is", "probability", "else", "left, top, right, bottom"
+    for one in predictions:
+        told = list(zip(one.classes, map(_percent, one.probabilities), strict=True))
+        (name, probability), *rest = told or [(NOTHING, "")]
+        others = ", ".join(f"{other} ({percent})" for other, percent in rest)
+        place = ", ".join(map(str, one.place)) if one.place else None
+        yield one.image, name, probability, others, place
 
 
 def _eight_bits(picture: Any) -> Any:

@@ -126,7 +126,7 @@ def run(config: Config) -> Measured:
     """Looks at the network from each start, and trains it."""
     examples = first(data.load("mnist", config.root).train, config.images)
     scale = data.mean_and_std(examples["x"], per="all")
-    examples = {**examples, "x": data.normalise(scale, examples["x"])}
+    examples = {**examples, "x": data.normalize(scale, examples["x"])}
     arms, histograms = [], {}
     for activation in ACTIVATIONS:
         step = train.make_step(

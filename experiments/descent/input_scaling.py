@@ -41,8 +41,8 @@ CLAIMS = tuple(
 RATES = (0.5, 1.0, 1.5, 1.9, 4.0, 8.0, 16.0, 32.0)
 SIX = {
     "raw": lambda x: lambda new: new,
-    "centred": lambda x: lambda new: data.normalise(data.fit_centring(x), new),
-    "standardised": lambda x: lambda new: data.normalise(data.mean_and_std(x, per="feature"), new),
+    "centred": lambda x: lambda new: data.normalize(data.fit_centering(x), new),
+    "standardised": lambda x: lambda new: data.normalize(data.mean_and_std(x, per="feature"), new),
     "turned": lambda x: lambda new: data.whiten(data.fit_decorrelation(x), new),
     "PCA whitened": lambda x: lambda new: data.whiten(data.fit_pca(x), new),
     "ZCA whitened": lambda x: lambda new: data.whiten(data.fit_zca(x), new),

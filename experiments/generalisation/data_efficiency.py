@@ -64,7 +64,7 @@ def run(config: Config) -> dict[str, list[float]]:
     raw = first(digits.train, max(config.labels)), first(digits.test, config.test_images)
     made = tuple({**part, "x": features(part["x"])} for part in raw)
     normalisation = data.mean_and_std(made[0]["x"][: min(config.labels)], "all")
-    made = tuple({**part, "x": data.normalise(normalisation, part["x"])} for part in made)
+    made = tuple({**part, "x": data.normalize(normalisation, part["x"])} for part in made)
     return {
         PIXELS: measure(models.linear(), raw, config),
         FEATURES: measure(models.linear(made[0]["x"].shape[1:]), made, config),

@@ -106,8 +106,8 @@ def run(config: Config) -> Measured:
         first(digits.test, config.test_images),
     ]
     parts = [{**part, "x": data.resize(part["x"], SIDE)} for part in parts]
-    centring = data.fit_centring(parts[0]["x"])
-    parts = [{**part, "x": data.normalise(centring, part["x"])} for part in parts]
+    centring = data.fit_centering(parts[0]["x"])
+    parts = [{**part, "x": data.normalize(centring, part["x"])} for part in parts]
     reference = [logistic_regression(parts[0], parts[2], one) for one in config.strengths]
     return Measured(measure(parts, config), reference, *inputs_used(parts, config))
 
@@ -175,7 +175,9 @@ def plot(result: Result[Measured]) -> Figure:
 def penalty(strength: Any, absolute: Any, square: Any, examples: int) -> optim.Penalty:
     """λ/2m (aΣ|θ| + bΣθ²) as an elastic net, whose form is s(ρΣ|θ| + ½(1 − ρ)Σθ²)."""
     both = absolute + 2 * square
-    return optim.elastic_net(strength / (2 * examples) * both, KERNELS, l1_ratio=absolute / both)
+    return optim.elastic_net(
+        strength / (2 * examples) * both, mask=KERNELS, l1_ratio=absolute / both
+    )
 
 
 def path(layer: nn.Layer, examples: Any, optimizer: Any, settings: Any, config: Config) -> Any:
@@ -199,7 +201,7 @@ def measure(parts: list[Any], config: Config) -> dict[str, Way]:
 
     def optimizer(added: Any, strength: Any, absolute: Any, square: Any) -> Any:
         shrink = penalty(strength, absolute, square, m)
-        l1 = optim.l1(added, KERNELS, examples=m)
+        l1 = optim.l1(added, mask=KERNELS, examples=m)
         return optax.chain(
             optim.add_penalty(l1),
             optim.momentum(rate, form="average"),
@@ -255,7 +257,7 @@ def inputs_used(parts: list[Any], config: Config) -> tuple[dict[str, list[float]
     rate, m = 0.2, config.train_images
 
     def grouped(strength: Any) -> optax.GradientTransformation:
-        groups = optim.group_lasso(strength / (2 * m), "linear1/kernel")
+        groups = optim.group_lasso(strength / (2 * m), mask="linear1/kernel")
         return optax.chain(optim.sgd(rate), optim.proximal(rate, groups))
 
     twins = [with_noise(part, seed) for seed, part in enumerate(parts)]

@@ -89,7 +89,7 @@ def run(config: Config) -> Measured:
     """Trains each network until its budget is spent."""
     dataset = data.load("cifar10", config.root)
     statistics = data.mean_and_std(dataset.train["x"])
-    dataset = data.transform(dataset, lambda x: data.normalise(statistics, x))
+    dataset = data.transform(dataset, lambda x: data.normalize(statistics, x))
     networks = [measure(name, dataset, config) for name in config.networks]
     return Measured(networks, dataset.description)
 

@@ -219,7 +219,7 @@ def forms(config: Config, classes: int) -> tuple[nn.Layer, nn.Layer, nn.Layer, l
     network = vgg(config, classes)
     body, top = nn.split(network, HEAD)
     stages = [[f"{name}/**" for name in stage] for stage in STAGES]
-    partly = [nn.freeze(network, *stages[0], *more) for more in (stages[1], ())]
+    partly = [nn.freeze(network, [*stages[0], *more]) for more in (stages[1], ())]
     return network, body, top, [*partly, network]
 
 

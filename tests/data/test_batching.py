@@ -225,7 +225,7 @@ def test_a_batch_of_another_form_than_was_asked_for(batch, message):
 def test_a_batch_of_another_form_than_the_first(batch, form):
     batches = data.prefetch(Odd(batch), ROWS)
     assert len(list(islice(batches, 3))) == 3
-    message = rf"^batch 3 \(the first is 0\) has {form}, the first x int64\[B\]$"
+    message = rf"^batch 3 \(the first is 0\) has {form}, others x int64\[B\]$"
     with pytest.raises(BatchError, match=message):
         next(batches)
     assert not workers()

@@ -13,13 +13,13 @@ from dlcore.data import preprocess
 from dlcore.interop import weights
 
 FITS = {
-    "centring": data.fit_centring,
+    "centring": data.fit_centering,
     "standardising": data.mean_and_std,
     "decorrelation": data.fit_decorrelation,
     "pca": data.fit_pca,
-    "pca, some": lambda x: data.fit_pca(x, epsilon=0.1, components=5),
+    "pca, some": lambda x: data.fit_pca(x, eps=0.1, components=5),
     "zca": data.fit_zca,
-    "zca, regularised": lambda x: data.fit_zca(x, epsilon=0.1),
+    "zca, regularised": lambda x: data.fit_zca(x, eps=0.1),
 }
 WHITENINGS = (data.fit_decorrelation, data.fit_pca, data.fit_zca)
 
@@ -41,7 +41,7 @@ def functions(fitted):
     """What applies a fit, and what inverts it."""
     if isinstance(fitted, data.Whitening):
         return data.whiten, data.unwhiten
-    return data.normalise, data.denormalise
+    return data.normalize, data.denormalize
 
 
 # Centring and standardising.
@@ -61,7 +61,7 @@ def test_mean_and_std(shape):
         np.testing.assert_allclose(mean, wide.mean(axes), rtol=1e-6)
         expected = wide.std(axes)
         np.testing.assert_allclose(std, np.where(expected > 0, expected, 1), rtol=1e-5)
-        centred, one = data.fit_centring(x, per)
+        centred, one = data.fit_centering(x, per)
         np.testing.assert_array_equal(centred, mean)
         assert one == 1
 
@@ -69,15 +69,15 @@ def test_mean_and_std(shape):
 def test_standardising_is_scikit_learns():
     x = np.random.default_rng(0).normal(3, 2, (500, 6)).astype(np.float32)
     x[:, 2] = 0.1
-    ours = data.normalise(data.mean_and_std(x, "feature"), x)
+    ours = data.normalize(data.mean_and_std(x, "feature"), x)
     np.testing.assert_allclose(ours, StandardScaler().fit_transform(flat(x)), atol=1e-5)
 
 
 def test_the_mean_image_is_alexnets():
     images = np.random.default_rng(0).random((20, 4, 4, 3), np.float32)
-    fitted = data.fit_centring(images)
+    fitted = data.fit_centering(images)
     np.testing.assert_allclose(fitted.mean, np.mean(list(images), axis=0), atol=1e-6)
-    np.testing.assert_array_equal(data.normalise(fitted, images), images - fitted.mean)
+    np.testing.assert_array_equal(data.normalize(fitted, images), images - fitted.mean)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -85,7 +85,7 @@ def test_a_constant_channel_becomes_zero(dtype):
     x = np.stack([np.full(3_001, 0.1), np.arange(3_001)], axis=1).astype(dtype)
     fitted = data.mean_and_std(x)
     assert fitted.std[0] == 1
-    np.testing.assert_allclose(data.normalise(fitted, x)[:, 0], np.zeros(3_001), atol=1e-8)
+    np.testing.assert_allclose(data.normalize(fitted, x)[:, 0], np.zeros(3_001), atol=1e-8)
 
 
 # Decorrelation, PCA and ZCA whitening.
@@ -127,27 +127,27 @@ def test_covariances(shape):
         np.testing.assert_allclose(zca, np.eye(rank), atol=2e-5)
 
 
-@pytest.mark.parametrize("epsilon", [1e-3, 0.5])
+@pytest.mark.parametrize("eps", [1e-3, 0.5])
 @pytest.mark.parametrize("n", [500, 6])
-def test_epsilon_is_added_to_the_variances(epsilon, n):
+def test_eps_is_added_to_the_variances(eps, n):
     x = correlated(n, 12)
     covariance = np.cov(flat(x).T)
-    expected = linalg.inv(linalg.sqrtm(covariance + epsilon * np.eye(12)).real)
-    fitted = data.fit_zca(x, epsilon)
+    expected = linalg.inv(linalg.sqrtm(covariance + eps * np.eye(12)).real)
+    fitted = data.fit_zca(x, eps)
     np.testing.assert_allclose(fitted.matrix, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(fitted.inverse @ fitted.matrix, np.eye(12), atol=1e-4)
-    white = data.whiten(data.fit_pca(x, epsilon), x)
+    white = data.whiten(data.fit_pca(x, eps), x)
     variances = linalg.eigvalsh(covariance)[::-1][: white.shape[1]]
-    expected = np.diag(variances / (variances + epsilon))
+    expected = np.diag(variances / (variances + eps))
     np.testing.assert_allclose(np.cov(white.T), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 1e-30, 1e-14])
-def test_an_epsilon_within_rounding_changes_nothing(epsilon):
+@pytest.mark.parametrize("eps", [0.0, 1e-30, 1e-14])
+def test_an_eps_within_rounding_changes_nothing(eps):
     for n in (6, 500):
         x = correlated(n, 12)
         expected = linalg.pinv(linalg.sqrtm(np.cov(flat(x).T)).real, rtol=1e-5)
-        np.testing.assert_allclose(data.fit_zca(x, epsilon).matrix, expected, atol=2e-4)
+        np.testing.assert_allclose(data.fit_zca(x, eps).matrix, expected, atol=2e-4)
 
 
 def test_zca_is_symmetric_and_in_the_shape_of_the_image():
@@ -299,18 +299,21 @@ X = correlated(10, 3)
     [
         (lambda: data.mean_and_std(X[:0]), r"mean_and_std: x is \[0, 3\], but \[N, ..., C\]"),
         (lambda: data.mean_and_std(X[0]), r"mean_and_std: x is \[3\]"),
-        (lambda: data.fit_centring(X, "pixel"), "fit_centring: per is 'pixel', but must be one of"),
+        (
+            lambda: data.fit_centering(X, "pixel"),
+            "fit_centering: per is 'pixel', but must be one of",
+        ),
         (lambda: data.fit_pca(X[0, 0]), r"fit_pca: x is \[\], but"),
         (lambda: data.fit_pca(X[:1]), "fit_pca: x has 1 examples in .* but two at least"),
         (lambda: data.fit_pca(X * np.float32("nan")), r"x has 10 examples in \[nan, nan\]"),
         (lambda: data.fit_zca(X / np.float32([1, 1, 0])), "fit_zca: x has 10 examples in"),
-        (lambda: data.fit_pca(X, epsilon=-1e-3), "fit_pca: epsilon is -0.001, but a finite"),
-        (lambda: data.fit_zca(X, float("nan")), "fit_zca: epsilon is nan"),
-        (lambda: data.fit_zca(X, float("inf")), "fit_zca: epsilon is inf"),
+        (lambda: data.fit_pca(X, eps=-1e-3), "fit_pca: eps is -0.001, but a finite"),
+        (lambda: data.fit_zca(X, float("nan")), "fit_zca: eps is nan"),
+        (lambda: data.fit_zca(X, float("inf")), "fit_zca: eps is inf"),
         (lambda: data.fit_pca(X, components=4), "components=4: give a whole number from 1 to 3"),
         (lambda: data.fit_decorrelation(X[:2], 2), "components=2: .* from 1 to 1"),
-        (lambda: data.normalise(NORMAL, X[:, :1]), r"normalise: x is \[10, 1\], but \[..., 3\]"),
-        (lambda: data.denormalise(NORMAL, X[:, :2]), r"denormalise: y is \[10, 2\]"),
+        (lambda: data.normalize(NORMAL, X[:, :1]), r"normalize: x is \[10, 1\], but \[..., 3\]"),
+        (lambda: data.denormalize(NORMAL, X[:, :2]), r"denormalize: y is \[10, 2\]"),
         (lambda: data.whiten(WHITE, X), r"whiten: x is \[10, 3\], but \[..., 2, 3\] is wanted"),
         (lambda: data.unwhiten(WHITE, X), r"unwhiten: y is \[10, 3\], but \[..., 4\] is wanted"),
     ],

@@ -11,7 +11,7 @@ from rich.console import Console
 from dlcore import data
 from dlcore.interop import weights
 from experiments import frame
-from experiments.basics import _framing, classify, predict
+from experiments.basics import _finding, _framing, classify, predict
 
 MNIST, DIGITS = _framing.FRAMINGS["mnist"], _framing.FRAMINGS["digits"]
 
@@ -44,11 +44,26 @@ def stroke(size, points, width):
     return np.asarray(image) / 255
 
 
+def enlarged(image):
+    return np.asarray(Image.fromarray(np.uint8(255 * image)).resize((224, 224))) / 255
+
+
 def accuracy(trained, folder, pictures, labels):
     paths = tuple(save(folder / f"{i}.png", one) for i, one in enumerate(pictures))
-    result = predict.run(predict.Config(paths, trained / "weights.safetensors", top=1))
-    said = np.array([int(one.classes[0]) for one in result.predictions])
-    return (said == labels).mean()
+    config = predict.Config(paths, trained / "weights.safetensors", 1, folder / "seen.png")
+    said = {one.image: one.classes for one in predict.run(config).predictions}
+    return np.mean([said[str(path)] == (str(y),) for path, y in zip(paths, labels, strict=True)])
+
+
+def look(path):
+    """The strokes of the one digit in a file, in the size of the file."""
+    (digit,) = _finding.find(_framing.opaque(predict.read(path).pixels))
+    return digit
+
+
+def framed(drawn, framing):
+    (digit,) = _finding.find(np.repeat(drawn[..., None], 3, axis=-1))
+    return _framing.frame(digit.ink, framing)
 
 
 def test_drawn_inverted_and_photographed_digits_are_read(trained, drawings, tmp_path):
@@ -69,21 +84,26 @@ def test_the_command_tells_the_most_probable_classes(
     assert (status, err) == (0, "")
     assert "[one].png" in out
     assert out.count("%") == 3
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["[one].png"]
+    assert "runs/predict.png" in out
+    assert (tmp_path / "runs" / "predict.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["[one].png", "runs"]
 
 
 def test_a_long_path_is_shown_whole(trained, drawings, tmp_path):
     path = save(tmp_path / f"{'a' * 200}.png", drawings[0][0])
+    config = predict.Config((path,), trained / "weights.safetensors", seen=tmp_path / "seen.png")
     console = Console(width=100)
     with console.capture() as printed:
-        console.print(frame.run(predict, predict.Config((path,), trained / "weights.safetensors")))
+        console.print(frame.run(predict, config))
     rows = [line.split("│")[1].strip() for line in printed.get().splitlines() if "│" in line]
     assert "".join(rows) == str(path)
 
 
 def test_probabilities_are_ranked_and_a_figure_shows_what_was_seen(trained, drawings, tmp_path):
     path = save(tmp_path / "digit.png", drawings[0][0])
-    config = predict.Config((path, path), trained / "weights.safetensors", top=10)
+    config = predict.Config(
+        (path, path), trained / "weights.safetensors", 10, tmp_path / "seen.png"
+    )
     result = frame.run(predict, config)
     one, other = result.measured.predictions
     assert one == other
@@ -97,7 +117,7 @@ def test_probabilities_are_ranked_and_a_figure_shows_what_was_seen(trained, draw
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "I;16", "JPEG"])
 def test_every_kind_of_picture_gives_the_same_ink(mode, tmp_path):
     drawn = stroke((60, 80), [(20, 10), (35, 70)], 6) > 0
-    eight = Image.fromarray(np.uint8(np.where(drawn, 230, 20)))
+    eight = Image.fromarray(np.uint8(np.where(drawn, 255, 0)))
     path = tmp_path / "picture"
     if mode == "I;16":
         Image.fromarray(np.where(drawn, 60_000, 5_000).astype(np.uint16)).save(path, "PNG")
@@ -109,22 +129,23 @@ def test_every_kind_of_picture_gives_the_same_ink(mode, tmp_path):
         clear.save(path, "PNG")
     else:
         eight.convert(mode).save(path, "PNG")
-    ink = _framing.ink(_framing.gray(predict.read(path)))
-    assert ((ink > 0.5) == drawn).mean() > 0.99
+    digit, scale = look(path), predict.read(path).scale
+    rows, columns = (np.flatnonzero(drawn.any(axis=other)) for other in (1, 0))
+    place = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    np.testing.assert_allclose(np.multiply(digit.box, scale), place, atol=2)
 
 
 def test_a_digit_is_the_same_wherever_and_however_large_it_is_drawn():
     shapes = []
     for scale, (left, top) in ((1, (5, 5)), (2, (60, 20)), (6, (10, 150))):
         points = [(left + scale * x, top + scale * y) for x, y in ((0, 0), (20, 0), (6, 40))]
-        ink = _framing.ink(stroke((400, 440), points, 5 * scale))
-        shapes.append(_framing.frame(ink, MNIST))
+        shapes.append(framed(stroke((400, 440), points, 5 * scale), MNIST))
     for shape in shapes[:-1]:
         assert np.corrcoef(shape.ravel(), shapes[-1].ravel())[0, 1] > 0.85
 
 
 def test_the_frame_of_mnist_is_as_lecun_describes_it():
-    image = _framing.frame(_framing.ink(stroke((300, 200), [(60, 40), (90, 160)], 14)), MNIST)
+    image = framed(stroke((300, 200), [(60, 40), (90, 160)], 14), MNIST)
     rows, columns = (np.flatnonzero((image > 0.05).any(axis=other)) for other in (1, 0))
     assert image.shape == (28, 28)
     assert rows[-1] - rows[0] + 1 == 20
@@ -136,7 +157,7 @@ def test_the_frame_of_mnist_is_as_lecun_describes_it():
 
 
 def test_the_frame_of_the_digits_fills_the_height():
-    image = _framing.frame(_framing.ink(stroke((300, 200), [(20, 60), (280, 140)], 14)), DIGITS)
+    image = framed(stroke((300, 200), [(20, 20), (280, 20), (150, 180)], 14), DIGITS)
     assert image.shape == (8, 8)
     assert (image > 0.05).any(axis=1).all()
     assert (image > 0.05).any(axis=0).sum() <= 6
@@ -144,9 +165,7 @@ def test_the_frame_of_the_digits_fills_the_height():
 
 def test_thin_strokes_are_made_as_broad_as_those_trained_on():
     points = [(40, 20), (160, 30), (90, 180)]
-    thin, broad = (
-        _framing.frame(_framing.ink(stroke((200, 200), points, width)), MNIST) for width in (2, 20)
-    )
+    thin, broad = (framed(stroke((200, 200), points, width), MNIST) for width in (2, 20))
     assert thin.sum() > 0.7 * broad.sum()
 
 
@@ -154,16 +173,15 @@ def test_specks_are_no_digits():
     drawn = stroke((200, 200), [(80, 60), (120, 140)], 10)
     speckled = drawn.copy()
     speckled[5:8, 190:193] = 1
-    np.testing.assert_array_equal(
-        _framing.frame(_framing.ink(speckled), MNIST), _framing.frame(_framing.ink(drawn), MNIST)
-    )
+    np.testing.assert_array_equal(framed(speckled, MNIST), framed(drawn, MNIST))
 
 
 def test_weights_of_colour_images_see_colours():
     description = {"arguments": {"inputs": [32, 32, 3]}, "framing": None}
     picture = np.zeros((64, 64, 4), np.float32)
     picture[..., 0] = picture[..., 3] = 1
-    image = predict.prepare(picture, description)
+    ((place, image),) = predict.look(predict.Picture(picture, 1.0), description)
+    assert place is None
     assert image.shape == (32, 32, 3)
     np.testing.assert_allclose(image.mean(axis=(0, 1)), [1, 0, 0])
 
@@ -207,7 +225,7 @@ def test_a_file_that_is_no_picture_is_one_line(command, trained, tmp_path, kind)
 
 
 @pytest.mark.parametrize("kind", ["white", "black", "noise", "gradient", "pixel"])
-def test_a_picture_with_nothing_on_it_is_one_line(command, trained, tmp_path, kind):
+def test_a_picture_with_nothing_on_it_is_said_to_have_no_digit(command, trained, tmp_path, kind):
     rng = np.random.default_rng(0)
     pictures = {
         "white": np.ones((50, 40)),
@@ -218,8 +236,9 @@ def test_a_picture_with_nothing_on_it_is_one_line(command, trained, tmp_path, ki
     }
     save(tmp_path / "blank.png", pictures[kind])
     status, out, err = command("predict", "blank.png", "--weights", trained / "weights.safetensors")
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("blank.png: nothing is drawn on it")
+    assert (status, err) == (0, "")
+    assert "no digit" in out
+    assert "%" not in out
 
 
 def test_other_bad_input_is_one_line(command, trained, tmp_path):
@@ -246,9 +265,63 @@ def test_other_bad_input_is_one_line(command, trained, tmp_path):
         assert said in err
 
 
+def test_several_digits_are_told_from_left_to_right_with_their_places(trained, tmp_path):
+    drawn = np.zeros((300, 900))
+    for left in (700, 100, 400):
+        drawn[80:220, left : left + 20] = 1
+        drawn[80:100, left - 60 : left] = 1  # a 7
+    path = save(tmp_path / "three.png", 1 - drawn)
+    config = predict.Config((path,), trained / "weights.safetensors", seen=tmp_path / "seen.png")
+    result = frame.run(predict, config)
+    places = [one.place for one in result.measured.predictions]
+    np.testing.assert_allclose(places, [(x - 60, 80, x + 20, 220) for x in (100, 400, 700)], atol=3)
+    assert len(predict.plot(result).axes) == 4  # in a square
+    assert (tmp_path / "seen.png").is_file()
+
+
+def test_a_picture_that_cannot_be_read_costs_a_line_not_the_others(
+    command, trained, drawings, tmp_path
+):
+    good = save(tmp_path / "good.png", drawings[0][0]).name
+    (tmp_path / "bad.png").write_bytes(b"seven")
+    flags = "--weights", trained / "weights.safetensors", "--top", 1
+    status, out, err = command("predict", "bad.png", good, "missing.png", *flags)
+    assert status == 2
+    assert "good.png" in out
+    assert out.count("%") == 1
+    first, second = err.splitlines()
+    assert first.startswith("bad.png: ")
+    assert second == "missing.png: No such file or directory"
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_answer(command, trained, drawings, tmp_path):
+    save(tmp_path / "good.png", drawings[0][0])
+    (tmp_path / "runs").write_text("no folder")
+    weights = trained / "weights.safetensors"
+    status, out, err = command("predict", "good.png", "--weights", weights)
+    assert (status, err) == (0, "")
+    assert out.count("%") == 3
+    assert "is not drawn" in out
+
+
+@pytest.mark.parametrize("form", ["WEBP", "BMP"])
+def test_other_forms_and_cameras_that_were_turned_are_read(form, tmp_path):
+    drawn = stroke((300, 200), [(60, 40), (160, 40), (90, 160)], 14)
+    eight = Image.fromarray(np.uint8(255 * drawn))
+    upright = Image.Exif()
+    upright[0x0112] = 6  # the camera was turned: the picture is to be turned back by 90°
+    eight.save(tmp_path / "picture", form, **({"exif": upright} if form == "WEBP" else {}))
+    height, width = predict.read(tmp_path / "picture").pixels.shape[:2]
+    assert (height > width) == (form == "WEBP")
+    assert look(tmp_path / "picture").box.size > 100
+
+
 @pytest.mark.slow
 def test_mnist_images_are_framed_as_they_were(shared_data):
     """The framing is close to the identity on images that have been framed already."""
     images = data.load("mnist", shared_data).test["x"][:200, ..., 0]
-    framed = np.stack([_framing.frame(_framing.ink(image), MNIST) for image in images])
-    assert np.abs(framed - images).mean() < 0.01
+    found = [_finding.find(np.repeat(enlarged(image)[..., None], 3, axis=-1)) for image in images]
+    pairs = [(one[0], image) for one, image in zip(found, images, strict=True) if len(one) == 1]
+    assert len(pairs) > 0.97 * len(images)
+    apart = [np.abs(_framing.frame(digit.ink, MNIST) - image).mean() for digit, image in pairs]
+    assert np.mean(apart) < 0.03

@@ -155,6 +155,13 @@ def test_softmax_of_minus_infinity_is_zero():
     assert log_y[0] == -np.inf
 
 
+def test_softmax_of_nothing_is_nothing():
+    """Where all are −∞ all get 0, as a masked row of attention has it, and no gradient."""
+    (y, *derivatives), _ = softmaxes(np.full(3, -np.inf, np.float32))
+    for one in (y, *derivatives):
+        np.testing.assert_array_equal(one, 0)
+
+
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "identity"])
 def test_integers_are_refused_in_one_line(name):
     with pytest.raises(TypeError, match=r"^\w+: x is int32, .*x\.astype\(jnp\.float32\)$"):

@@ -145,7 +145,7 @@ def test_bfloat16_stays():
         ((2, 5, 5, 4), (3, 3, 2, 3), {"groups": 2}, r"do not fit with groups=2"),
         ((2, 5, 5, 1), (3, 3, 1, 1), {"stride": 0}, r"stride is 0, but a positive integer"),
         ((2, 5, 5, 1), (3, 3, 1, 1), {"dilation": 1.5}, r"dilation is 1.5"),
-        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": "same"}, r"padding is 'same', but \"VALID\""),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": "valid"}, "is 'valid': write padding=\"VALID\""),
         ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": -1}, r"padding is -1"),
         ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": (1, 2, 3)}, r"padding is \(1, 2, 3\)"),
         ((2, 2, 5, 1), (3, 3, 1, 1), {}, r"a window of 3×3 does not fit into x \(2, 2, 5, 1\)"),

@@ -184,7 +184,7 @@ def test_runs_under_vmap_and_stays_bfloat16():
         ((2, 5, 5, 3), (3, 3, 3, 4), {}, "do not fit with groups=1"),
         ((2, 5, 5, 3), (3, 3, 3, 3), {"groups": 2}, "do not fit with groups=2"),
         ((2, 5, 5, 1), (3, 3, 1, 1), {"stride": 0}, "conv_transpose: stride is 0"),
-        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": "same"}, 'but "VALID", "SAME", an integer'),
+        ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": "equal"}, 'but "VALID", "SAME", an integer'),
         ((2, 1, 5, 1), (3, 3, 1, 1), {"padding": 2}, "padding 2 leaves nothing of x"),
         ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": -1}, "bottom and right also below 0, is wanted"),
         ((2, 5, 5, 1), (3, 3, 1, 1), {"padding": ((-1, 0), (0, 0))}, r"padding is \(\(-1, 0\),"),

@@ -16,7 +16,7 @@ from tests.functional.conftest import assert_derivatives
 
 moments = jax.jit(F.moments, static_argnames=("axis", "keepdims"))
 batch_moments = jax.jit(F.batch_moments)
-normalize = jax.jit(F.normalize, static_argnames="epsilon")
+normalize = jax.jit(F.normalize, static_argnames="eps")
 
 
 @pytest.mark.parametrize("axis", [0, -1, (0, 1), (0, 1, 2)])
@@ -100,7 +100,7 @@ def test_the_derivatives_of_normalize_are_those_of_its_equation(shape, x64):
 
 def test_normalisation_survives_a_large_mean():
     x = np.random.default_rng(1).normal(1e4, 0.1, (256, 8, 3)).astype(np.float32)
-    y = np.asarray(normalize(x, *moments(x, (0, 1)), epsilon=1e-5), np.float64)
+    y = np.asarray(normalize(x, *moments(x, (0, 1)), eps=1e-5), np.float64)
     np.testing.assert_allclose(y.mean((0, 1)), 0, atol=0.01)
     np.testing.assert_allclose(y.std((0, 1)), 1, rtol=1e-3)
 
@@ -134,9 +134,9 @@ def test_normalize_is_the_equation():
     x, mean, scale, offset = (rng.normal(size=s).astype(np.float32) for s in [(5, 3), 3, 3, 3])
     var = rng.uniform(0.1, 2, 3).astype(np.float32)
     expected = (x - mean) / np.sqrt(var + 0.5)
-    np.testing.assert_allclose(normalize(x, mean, var, epsilon=0.5), expected, rtol=1e-5)
+    np.testing.assert_allclose(normalize(x, mean, var, eps=0.5), expected, rtol=1e-5)
     np.testing.assert_allclose(
-        normalize(x, mean, var, scale, offset, epsilon=0.5),
+        normalize(x, mean, var, scale, offset, eps=0.5),
         expected * scale + offset,
         rtol=1e-5,
         atol=1e-6,
@@ -149,9 +149,9 @@ def test_rms_norm_is_the_equation_with_its_derivatives(x64):
     root = np.sqrt((x**2).mean(-1, keepdims=True) + 0.1)
 
     def squared(flat):
-        return F.rms_norm(flat[:-3].reshape(5, 3), flat[-3:], epsilon=0.1).ravel() ** 2
+        return F.rms_norm(flat[:-3].reshape(5, 3), flat[-3:], eps=0.1).ravel() ** 2
 
-    y, plain = jax.jit(lambda: (F.rms_norm(x, scale, epsilon=0.1), F.rms_norm(x, epsilon=0.1)))()
+    y, plain = jax.jit(lambda: (F.rms_norm(x, scale, eps=0.1), F.rms_norm(x, eps=0.1)))()
     np.testing.assert_allclose(plain, x / root, rtol=1e-12)
     np.testing.assert_allclose(y, x / root * scale, rtol=1e-12)
     assert_derivatives(squared, np.concatenate([x.ravel(), scale]))

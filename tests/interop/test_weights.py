@@ -287,6 +287,14 @@ def test_a_tree_may_be_deep_and_hold_a_part_twice():
     assert_same(weights.loads(weights.dumps(nested(100)), nested(100))[0], nested(100))
 
 
+def test_leaves_without_numbers_are_refused_by_name():
+    message = r"^a/0: float32\[2\] without numbers; give arrays, outside of jit$"
+    with pytest.raises(WeightsError, match=message):
+        weights.dumps({"a": [jax.ShapeDtypeStruct((2,), jnp.float32)]})
+    with pytest.raises(WeightsError, match=message):
+        jax.eval_shape(lambda leaf: weights.dumps({"a": [leaf]}), np.zeros(2, np.float32))
+
+
 @pytest.mark.parametrize("dtype", ["complex128", ">f4", "U3", "O", "M8[s]", jnp.int4])
 def test_a_dtype_without_a_place_in_the_format_is_refused_by_name(dtype):
     with pytest.raises(WeightsError, match=r"^a/0: .* cannot be stored"):

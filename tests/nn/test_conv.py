@@ -178,7 +178,7 @@ def test_locally_connected_draws_each_place_as_a_convolution():
         ((3, 4, 3), {"groups": 2}, "channels that groups divides, got in_channels=3"),
         ((4, 3, 3), {"groups": 2}, "channels that groups divides"),
         ((3, 3, 3), {"padding_mode": "mirror"}, "conv: padding_mode is 'mirror', but must be one"),
-        ((3, 3, 3), {"padding": "same"}, 'conv: padding is \'same\', but "VALID", "SAME"'),
+        ((3, 3, 3), {"padding": "same"}, "conv: padding is 'same': write padding=\"SAME\""),
         ((3, 3, 3), {"padding": -1}, "conv: padding is -1"),
         ((3, 3, 3), {"stride": 0}, "conv: stride is 0"),
         ((3, 3, 3), {"dilation": 1.5}, "conv: dilation is 1.5"),

@@ -38,13 +38,13 @@ def apply_linen(module, variables, x, mutable=False):
     ("shape", "settings"),
     [
         ((6, 5, 4, 3), {}),
-        ((6, 5, 4, 3), {"momentum": 0.6, "epsilon": 0.1}),
+        ((6, 5, 4, 3), {"momentum": 0.6, "eps": 0.1}),
         ((8, 3), {}),
         ((4, 5, 3), {}),
     ],
 )
 def test_equals_flax_in_training_and_evaluation(shape, settings, standard_promotion):
-    settings = {"momentum": 0.9, "epsilon": 1e-5} | settings
+    settings = {"momentum": 0.9, "eps": 1e-5} | settings
     layer = nn.batch_norm(3, **settings)
     params, state = layer.init(jax.random.key(0))
     params = {"scale": np.float32([1.0, -2.0, 0.5]), "offset": np.float32([0.0, 1.0, 2.0])}
@@ -52,7 +52,10 @@ def test_equals_flax_in_training_and_evaluation(shape, settings, standard_promot
         "params": {"scale": params["scale"], "bias": params["offset"]},
         "batch_stats": dict(state),
     }
-    training = linen.BatchNorm(use_running_average=False, **settings)
+    norm = functools.partial(
+        linen.BatchNorm, momentum=settings["momentum"], epsilon=settings["eps"]
+    )
+    training = norm(use_running_average=False)
     for step in range(3):
         x = data(step, shape)
         y, state = apply(layer, params, state, x, train=True)
@@ -64,8 +67,7 @@ def test_equals_flax_in_training_and_evaluation(shape, settings, standard_promot
                 state[name], theirs["batch_stats"][name], rtol=1e-4, atol=1e-6
             )
     y, _ = apply(layer, params, state, x)
-    evaluation = linen.BatchNorm(use_running_average=True, **settings)
-    expected = apply_linen(evaluation, theirs, x)
+    expected = apply_linen(norm(use_running_average=True), theirs, x)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -90,12 +92,12 @@ WEIGHTS = {
     "offset": np.linspace(0.5, -1.5, 6, dtype=np.float32),
 }
 STATELESS = {
-    "rms_norm": (nn.rms_norm(6), nn.rms_norm(6, epsilon=1e-6), linen.RMSNorm()),
-    "layer_norm": (nn.layer_norm(6), nn.layer_norm(6, epsilon=1e-6), linen.LayerNorm()),
-    "group_norm": (nn.group_norm(6, 3), nn.group_norm(6, 3, epsilon=1e-6), linen.GroupNorm(3)),
+    "rms_norm": (nn.rms_norm(6), nn.rms_norm(6, eps=1e-6), linen.RMSNorm()),
+    "layer_norm": (nn.layer_norm(6), nn.layer_norm(6, eps=1e-6), linen.LayerNorm()),
+    "group_norm": (nn.group_norm(6, 3), nn.group_norm(6, 3, eps=1e-6), linen.GroupNorm(3)),
     "instance_norm": (
         nn.instance_norm(6),
-        nn.instance_norm(6, epsilon=1e-6),
+        nn.instance_norm(6, eps=1e-6),
         linen.InstanceNorm(),
     ),
 }
@@ -225,7 +227,7 @@ def test_a_named_axis_of_vmap_joins_the_batches_and_without_a_name_each_is_its_o
     for name in ("mean", "var"):
         np.testing.assert_allclose(states[name], np.stack([new[name]] * 2), rtol=1e-5)
     chex.assert_trees_all_close(
-        value_and_gradients(lambda params, x: by_vmap(joined, params, x)[0], WEIGHTS, x),
+        value_and_gradients(lambda params, x: in_parts(joined, params, x)[0], WEIGHTS, x),
         value_and_gradients(lambda params, x: whole(params, x)[0], WEIGHTS, x),
         rtol=1e-3,
         atol=1e-3,
@@ -337,9 +339,9 @@ def test_buffers_are_apart_so_that_they_can_be_donated():
     [
         (nn.batch_norm, {"features": 0}, "batch_norm needs features ≥ 1"),
         (nn.batch_norm, {"features": 3, "momentum": 1.1}, "momentum is 1.1"),
-        (nn.batch_norm, {"features": 3, "epsilon": 0}, "batch_norm: epsilon is 0"),
-        (nn.layer_norm, {"features": 3, "epsilon": -1.0}, "layer_norm: epsilon is -1.0"),
-        (nn.rms_norm, {"features": 3, "epsilon": 0.0}, "rms_norm: epsilon is 0.0"),
+        (nn.batch_norm, {"features": 3, "eps": 0}, "batch_norm: eps is 0"),
+        (nn.layer_norm, {"features": 3, "eps": -1.0}, "layer_norm: eps is -1.0"),
+        (nn.rms_norm, {"features": 3, "eps": 0.0}, "rms_norm: eps is 0.0"),
         (nn.rms_norm, {"features": 0}, "rms_norm needs features ≥ 1"),
         (nn.instance_norm, {"features": 2.0}, "instance_norm needs features ≥ 1"),
         (nn.group_norm, {"features": 6, "groups": 0}, "group_norm needs groups ≥ 1"),

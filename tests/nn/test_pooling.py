@@ -13,7 +13,7 @@ from dlcore import nn
     [
         ({"window": 0}, "window is 0, but a positive integer"),
         ({"window": 2, "stride": (1, 0)}, r"stride is \(1, 0\)"),
-        ({"window": 2, "padding": "same"}, 'padding is \'same\', but "VALID", "SAME"'),
+        ({"window": 2, "padding": "same"}, "padding is 'same': write padding=\"SAME\""),
         ({"window": 2, "padding": 5}, "padding is 5, but less than the window 2×2 is wanted"),
     ],
 )

@@ -115,15 +115,15 @@ def test_frozen_leaves_have_no_gradient_and_their_statistics_stand_still(scan):
     layer = make_network(scan)
     params, state = layer.init(jax.random.key(0))
     state = jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(0.5), state)
-    frozen = nn.freeze(layer, "stem/**", "stage/[01]/**")
+    frozen = nn.freeze(layer, ("stem/**", "stage/[01]/**"))
     chex.assert_trees_all_equal_structs(frozen.init(jax.random.key(0)), (params, state))
     grads, new = jax.device_get(gradient(frozen, params, state))
-    held = tree.mask(grads, "stem/**", "stage/[01]/**")
+    held = tree.mask(grads, ("stem/**", "stage/[01]/**"))
     for (path, leaf), zero in zip(
         tree.leaves_with_paths(grads), jax.tree.leaves(held), strict=True
     ):
         assert np.any(leaf) != zero, path
-    still = tree.mask(new, "stem/**", "stage/[01]/**")
+    still = tree.mask(new, ("stem/**", "stage/[01]/**"))
     for (path, leaf), same in zip(tree.leaves_with_paths(new), jax.tree.leaves(still), strict=True):
         assert np.all(leaf == dict(tree.leaves_with_paths(state))[path]) == same, path
     # In evaluation nothing changes, and thawed it is the layer it was.
@@ -152,22 +152,52 @@ def test_blocks_frozen_alike_stay_one_layer():
 
 
 def test_freezing_adds_up_and_thawing_takes_away():
-    layer = nn.freeze(nn.freeze(make_network(), "stem/**"), "head/bias", "head/kernel")
+    layer = nn.freeze(nn.freeze(make_network(), "stem/**"), ("head/bias", "head/kernel"))
     assert set(nn.frozen(layer)) == {
         "stem/linear1/kernel",
         *(f"stem/batch_norm1/{leaf}" for leaf in ("scale", "offset", "mean", "var")),
         "head/bias",
         "head/kernel",
     }
-    assert nn.frozen(nn.thaw(layer, "stem/**", "head/kernel")) == ("head/bias",)
+    assert nn.frozen(nn.thaw(layer, ("stem/**", "head/kernel"))) == ("head/bias",)
     assert "frozen: bias, kernel" in repr(layer)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        ("linear1/kernel", "linear1/bias"),
+        ["linear1/*"],
+        {"linear1": True, "linear2": False},
+        {"linear1": {"kernel": True, "bias": True}, "linear2": {"kernel": False, "bias": False}},
+        lambda params: {name: name == "linear1" for name in params},
+        lambda params: jax.tree.map(lambda leaf: leaf.shape[-1] == 5, params),
+    ],
+)
+def test_what_is_frozen_is_said_in_all_forms_of_a_mask(mask):
+    layer = nn.serial(nn.linear(4, 5), F.tanh, nn.linear(5, 3))
+    frozen = nn.freeze(layer, mask)
+    assert set(nn.frozen(frozen)) == {"linear1/bias", "linear1/kernel"}
+    assert nn.frozen(nn.thaw(frozen, mask)) == ()
+    assert nn.frozen(nn.thaw(nn.freeze(layer, None), nn.frozen(frozen))) == (
+        "linear2/bias",
+        "linear2/kernel",
+    )
+
+
+def test_a_tree_of_booleans_is_like_params_and_holds_their_statistics_too():
+    frozen = nn.freeze(block(), {"linear1": False, "batch_norm1": True})
+    assert nn.frozen(frozen) == ("batch_norm1/offset", "batch_norm1/scale")
+    params, state = frozen.init(jax.random.key(0))
+    _, new = gradient(frozen, params, state)
+    chex.assert_trees_all_equal(new, state)
 
 
 def test_statistics_alone_can_be_frozen():
     layer = nn.batch_norm(4)
     params, _ = layer.init(jax.random.key(0))
     state = {"mean": np.ones(4, np.float32), "var": np.full(4, 4, np.float32)}
-    frozen = nn.freeze(layer, "mean", "var")
+    frozen = nn.freeze(layer, ("mean", "var"))
     grads, new = jax.device_get(gradient(frozen, params, state))
     chex.assert_trees_all_equal(new, state)
     assert np.all(grads["scale"] != 0)
@@ -198,7 +228,7 @@ def test_a_layer_of_ones_own_that_cannot_be_rebuilt_says_so():
     [
         (lambda net: nn.freeze(net, "stam/**"), '"stam/\\*\\*" fits no leaf'),
         (lambda net: nn.thaw(net, "**/weight"), "fits no leaf"),
-        (lambda net: nn.freeze(net), "expected the globs of leaves"),
+        (lambda net: nn.freeze(net, ()), 'the mask says nothing of "head/bias"'),
         (lambda net: nn.replace(net, "heat", F.relu), "has no child 'heat', did you mean 'head'"),
         (lambda net: nn.replace(net, "stem/linear1/x", F.relu), "a linear has no child 'x'"),
         (lambda net: nn.split(net, "nose"), "has no child 'nose'"),

@@ -39,10 +39,23 @@ def test_a_rate_out_of_range_is_refused(factory, rate):
 
 
 @every_factory
-@pytest.mark.parametrize("rate", ["0.1", None, True, 1j, np.ones(2), jnp.ones(2), [0.1]])
+@pytest.mark.parametrize("rate", ["0.1", None, True, 1j, [0.1]])
 def test_a_rate_that_is_no_number_is_refused(factory, rate):
     with pytest.raises(TypeError, match="learning_rate must be a number or a schedule, got"):
         factory(rate)
+
+
+@every_factory
+@pytest.mark.parametrize("params", [np.ones(2), [jnp.ones(2)], iter([1.0]), {"a": 1.0}.values()])
+def test_parameters_in_the_place_of_the_rate_are_refused(factory, params):
+    name = factory.__name__
+    message = rf"^{name} is given .* as learning_rate: write optim\.{name}\("
+    with pytest.raises(TypeError, match=message):
+        factory(params)
+    with pytest.raises(
+        TypeError, match=message + r"0\.1\); optimizer\.init\(params\) takes the arr"
+    ):
+        factory(params, 0.1)
 
 
 def rated(factory):
@@ -56,8 +69,8 @@ def number(build, name):
 
 
 BELOW_ONE = [
-    number(rated(optim.momentum), "decay"),
-    number(rated(optim.nesterov), "decay"),
+    number(rated(optim.momentum), "momentum"),
+    number(rated(optim.nesterov), "momentum"),
     number(rated(optim.rmsprop), "decay"),
     number(rated(optim.rmsprop), "momentum"),
     number(rated(optim.adadelta), "rho"),
@@ -217,7 +230,7 @@ def test_what_is_no_schedule_and_no_penalty_is_refused():
 
 WEIGHTY = {  # what looks at the weights, chained before or behind an optimizer
     "decay_weights": optim.decay_weights(0.1),
-    "max_norm": optim.max_norm(1.0, "**"),
+    "max_norm": optim.max_norm(1.0, mask="**"),
     "proximal": optim.proximal(0.1, optim.l1(0.1)),
     "add_penalty": optim.add_penalty(optim.l2(0.1)),
     "ema_of_weights": optim.ema_of_weights(0.9),
@@ -258,11 +271,11 @@ def test_an_empty_tree_is_refused(params):
 @pytest.mark.parametrize(
     "transformation",
     [
-        optim.decay_weights(0.1, "**/kernle"),
-        optim.max_norm(1.0, "**/kernle"),
+        optim.decay_weights(0.1, mask="**/kernle"),
+        optim.max_norm(1.0, mask="**/kernle"),
         optim.max_norm(1.0),
-        optim.proximal(0.1, optim.l1(0.1, "**/kernle")),
-        optim.add_penalty(optim.elastic_net(0.1, "**/kernle")),
+        optim.proximal(0.1, optim.l1(0.1, mask="**/kernle")),
+        optim.add_penalty(optim.elastic_net(0.1, mask="**/kernle")),
         optim.add_penalty(optim.group_lasso(0.1)),
         optim.adamw(0.1, mask="**/kernle"),
         optim.lion(0.1, mask="**/kernle"),
@@ -277,11 +290,11 @@ def test_a_glob_that_fits_no_leaf_is_refused(transformation):
 
 def test_a_leaf_without_the_axis_is_refused():
     params = {"bias": jnp.ones(())}
-    norms = optim.max_norm(1.0, "**")
+    norms = optim.max_norm(1.0, mask="**")
     with pytest.raises(ValueError, match=r"max_norm: a leaf is \[\], but one with axis -1"):
         norms.update(params, norms.init(params), params)
     with pytest.raises(ValueError, match=r"group_lasso: a leaf is \[3\], but one with axis -2"):
-        optim.group_lasso(0.1, "bias")({"bias": jnp.ones(3)})
+        optim.group_lasso(0.1, mask="bias")({"bias": jnp.ones(3)})
     with pytest.raises(ValueError, match=r"muon: bias is \[\], but a matrix"):
         optim.muon(0.1, mask="bias").init(params)
 

@@ -44,33 +44,35 @@ TABLE = (
     Case(
         "momentum",
         optim.momentum,
-        lambda learning_rate, decay=0.9: optax.sgd(learning_rate, momentum=decay),
+        lambda learning_rate, momentum=0.9: optax.sgd(learning_rate, momentum),
         (
             {"learning_rate": 0.1},
-            {"learning_rate": 0.01, "decay": 0.99},
+            {"learning_rate": 0.01, "momentum": 0.99},
         ),
     ),
     Case(
         "average momentum",
         functools.partial(optim.momentum, form="average"),
-        lambda learning_rate, decay=0.9: optax.chain(
-            optax.scale(1 - decay), optax.trace(decay), optax.scale_by_learning_rate(learning_rate)
+        lambda learning_rate, momentum=0.9: optax.chain(
+            optax.scale(1 - momentum),
+            optax.trace(momentum),
+            optax.scale_by_learning_rate(learning_rate),
         ),
-        ({"learning_rate": 0.1}, {"learning_rate": 1.0, "decay": 0.99}),
+        ({"learning_rate": 0.1}, {"learning_rate": 1.0, "momentum": 0.99}),
     ),
     Case(
         "classical momentum",
         functools.partial(optim.momentum, form="classical"),
-        lambda learning_rate, decay=0.9: optax.chain(
-            optax.scale_by_learning_rate(learning_rate), optax.trace(decay)
+        lambda learning_rate, momentum=0.9: optax.chain(
+            optax.scale_by_learning_rate(learning_rate), optax.trace(momentum)
         ),
-        ({"learning_rate": 0.1}, {"learning_rate": 0.01, "decay": 0.99}),
+        ({"learning_rate": 0.1}, {"learning_rate": 0.01, "momentum": 0.99}),
     ),
     Case(
         "nesterov",
         optim.nesterov,
-        lambda learning_rate, decay=0.9: optax.sgd(learning_rate, decay, nesterov=True),
-        ({"learning_rate": 0.1}, {"learning_rate": 0.01, "decay": 0.5}),
+        lambda learning_rate, momentum=0.9: optax.sgd(learning_rate, momentum, nesterov=True),
+        ({"learning_rate": 0.1}, {"learning_rate": 0.01, "momentum": 0.5}),
     ),
     Case(
         "rmsprop",

@@ -33,8 +33,8 @@ def total(function, leaves):
     ("penalty", "expected"),
     [
         (optim.l1(0.3), 0.3 * total(np.abs, LEAVES)),
-        (optim.l1(0.3, "**/kernel"), 0.3 * total(np.abs, KERNELS)),
-        (optim.l2(0.3, "head/*"), 0.3 * total(np.square, LEAVES[1:])),
+        (optim.l1(0.3, mask="**/kernel"), 0.3 * total(np.abs, KERNELS)),
+        (optim.l2(0.3, mask="head/*"), 0.3 * total(np.square, LEAVES[1:])),
         # Lecture B: (λ/2m) Σ|θ| and (λ/2m) Σθ² over all θ, with m training examples.
         (optim.l1(7.0, examples=50), 7.0 / (2 * 50) * total(np.abs, LEAVES)),
         (optim.l2(7.0, examples=50), 7.0 / (2 * 50) * total(np.square, LEAVES)),
@@ -52,7 +52,7 @@ def total(function, leaves):
             ),
         ),
         (
-            optim.group_lasso(0.3, "head/kernel", axis=-1),
+            optim.group_lasso(0.3, mask="head/kernel", axis=-1),
             0.3 * np.sqrt(5) * np.linalg.norm(KERNELS[1], axis=0).sum(),
         ),
     ],
@@ -81,8 +81,10 @@ def test_sums_are_wide_and_gradients_narrow():
 
 @pytest.mark.parametrize("frozen", [{"a": None}, {"a": None, "b": jnp.ones(2)}])
 def test_nothing_to_penalise_is_nothing(frozen):
-    assert float(optim.l1(1.0, "a")(frozen)) == 0.0
-    assert not any(np.any(slope) for slope in jax.tree.leaves(jax.grad(optim.l1(1.0, "a"))(frozen)))
+    assert float(optim.l1(1.0, mask="a")(frozen)) == 0.0
+    assert not any(
+        np.any(slope) for slope in jax.tree.leaves(jax.grad(optim.l1(1.0, mask="a"))(frozen))
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,8 +93,8 @@ def test_nothing_to_penalise_is_nothing(frozen):
         optim.l1(0.7),
         optim.l2(0.7),
         optim.elastic_net(0.7, l1_ratio=0.3),
-        optim.group_lasso(0.3, "**"),
-        optim.group_lasso(0.3, "**", axis=-1),
+        optim.group_lasso(0.3, mask="**"),
+        optim.group_lasso(0.3, mask="**", axis=-1),
     ],
 )
 @pytest.mark.parametrize("t", [0.5, 2.0])
@@ -138,7 +140,7 @@ def descended(penalised, x, y, steps=3000):
 def test_proximal_descent_finds_scikit_learns_solution_with_its_zeros(l1_ratio):
     """Lasso and elastic net: (1/2n)‖y − Xw‖² + α(ρ‖w‖₁ + ½(1 − ρ)‖w‖²)."""
     x, y = regression_problem()
-    penalty = optim.elastic_net(0.3, "kernel", l1_ratio=l1_ratio)
+    penalty = optim.elastic_net(0.3, mask="kernel", l1_ratio=l1_ratio)
     ours = descended(optax.chain(optim.sgd(0.1), optim.proximal(0.1, penalty)), x, y)
     theirs = linear_model.ElasticNet(alpha=0.3, l1_ratio=l1_ratio, fit_intercept=False, tol=1e-8)
     expected = theirs.fit(x, y).coef_
@@ -172,7 +174,7 @@ def test_l2_in_the_gradient_is_ridge_regression_and_pytorchs_weight_decay():
 def test_a_scheduled_rate_reaches_the_same_zeros():
     """The threshold ηₜλ follows the rate."""
     x, y = regression_problem()
-    rate, penalty = optim.inverse_time(0.1, 1e-3), optim.l1(0.3, "kernel")
+    rate, penalty = optim.inverse_time(0.1, 1e-3), optim.l1(0.3, mask="kernel")
     falling = descended(optax.chain(optim.sgd(rate), optim.proximal(rate, penalty)), x, y, 10_000)
     steady = descended(optax.chain(optim.sgd(0.1), optim.proximal(0.1, penalty)), x, y)
     np.testing.assert_allclose(falling["kernel"], steady["kernel"], atol=1e-4)

@@ -84,14 +84,14 @@ def test_max_norm_leaves_the_short_alone_and_takes_another_axis():
     plain = after(optax.identity())
     loose = after(optim.max_norm(1e3))
     jax.tree.map(np.testing.assert_allclose, loose, plain)
-    rows = after(optim.max_norm(1.0, "conv/kernel", axis=-2))["conv"]["kernel"]
+    rows = after(optim.max_norm(1.0, mask="conv/kernel", axis=-2))["conv"]["kernel"]
     np.testing.assert_allclose(np.sum(np.square(rows), axis=(0, 1, 3)), 1.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 5])
 @pytest.mark.parametrize("decay", [0.1, optim.diminishing(0.5)])
 def test_decay_is_a_share_of_the_weights_whatever_the_update(decay, steps):
-    decayed = after(optim.decay_weights(decay, "conv/*"), steps)
+    decayed = after(optim.decay_weights(decay, mask="conv/*"), steps)
     weight, update = (np.float64(tree["conv"]["kernel"]) for tree in (PARAMS, UPDATES))
     for step in range(steps):
         share = float(decay(step)) if callable(decay) else decay
@@ -117,7 +117,7 @@ def test_decay_at_the_rate_is_adamws(standard_promotion):
 
 
 def test_a_soft_threshold_makes_exact_zeros_that_updates_can_leave_again():
-    threshold = optim.proximal(1.0, optim.l1(2.0, "**/kernel"))
+    threshold = optim.proximal(1.0, optim.l1(2.0, mask="**/kernel"))
     small = after(threshold)["conv"]["kernel"]
     moved = np.float64(PARAMS["conv"]["kernel"] + UPDATES["conv"]["kernel"])
     np.testing.assert_array_equal(small == 0, np.abs(moved) <= 2.0)
@@ -128,9 +128,9 @@ def test_a_soft_threshold_makes_exact_zeros_that_updates_can_leave_again():
 def test_the_parts_chain_with_any_optimizer():
     optimizer = optax.chain(
         optim.adam(0.1),
-        optim.decay_weights(0.01, "**/kernel"),
-        optim.proximal(0.1, optim.l1(1.0, "conv/kernel")),
-        optim.max_norm(2.0, "conv/kernel"),
+        optim.decay_weights(0.01, mask="**/kernel"),
+        optim.proximal(0.1, optim.l1(1.0, mask="conv/kernel")),
+        optim.max_norm(2.0, mask="conv/kernel"),
     )
     params = after(optimizer, 10)
     assert (

@@ -145,10 +145,10 @@ def test_the_classical_form_is_polyaks_only_while_the_rate_is_constant():
     assert np.linalg.norm(np.subtract(classical[1], polyak[1])) > 0.1 * np.linalg.norm(polyak[1])
 
 
-def test_a_scheduled_decay_is_an_injected_one():
+def test_a_scheduled_momentum_is_an_injected_one():
     grads = grads_of(20, 3)
     for factory in (optim.momentum, optim.nesterov):
-        injected = optax.inject_hyperparams(factory)(0.1, decay=RISING)
+        injected = optax.inject_hyperparams(factory)(0.1, momentum=RISING)
         np.testing.assert_array_equal(
             updates_of(factory(0.1, RISING), grads), updates_of(injected, grads)
         )

@@ -46,9 +46,31 @@ PAIRS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 }
 
 
+# What is called as there, and answered with the call to write here.
+AS_THERE = [
+    (optim.sgd, "SGD", {"lr": 0.1, "momentum": 0.8, "nesterov": True}),
+    (optim.sgd, "SGD", {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.3}),
+    (optim.sgd, "SGD", {"lr": 0.1, "weight_decay": 0.3, "maximize": True}),
+    (optim.adam, "Adam", {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-3}),
+    (optim.adamw, "AdamW", {"lr": 0.05, "betas": (0.8, 0.95), "weight_decay": 0.1}),
+    (optim.adadelta, "Adadelta", {"lr": 0.5, "rho": 0.8, "eps": 1e-4}),
+]
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_equals_torch(name, torch):
-    optimizer, their_name, options = PAIRS[name]
+    assert_equal(torch, *PAIRS[name])
+
+
+@pytest.mark.parametrize(("factory", "their_name", "options"), AS_THERE)
+def test_a_call_as_torchs_is_answered_with_what_equals_torch(factory, their_name, options, torch):
+    with pytest.raises(TypeError) as caught:
+        factory([jnp.ones(5)], **options)
+    told = str(caught.value).partition(": write ")[2].partition("; ")[0]
+    assert_equal(torch, eval(told, {"optim": optim, "optax": optax}), their_name, options)
+
+
+def assert_equal(torch, optimizer, their_name, options):
     rng = np.random.default_rng(0)
     start, grads = rng.normal(size=5).astype("float32"), rng.normal(size=(50, 5)).astype("float32")
 

@@ -22,12 +22,12 @@ def everything():
     """One of each kind, in the order that a chain wants."""
     return optax.chain(
         optim.sam(0.01),
-        optim.add_penalty(optim.l2(1e-3, "**/kernel")),
+        optim.add_penalty(optim.l2(1e-3, mask="**/kernel")),
         optim.clip_by_block_rms(1.0),
         optim.momentum(optim.cosine(0.1, 60), optim.annealed_momentum(10), "classical"),
-        optim.decay_weights(1e-4, "**/kernel"),
-        optim.proximal(0.1, optim.l1(1e-3, "linear2/kernel")),
-        optim.max_norm(2.0, "**/kernel"),
+        optim.decay_weights(1e-4, mask="**/kernel"),
+        optim.proximal(0.1, optim.l1(1e-3, mask="linear2/kernel")),
+        optim.max_norm(2.0, mask="**/kernel"),
         optim.lookahead(5, 0.5),
     )
 
@@ -38,7 +38,7 @@ def problem(layer, optimizer, objective=None):
 
 
 def test_all_of_it_trains_a_frozen_network_and_resumes_to_the_same_bits(tmp_path):
-    layer = nn.freeze(make_network(), *FROZEN)
+    layer = nn.freeze(make_network(), FROZEN)
     step, state = problem(layer, everything())
     data, arguments = make_blobs(), {"batch_size": 16, "visible": False}
     whole = train.run(step, state, data, epochs=10, **arguments)
@@ -56,7 +56,7 @@ def test_all_of_it_trains_a_frozen_network_and_resumes_to_the_same_bits(tmp_path
 
 
 def test_the_average_is_that_of_the_states_that_were_seen():
-    layer = nn.freeze(make_network(), *FROZEN)
+    layer = nn.freeze(make_network(), FROZEN)
     optimizer = optax.chain(optim.adam(0.01), optim.ema_of_weights(0.8))
     step, state = problem(layer, optimizer)
     records = train.fit(step, state, make_blobs(), epochs=2, batch_size=16, every=1)
@@ -91,7 +91,7 @@ def measured_by(objective, state, batch, *, key=None, train):
 
 
 def test_regularized_is_the_loss_and_the_penalty():
-    layer, penalty = DROPPING, optim.l2(0.1, "**/kernel")
+    layer, penalty = DROPPING, optim.l2(0.1, mask="**/kernel")
     plain = train.classification(layer)
     objective = train.regularized(plain, penalty)
     step, state = problem(layer, optim.sgd(0.05), objective)
@@ -110,7 +110,7 @@ def test_regularized_is_the_loss_and_the_penalty():
 
 
 def test_a_penalty_in_the_loss_is_one_in_the_gradient():
-    layer, penalty = nn.freeze(DROPPING, "linear1/**"), optim.elastic_net(0.1, "linear2/*")
+    layer, penalty = nn.freeze(DROPPING, "linear1/**"), optim.elastic_net(0.1, mask="linear2/*")
     objective = train.regularized(train.classification(layer), penalty)
     in_loss = problem(layer, optim.sgd(0.1), objective)
     in_gradient = problem(layer, optax.chain(optim.add_penalty(penalty), optim.sgd(0.1)))

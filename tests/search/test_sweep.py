@@ -25,7 +25,7 @@ def build(h):
         nn.dropout(h.get("dropout", 0.0)),
         nn.linear(h.get("width", 6), 3),
     )
-    penalty = optim.l2(h.get("decay", 0.0), "**/kernel")
+    penalty = optim.l2(h.get("decay", 0.0), mask="**/kernel")
     objective = train.regularized(train.classification(layer), penalty)
     rate, momentum = h.get("learning_rate", 0.1), h.get("momentum", 0.9)
     return layer, objective, optim.momentum(rate, momentum)

@@ -303,3 +303,18 @@ def test_a_metric_is_sums():
     step = train.make_step(objective, optim.sgd(0.1))
     with pytest.raises(TypeError, match=r"the metric 'odd' gave float32\[\], but sums with value"):
         train.fit(step, train.train_state(LAYER, step.optimizer), data, epochs=1, batch_size=9)
+
+
+def test_smoothing_is_of_training_alone():
+    """In evaluation the loss is that of the labels as they are, whatever was trained with."""
+    layer = nn.linear(3, 4)
+    params, state = layer.init(jax.random.key(0))
+    batch = {"x": np.ones((5, 3), np.float32), "y": np.arange(5) % 4}
+    logits = layer.apply(params, state, batch["x"])[0]
+    plain, smoothed = (train.classification(layer, label_smoothing=e) for e in (0.0, 0.2))
+    for how in (True, False):
+        loss, (_, measured) = smoothed(params, state, batch, train=how)
+        wanted = F.cross_entropy(logits, batch["y"], label_smoothing=0.2 if how else 0.0)
+        assert loss == pytest.approx(float(wanted), rel=1e-6)
+        assert measured["loss"].value() == pytest.approx(float(wanted), rel=1e-6)
+    assert plain(params, state, batch, train=False)[0] == smoothed(params, state, batch)[0]

@@ -59,3 +59,22 @@ def test_freezing_and_thawing_keep_it(make):
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="float32, bfloat16"):
         train.with_precision(nn.linear(1, 1), "float8")
+
+
+def test_a_wide_state_widens_nothing_after_it():
+    """What every layer inside gives is bfloat16, though one adds a float32 state of its own."""
+
+    def shifted(size):
+        def apply(params, state, x, *, key=None, train=False):
+            return jnp.add(x.astype(jnp.float32), state["mean"]), state
+
+        return nn.make("shifted", lambda key: ((), {"mean": jnp.zeros(size)}), apply)
+
+    layer = train.with_precision(
+        nn.serial(nn.linear(2, 3), shifted(3), nn.residual(nn.linear(3, 3))), "bfloat16"
+    )
+    params, state = layer.init(jax.random.key(0))
+    (y, after), seen = nn.observed(layer.apply, params, state, np.ones((4, 2), np.float32))
+    assert {path: call.y.dtype for path, call in seen.items()} == dict.fromkeys(seen, jnp.bfloat16)
+    assert "shifted1" in seen
+    assert (y.dtype, after["shifted1"]["mean"].dtype) == (jnp.float32, jnp.float32)

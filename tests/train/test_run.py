@@ -386,3 +386,44 @@ def test_facts_that_no_file_can_hold_are_refused_at_once(problem, blobs, tmp_pat
     with pytest.raises(ValueError, match="JSON"):
         train.run(step, state, blobs(), facts={"hidden": (3, 4)}, out=tmp_path, **ARGUMENTS)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_callback_sees_every_record_and_costs_no_run_where_it_fails(problem, blobs, tmp_path):
+    step, state = problem()
+    seen = []
+    how = {**ARGUMENTS, "validation": blobs(40, seed=1)}
+    whole = train.run(step, state, blobs(), callback=seen.append, **how)
+    assert [record.epoch for record in seen if record.ends_epoch] == [1, 2, 3]
+    assert [record.metrics["loss"] for record in seen if record.ends_epoch] == [
+        row["loss"] for row in whole.history
+    ]
+
+    def fails(record):
+        if record.epoch == 2:
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        train.run(step, state, blobs(), callback=fails, out=tmp_path, **how)
+    assert max(checkpoint.steps(tmp_path / "checkpoints")) == seen[1].step
+    resumed = train.run(step, state, blobs(), out=tmp_path, resume=True, **how)
+    assert_same_bits(whole.state, resumed.state)
+
+
+def test_tensorboard_reads_the_numbers_of_a_run(problem, blobs, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util import tensor_util
+
+    step, state = problem()
+    with train.tensorboard(tmp_path) as write:
+        how = {**ARGUMENTS, "validation": blobs(40, seed=1)}
+        history = train.run(step, state, blobs(), callback=write, **how).history
+    for part, prefix in (("training", ""), ("validation", "validation_")):
+        events = EventAccumulator(str(tmp_path / part))
+        events.Reload()
+        for name in ("loss", "accuracy"):
+            read = {
+                one.step: float(tensor_util.make_ndarray(one.tensor_proto))
+                for one in events.Tensors(name)
+            }
+            wanted = {row["step"]: row[prefix + name] for row in history}
+            assert {at: read[at] for at in wanted} == pytest.approx(wanted)

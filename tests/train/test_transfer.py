@@ -38,7 +38,7 @@ def by_path(*trees):
 
 
 def test_frozen_leaves_are_bit_identical_after_100_steps_of_decay():
-    layer = nn.freeze(NETWORK, *FROZEN)
+    layer = nn.freeze(NETWORK, FROZEN)
     optimizer = optim.adamw(0.01, weight_decay=0.1)
     step, state = start(layer, optimizer)
     # Statistics that are not those a layer starts with.
@@ -55,7 +55,7 @@ def test_frozen_leaves_are_bit_identical_after_100_steps_of_decay():
 
 
 def test_moments_are_kept_of_what_learns_only():
-    layer = nn.freeze(NETWORK, *FROZEN)
+    layer = nn.freeze(NETWORK, FROZEN)
     learning = tree.count(layer.init(jax.random.key(0))[0]["linear2"])
     moments = train.train_state(layer, optim.adam(0.1)).opt_state
     assert tree.count(moments) == 2 * learning + 1
@@ -78,7 +78,7 @@ def test_training_the_rest_is_optax_on_the_rest(standard_promotion):
 
 
 def test_a_run_goes_on_from_given_parameters_with_more_of_them_thawed():
-    layer = nn.freeze(NETWORK, *FROZEN)
+    layer = nn.freeze(NETWORK, FROZEN)
     step, state = start(layer, optim.adam(0.01))
     first = trained(step, state, 3)
     thawed = nn.thaw(layer, "batch_norm1/**")
@@ -93,7 +93,7 @@ def test_a_run_goes_on_from_given_parameters_with_more_of_them_thawed():
 
 
 def test_a_frozen_run_is_checkpointed_and_resumed_bit_for_bit(tmp_path):
-    layer = nn.freeze(NETWORK, *FROZEN)
+    layer = nn.freeze(NETWORK, FROZEN)
     whole, parts = (start(layer, optim.adam(0.01)) for _ in range(2))
     settings = {"data": make_blobs(), "batch_size": 16, "visible": False}
     straight = train.run(*whole, epochs=3, **settings)

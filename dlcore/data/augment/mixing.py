@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore import keys
+from dlcore.checks import one_hot
 from dlcore.data.augment._checks import check_positive
 from dlcore.keys import Key
 
@@ -68,7 +69,7 @@ def _targets(function: str, batch: Batch, classes: int) -> jax.Array:
         raise ValueError(f"{function}: examples with weights cannot be mixed: drop batch['weight']")
     y = jnp.asarray(batch["y"])
     if y.ndim == 1 and jnp.issubdtype(y.dtype, jnp.integer):
-        return jax.nn.one_hot(y, classes, dtype=jnp.float32)
+        return one_hot(function, "y", y, classes)
     if y.ndim == 2 and y.shape[1] == classes and y.dtype == jnp.float32:
         return y
     raise ValueError(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore.fields import documented
 from dlcore.optim.minimization.directions import Flat
 from dlcore.optim.minimization.loop import Method, Status, descend, first_entry, with_entry
 
@@ -18,13 +19,16 @@ PENALTY = 10.0  # ρ of the first round
 Vector = Callable[[Any], jax.Array]  # of a tree
 
 
+@documented
 class Constraints(NamedTuple):
     """How the constraints stand at x.
 
+    At a solution the gradient of f + λ·h + μ·g is 0 but for what points out of a box, and under
+    g ≤ ε the least f is lower by μ·ε, to first order.
+
     violation: the largest of |h| and |max(g, −μ/ρ)|, which is 0 where h = 0, g ≤ 0 and μ·g = 0.
-    equality: λ, and inequality: μ ≥ 0, the multipliers, as vectors. At a solution the gradient of
-    f + λ·h + μ·g is 0 but for what points out of a box, and under g ≤ ε the least f is lower by
-    μ·ε, to first order.
+    equality: the multipliers λ, a vector.
+    inequality: the multipliers μ ≥ 0, a vector.
     """
 
     violation: jax.Array
@@ -32,12 +36,17 @@ class Constraints(NamedTuple):
     inequality: jax.Array
 
 
+@documented
 class Rounds(NamedTuple):
     """What happened, for plots: arrays [51], entry k that after round k, entry 0 that of x₀.
 
-    value: f. gradient_norm: of the augmented Lagrangian. violation: of the constraints. penalty: ρ
-    of the round. record: a tree of what `minimize` was asked to record. Entries past the last round
-    are NaN, or 0 where they are integers.
+    Entries past the last round are NaN, or 0 where they are integers.
+
+    value: f.
+    gradient_norm: of the augmented Lagrangian.
+    violation: of the constraints.
+    penalty: ρ of the round.
+    record: a tree of what `minimize` was asked to record.
     """
 
     value: jax.Array
@@ -47,8 +56,20 @@ class Rounds(NamedTuple):
     record: Any
 
 
+@documented
 class Program(NamedTuple):
-    """Where the rounds are; gradient and history are of the augmented Lagrangian's rounds."""
+    """Where the rounds are.
+
+    x: a vector.
+    value: f(x).
+    gradient: that of the augmented Lagrangian, a vector.
+    iterations: steps taken, in all rounds.
+    status: why it ended, a `Status`.
+    history: of the rounds.
+    constraints: how they stand at x.
+    penalty: ρ of the next round.
+    round: how many there have been.
+    """
 
     x: jax.Array
     value: jax.Array

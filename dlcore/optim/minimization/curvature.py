@@ -10,9 +10,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from dlcore.fields import documented
+from dlcore.names import arguments
 from dlcore.optim._checks import check_numbers, check_whole
 
 
+@arguments()
 def hessian_product(f: Callable[[Any], jax.Array], x: Any) -> Callable[[Any], Any]:
     """The function v ↦ Hv, where H = ∇²f(x), for trees v like x.
 
@@ -30,11 +33,14 @@ def hessian_product(f: Callable[[Any], jax.Array], x: Any) -> Callable[[Any], An
     return jax.linearize(jax.grad(f), x)[1]
 
 
+@documented
 class Solution(NamedTuple):
     """What conjugate gradients found.
 
-    x: like b. residual_norm: ‖b − Ax‖₂ as it is carried along. iterations: products taken that
-    changed x. negative_curvature: whether it ended at a direction p with p·Ap ≤ 0.
+    x: like b.
+    residual_norm: ‖b − Ax‖₂ as it is carried along.
+    iterations: products taken that changed x.
+    negative_curvature: whether it ended at a direction p with p·Ap ≤ 0.
     """
 
     x: Any
@@ -43,6 +49,7 @@ class Solution(NamedTuple):
     negative_curvature: jax.Array
 
 
+@arguments()
 def conjugate_gradient(
     product: Callable[[Any], Any],
     b: Any,

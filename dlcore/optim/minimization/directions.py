@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from dlcore.checks import one_of
+from dlcore.fields import documented
+from dlcore.names import arguments
 from dlcore.optim._checks import check_numbers, check_positive, check_whole
 from dlcore.optim.minimization.curvature import conjugate_gradient, hessian_product
 
@@ -19,6 +21,8 @@ from dlcore.optim.minimization.curvature import conjugate_gradient, hessian_prod
 class Flat:
     """A function of a tree, as a function of all its numbers in one vector.
 
+    function: of the tree, one number.
+    unravel: from the vector to the tree.
     args: what `minimize` was given besides the tree, which the function has already.
     """
 
@@ -31,19 +35,26 @@ class Flat:
         return jnp.asarray(self.function(self.unravel(x)), x.dtype)
 
 
+@documented
 class Direction(NamedTuple):
     """How a direction is chosen, and what it remembers; x, g = ∇f(x) and d are vectors.
 
-    init(x, g) -> memory, and at each iteration next(f, x, g, memory) -> (d, memory), where f is the
-    function of the vector and f.unravel(x) the tree that `minimize` was given.
+    init: init(x, g) -> memory.
+    next: next(f, x, g, memory) -> (d, memory), at each iteration, where f is the function of the
+        vector and f.unravel(x) the tree that `minimize` was given.
     """
 
     init: Callable[[jax.Array, jax.Array], Any]
     next: Callable[[Flat, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
 
 
+@documented
 class Last(NamedTuple):
-    """The point and the gradient before this one."""
+    """What was before this one.
+
+    x: the point.
+    gradient: the gradient.
+    """
 
     x: jax.Array
     gradient: jax.Array
@@ -62,6 +73,7 @@ def first_scale(g: jax.Array) -> jax.Array:
 # ---------------------------------------------------------------------------- of the gradient alone
 
 
+@arguments()
 def steepest() -> Direction:
     """Steepest descent: d = −g.
 
@@ -72,6 +84,7 @@ def steepest() -> Direction:
     return memoryless(lambda f, x, g: -g)
 
 
+@arguments()
 def spectral() -> Direction:
     """Steepest descent as long as the last step says: d = −(s·s/s·y)g, for its changes s and y of
     x and g.
@@ -94,6 +107,7 @@ def spectral() -> Direction:
 # ----------------------------------------------------------------------------------- of curvature
 
 
+@arguments()
 def newton(convexify: str = "none", *, floor: float = 1e-3, damping: float = 0.0) -> Direction:
     """Newton's method: d = −B⁻¹g, to where the quadratic model g·d + ½d·Bd has its minimum.
 
@@ -154,6 +168,7 @@ def newton(convexify: str = "none", *, floor: float = 1e-3, damping: float = 0.0
     return memoryless(direction)
 
 
+@arguments()
 def newton_cg(max_iterations: int = 100, *, damping: float = 0.0) -> Direction:
     """Newton's method without the matrix: (H + λI)d = −g by conjugate gradients, not to the end.
 
@@ -188,6 +203,7 @@ def newton_cg(max_iterations: int = 100, *, damping: float = 0.0) -> Direction:
     return memoryless(direction)
 
 
+@arguments()
 def gauss_newton(residuals: Callable[..., Any], *, damping: float = 0.0) -> Direction:
     """Gauss and Newton's method for f = c‖r(x)‖²: d minimises ‖r + Jd‖² + λ‖d‖², J = ∂r/∂x.
 

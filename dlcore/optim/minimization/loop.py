@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore.fields import documented
 from dlcore.optim.minimization.directions import Direction, Flat
 from dlcore.optim.minimization.step_sizes import LineSearch, Point, Ray
 
@@ -26,13 +27,18 @@ class Status(enum.IntEnum):
     INFEASIBLE = 6  # the constraints are not met
 
 
+@documented
 class History(NamedTuple):
     """What happened, for plots: arrays [max_iterations + 1], entry k that of xₖ.
 
-    value: f. gradient_norm: ‖∇f‖₂. step_size: the α, and slope: the ∇f·d of the step to xₖ, NaN at
-    x₀. record: a tree of what `minimize` was asked to record. Entries past the last iteration are
-    NaN, or 0 where they are integers; but where a step was refused, its slope follows, and the
-    record of the same x again.
+    Entries past the last iteration are NaN, or 0 where they are integers; but where a step was
+    refused, its slope follows, and the record of the same x again.
+
+    value: f.
+    gradient_norm: ‖∇f‖₂.
+    step_size: the α of the step to xₖ, NaN at x₀.
+    slope: the ∇f·d of the step to xₖ, NaN at x₀.
+    record: a tree of what `minimize` was asked to record.
     """
 
     value: jax.Array
@@ -42,8 +48,17 @@ class History(NamedTuple):
     record: Any
 
 
+@documented
 class Method(NamedTuple):
-    """How to descend. box: lower and upper bounds, infinite where there is none."""
+    """How to descend.
+
+    direction: how a direction is chosen.
+    step_size: how far to go along it.
+    box: lower and upper bounds, infinite where there is none.
+    tolerance: of ‖∇f‖₂, where it ends.
+    max_iterations: steps, after which it ends.
+    record: what is kept of each x.
+    """
 
     direction: Direction
     step_size: LineSearch
@@ -53,8 +68,18 @@ class Method(NamedTuple):
     record: Callable[[jax.Array], Any]
 
 
+@documented
 class Descent(NamedTuple):
-    """Where a descent is; its status is MAX_ITERATIONS as long as it goes on."""
+    """Where a descent is.
+
+    x: a vector.
+    value: f(x).
+    gradient: ∇f(x), a vector.
+    memory: what the direction remembers.
+    iterations: steps taken.
+    status: why it ended, a `Status`; MAX_ITERATIONS as long as it goes on.
+    history: what happened so far.
+    """
 
     x: jax.Array
     value: jax.Array

@@ -12,6 +12,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from dlcore.checks import is_concrete
+from dlcore.fields import documented
+from dlcore.names import arguments
 from dlcore.optim._checks import (
     check_leaves,
     check_numbers,
@@ -29,12 +31,17 @@ from dlcore.optim.minimization.step_sizes import LineSearch, armijo, scheduled, 
 UserDirection = Callable[[Callable[[Any], jax.Array], Any, Any], Any]
 
 
+@documented
 class Result(NamedTuple):
     """What `minimize` found.
 
-    x: like x₀. value: f(x). gradient: ∇f(x), a tree like x; with constraints that of the Lagrangian
-    f + λ·h + μ·g. status: why it ended, a `Status`. iterations: steps taken. history: a `History`,
-    or with constraints `Rounds`. constraints: None without.
+    x: like x₀.
+    value: f(x).
+    gradient: ∇f(x), a tree like x; with constraints that of the Lagrangian f + λ·h + μ·g.
+    status: why it ended, a `Status`.
+    iterations: steps taken.
+    history: a `History`, or with constraints `Rounds`.
+    constraints: how they stand at x; None without.
     """
 
     x: Any
@@ -68,6 +75,7 @@ _REASONS = {
 }
 
 
+@arguments()
 def minimize(
     f: Callable[..., jax.Array],
     x0: Any,

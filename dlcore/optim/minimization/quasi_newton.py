@@ -8,22 +8,35 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore.fields import documented
+from dlcore.names import arguments
 from dlcore.optim._checks import check_whole
 from dlcore.optim.minimization.directions import Direction, Flat, Last, first_scale
 
 
+@documented
 class Inverse(NamedTuple):
-    """The approximation H [W, W] of the inverse Hessian; fresh until a step has changed it."""
+    """The approximation of the inverse Hessian.
+
+    last: the point and the gradient before this one.
+    matrix: H, [W, W].
+    fresh: whether no step has changed it yet.
+    """
 
     last: Last
     matrix: jax.Array
     fresh: jax.Array
 
 
+@documented
 class Steps(NamedTuple):
-    """The last changes s of x and y of g, rows [m, W] from old to new, and 1/(y·s) [m].
+    """The last steps, from old to new; rows not yet used are 0.
 
-    Rows not yet used are 0. scale: that of the inverse Hessian before them.
+    last: the point and the gradient before this one.
+    s: the changes of x, [m, W].
+    y: the changes of g, [m, W].
+    inverse_ys: 1/(y·s), [m].
+    scale: that of the inverse Hessian before them.
     """
 
     last: Last
@@ -33,6 +46,7 @@ class Steps(NamedTuple):
     scale: jax.Array
 
 
+@arguments()
 def bfgs() -> Direction:
     """Broyden, Fletcher, Goldfarb and Shanno's method: d = −Hg, H nearest to the last with Hy = s,
 
@@ -72,6 +86,7 @@ def bfgs() -> Direction:
     return Direction(init, following)
 
 
+@arguments()
 def l_bfgs(memory: int = 10) -> Direction:
     """BFGS from the last `memory` steps alone, in 2·memory·W numbers: for large W.
 

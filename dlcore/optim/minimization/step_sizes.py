@@ -10,12 +10,21 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from dlcore.fields import documented
+from dlcore.names import arguments
 from dlcore.optim._checks import check_numbers, check_positive, check_whole
 from dlcore.optim._parts import like
 
 
+@documented
 class Point(NamedTuple):
-    """A place on the ray: α, φ(α), φ'(α) = ∇f(x + αd)·d, and ∇f(x + αd) itself."""
+    """A place on the ray.
+
+    alpha: α.
+    value: φ(α) = f(x + αd).
+    slope: φ'(α) = ∇f(x + αd)·d.
+    gradient: ∇f(x + αd).
+    """
 
     alpha: jax.Array
     value: jax.Array
@@ -23,17 +32,25 @@ class Point(NamedTuple):
     gradient: jax.Array
 
 
+@documented
 class Ray(NamedTuple):
-    """The ray from `start`, the point at α = 0: φ alone, and all that there is at an α."""
+    """The ray x + αd.
+
+    start: the point at α = 0.
+    value: φ alone, at an α.
+    at: all that there is at an α, a Point.
+    """
 
     start: Point
     value: Callable[[jax.Array], jax.Array]
     at: Callable[[jax.Array], Point]
 
 
+@documented
 class LineSearch(NamedTuple):
-    """How a step is chosen: search(ray, k) -> (point, found), at iteration k = 0, 1, …
+    """How a step is chosen.
 
+    search: search(ray, k) -> (point, found), at iteration k = 0, 1, …
     longest: the largest α that it may try.
     """
 
@@ -53,6 +70,7 @@ def scheduled(schedule: optax.Schedule) -> LineSearch:
     return LineSearch(search, 1.0)
 
 
+@arguments()
 def armijo(
     initial: float = 1.0, decrease: float = 1e-4, shrink: float = 0.5, max_trials: int = 60
 ) -> LineSearch:
@@ -99,6 +117,7 @@ def armijo(
     return LineSearch(search, initial)
 
 
+@arguments()
 def wolfe(
     initial: float = 1.0, decrease: float = 1e-4, curvature: float = 0.9, max_trials: int = 30
 ) -> LineSearch:
@@ -134,6 +153,7 @@ def wolfe(
     return LineSearch(search, float("inf"))
 
 
+@arguments()
 def exact(initial: float = 1.0, tolerance: float | None = None, max_trials: int = 60) -> LineSearch:
     """A minimiser along the ray: φ'(α) = 0, to |φ'(α)| ≤ tolerance·|φ'(0)| or as near as it gets.
 

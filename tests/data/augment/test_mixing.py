@@ -110,3 +110,15 @@ def test_what_cannot_be_mixed_is_refused(call, message):
     settings = {"batch": BATCH, "alpha": 1.0, "classes": CLASSES, **call.keywords}
     with pytest.raises(ValueError, match=message):
         call.func(jax.random.key(0), **settings)
+
+
+@pytest.mark.parametrize("mix", [augment.mixup, augment.cutmix])
+@pytest.mark.parametrize("label", [-1, CLASSES])
+def test_a_label_out_of_range_is_refused_or_spoils_the_loss(mix, label):
+    """As in `cross_entropy`: in words, and where it is compiled as NaN, which stops the run."""
+    batch = {**BATCH, "y": LABELS.at[7].set(label)}
+    message = rf"y\[7\] is {label}, but must be one of the 5 classes"
+    with pytest.raises(ValueError, match=message):
+        mix(jax.random.key(0), batch, 1.0, CLASSES)
+    compiled = mixup if mix is augment.mixup else cutmix
+    assert np.isnan(compiled(jax.random.key(0), batch, 1.0)["y"][7]).all()

@@ -1,0 +1,54 @@
+"""The models by name: `build` makes one of its name and arguments."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from dlcore.models.alexnet import alexnet, alexnet_2012
+from dlcore.models.convnext import convnext_tiny
+from dlcore.models.googlenet import googlenet
+from dlcore.models.lenet5 import lenet5
+from dlcore.models.lenet5_1998 import lenet5_1998
+from dlcore.models.linear import linear
+from dlcore.models.mlp import mlp
+from dlcore.models.resnet import resnet
+from dlcore.models.resnet_cifar import resnet_cifar
+from dlcore.models.small_vgg import small_vgg
+from dlcore.models.vgg import vgg
+from dlcore.models.vit import vit
+from dlcore.nn import Layer
+
+MODELS: dict[str, Callable[..., Layer]] = {
+    factory.__name__: factory
+    for factory in (
+        linear,
+        mlp,
+        lenet5,
+        lenet5_1998,
+        alexnet,
+        alexnet_2012,
+        vgg,
+        small_vgg,
+        googlenet,
+        resnet,
+        resnet_cifar,
+        convnext_tiny,
+        vit,
+    )
+}
+
+
+def build(name: str, **arguments: Any) -> Layer:
+    """The model called `name`, with arguments as a file holds them: `build("mlp", hidden=[64])`.
+
+    Raises ValueError for a name that no model has, with the nearest; and what the model raises.
+    """
+    if name not in MODELS:
+        nearest = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.0)
+        raise ValueError(
+            f"no model is called {name!r}, the nearest is {nearest[0]!r}; "
+            f"there are {', '.join(MODELS)}"
+        )
+    return MODELS[name](**arguments)
