@@ -101,3 +101,17 @@ def test_all_frames_are_there_where_jax_shows_its_own():
 def test_what_does_not_belong_together_is_said_before_the_first_step(how, message):
     with pytest.raises((TypeError, ValueError), match=message):
         fitted(**how)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"num_epochs": 3}, r"fit has no num_epochs: write train\.fit\(…, …, …, epochs=3\)"),
+        ({"epoch": 3}, r"fit has no epoch: write train\.fit\(…, …, …, epochs=3\)"),
+        ({}, r"fit needs epochs: write train\.fit\(…, …, …, epochs=…\)"),
+    ],
+)
+def test_a_loop_called_as_elsewhere_is_told_how_to_be(how, message):
+    step = train.make_step(train.classification(LAYER), OPTIMIZER)
+    with pytest.raises(TypeError, match=message):
+        train.fit(step, train.train_state(LAYER, OPTIMIZER), IMAGES, **how)

@@ -17,6 +17,7 @@ from dlcore.data import batching
 from dlcore.data.batching import HostData, Order
 from dlcore.data.dataset import check_count
 from dlcore.data.loader import Loader
+from dlcore.names import arguments
 from dlcore.train import guard, metrics
 from dlcore.train.evaluate import evaluate, fed, measure_batch
 from dlcore.train.metrics import Numbers
@@ -24,8 +25,18 @@ from dlcore.train.objective import Batch
 from dlcore.train.plans import Run, StepFunction, batch_like
 from dlcore.train.state import check_states, copy
 
+# What other libraries' loops are given, by its name here.
+ELSEWHERE = {
+    "validation_data": ".validation",
+    "patience": ".stopping",
+    "callbacks": ".callback",
+    "num_epochs": ".epochs",
+    "n_epochs": ".epochs",
+}
+
 
 @tracebacks.short
+@arguments("", ELSEWHERE)
 def fit(
     step: StepFunction,
     state: Any,

@@ -21,9 +21,10 @@ from dlcore.data.batching import HostData, Order
 from dlcore.data.dataset import unknown
 from dlcore.data.loader import Loader
 from dlcore.fields import documented
+from dlcore.names import arguments
 from dlcore.train import checkpoint, log
 from dlcore.train.evaluate import fed
-from dlcore.train.fit import Record, fit, measured_by
+from dlcore.train.fit import ELSEWHERE, Record, fit, measured_by
 from dlcore.train.identity import differences, identified
 from dlcore.train.metrics import Numbers
 from dlcore.train.objective import Batch
@@ -62,6 +63,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @tracebacks.short
+@arguments("", ELSEWHERE)
 def run(
     step: StepFunction,
     state: Any,

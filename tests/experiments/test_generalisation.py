@@ -122,6 +122,7 @@ def test_noise_has_the_values_of_the_pixels_and_not_their_order():
 # --------------------------------------------------------------------------------------- dropout
 
 
+@pytest.mark.slow
 def test_dropconnect_drops_in_training_alone():
     layer = dropout.network(8)
     objective = train.classification(layer)
@@ -284,6 +285,7 @@ def test_printed_digits_stand_in_the_middle():
     assert ink[8] > 1.3 * ink[1]
 
 
+@pytest.mark.slow
 def test_moved_digits_keep_their_labels_and_differ():
     originals = {
         "x": np.random.default_rng(0).random((2, 28, 28, 1), np.float32),

@@ -91,6 +91,7 @@ def test_refuses(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_side_inputs_are_called_by_name(tmp_path):
     from jax import export
 

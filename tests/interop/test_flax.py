@@ -391,6 +391,7 @@ def test_side_inputs_of_a_flax_module_are_read_by_name():
         assert not np.allclose(y, np.tanh(plain))
 
 
+@pytest.mark.slow
 def test_linens_cache_is_memory():
     x = X.reshape(16, 8, 8)
     layer = interop.from_flax(linen.MultiHeadDotProductAttention(2, decode=True), x)
@@ -414,6 +415,7 @@ def test_linens_cache_is_memory():
     assert absent == ()
 
 
+@pytest.mark.slow
 def test_what_a_layer_remembers_is_linens_cache():
     x = X.reshape(16, 8, 8)
     layer = nn.serial(nn.batch_norm(8), rnn(8, 4))

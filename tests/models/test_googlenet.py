@@ -154,6 +154,7 @@ def logits_of(inputs, **arguments):
     return {one.shape for one in jax.tree.leaves(outputs)}
 
 
+@pytest.mark.slow
 def test_of_a_small_image_the_blocks_see_half():
     outputs = maps(32, small=True)
     assert outputs["stem/max_pool1"] == "[1, 16, 16, 192]"

@@ -162,6 +162,7 @@ def test_a_summary_counts_the_turns_of_a_loop():
     assert cell.flops == 5 * 3 * (2 * 4 * 4 - 4 + 4)
 
 
+@pytest.mark.slow
 def test_a_profile_counts_the_turns_of_a_loop():
     layer = looped(nn.scan)
     params, state = layer.init(jax.random.key(0))
@@ -172,6 +173,7 @@ def test_a_profile_counts_the_turns_of_a_loop():
         profile(looped(jax.lax.scan), params, state, X, rounds=1)
 
 
+@pytest.mark.slow
 def test_summary_and_profile_take_side_inputs():
     layer = nn.serial(nn.attention(4, 2), masked_mean)
     table = nn.summary(layer, (3, 5, 4), mask=(3, 5))

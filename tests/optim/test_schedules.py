@@ -208,6 +208,7 @@ STRETCHED = {  # each with its lengths times k
 }
 
 
+@pytest.mark.slow
 def test_lengths_beyond_int32_stretch_a_schedule():
     """ηₜ depends on t's share of the lengths alone, and a power of two rounds nothing."""
     k, counts = 2**30, np.arange(12)

@@ -90,6 +90,7 @@ def measured_by(objective, state, batch, *, key=None, train):
     return loss, measured
 
 
+@pytest.mark.slow
 def test_regularized_is_the_loss_and_the_penalty():
     layer, penalty = DROPPING, optim.l2(0.1, mask="**/kernel")
     plain = train.classification(layer)

@@ -27,6 +27,7 @@ def results():
     return make_blobs(N), search.cross_validate(build, configurations, make_blobs(N), **OPTIONS)
 
 
+@pytest.mark.slow
 def test_each_fold_is_a_fit_on_the_others(results):
     examples, crossed = results
     for result in crossed:

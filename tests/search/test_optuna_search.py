@@ -57,6 +57,7 @@ def test_each_trial_is_a_fit_and_the_study_goes_on_from_its_file(tmp_path, blobs
     assert study.best_value == pytest.approx(last.validation["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_pruned(tmp_path, blobs):
     def far(trial):
         return {"learning_rate": trial.suggest_float("learning_rate", 1e37, 2e38)}

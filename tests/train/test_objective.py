@@ -191,6 +191,7 @@ def sequence():
     return layer, {"x": x, "y": y, "mask": mask, "weight": mask.astype(np.float32)}
 
 
+@pytest.mark.slow
 def test_a_weight_for_each_place_is_exact_for_every_batch_size():
     layer, data = sequence()
     params, state = layer.init(jax.random.key(0))

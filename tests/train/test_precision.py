@@ -30,6 +30,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_everything_else(network, blobs)
     assert dtypes(gradient) == {"float32"}
 
 
+@pytest.mark.slow
 def test_it_trains_nearly_as_in_float32(problem, network, blobs):
     losses = {}
     for precision in ("float32", "bfloat16"):

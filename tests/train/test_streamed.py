@@ -99,6 +99,7 @@ def test_an_order_gives_every_batch_of_an_epoch(order, gave):
         streamed(step, state, examples(), order=order)
 
 
+@pytest.mark.slow
 def test_an_order_of_ones_own_is_followed():
     seen = []
 
@@ -167,6 +168,7 @@ def test_a_checkpoint_keeps_what_is_remembered(tmp_path):
         train.run(step, state, examples(), epochs=4, resume=True, **how)
 
 
+@pytest.mark.slow
 def test_the_column_begins_starts_rows_anew():
     batch = {**examples(), "begins": np.arange(N) % 2 == 0}
     chex.assert_trees_all_close(streamed(*start(), batch), by_hand(batch), rtol=1e-4, atol=1e-5)
@@ -202,6 +204,7 @@ def test_a_loss_that_is_not_finite_leaves_the_carry():
     assert error.value.step == 1
 
 
+@pytest.mark.slow
 def test_local_sgd_carries_each_row_along():
     layer, _, step = problem(batch_norm=False)
     still = train.make_step(step.objective, optim.sgd(0.0))

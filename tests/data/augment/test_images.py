@@ -79,6 +79,7 @@ def test_quarter_turns_are_numpys(quarters):
     )
 
 
+@pytest.mark.slow
 def test_a_turn_is_scipys_and_dm_pixs(pix):
     turned = rotate(IMAGE, 25.0, 0.3)
     settings = {"order": 1, "cval": 0.3}

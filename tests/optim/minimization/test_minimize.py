@@ -61,6 +61,7 @@ def test_the_history_is_what_happened():
     np.testing.assert_array_equal(history.record["quadrant"][n], 2)
 
 
+@pytest.mark.slow
 def test_many_starts_at_once_are_the_single_runs():
     starts = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
     traces = []
@@ -151,6 +152,7 @@ def test_a_start_without_a_finite_value_is_reported(value):
     assert (result.status, result.iterations) == (optim.Status.NOT_FINITE, 0)
 
 
+@pytest.mark.slow
 def test_a_singular_hessian_is_reported_by_newton_and_no_trouble_to_the_convexified():
     def f(x):
         return x[0] ** 2 + 0 * x[1]
