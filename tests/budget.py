@@ -26,7 +26,7 @@ PROGRAMS = {
     "tests/analysis": {"quick": 175, "slow": 15},
     "tests/data": {"quick": 470, "slow": 90},
     "tests/derivatives": {"quick": 175, "slow": 10},
-    "tests/experiments": {"quick": 515, "slow": 1110},
+    "tests/experiments": {"quick": 515, "slow": 1170},
     "tests/functional": {"quick": 780, "slow": 10},
     "tests/interop": {"quick": 300, "slow": 290},
     "tests/kernels": {"quick": 85, "slow": 10},

@@ -30,6 +30,12 @@ class Alternation:
     def __call__(self, states: dict[str, Any], batch: Batch) -> tuple[dict[str, Any], Any]:
         """Gives the batch to the TrainState whose turn it is; the others stay as they are."""
 
+        for name, _ in self.steps:
+            if name not in states:
+                raise ValueError(
+                    f"alternate trains {name!r}, but the states are {', '.join(states)}: give "
+                    "{name: train_state(layer, optimizer, seed=…)} for each step"
+                )
         for name, one in states.items():
             if not is_empty(one.carry):
                 raise ValueError(

@@ -181,3 +181,10 @@ def test_a_bad_batch_of_one_that_reads_states_is_named():
     with pytest.raises(train.NonFiniteLossError, match="the batch's real holds") as error:
         list(train.fit(train.alternate(steps), states, data, epochs=1, batch_size=4))
     assert set(error.value.state) == {"generator", "discriminator"}
+
+
+def test_a_step_without_a_state_is_named():
+    steps, states = game()
+    data = {"x": np.zeros((4, 1), np.float32)}
+    with pytest.raises(ValueError, match="trains 'b', but the states are a: give"):
+        train.fit(train.alternate(steps), {"a": states["a"]}, data, epochs=1, batch_size=2)
