@@ -4,6 +4,7 @@ they are called here, or where it is.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -34,6 +35,9 @@ strength alpha l1 l2 factor
 transition_steps decay_steps total_steps step_size T_max
 half_cycle step_size_up
 period T_0
+seed rng key random_state
+objective loss loss_fn criterion
+layer model network module
 every every_k_schedule accumulation_steps steps swa_freq
 start swa_start
 max_delta clip_value clipvalue
@@ -49,6 +53,14 @@ in_features in_channels input_size input_dim
 out_features out_channels features units filters output_size
 features num_features num_channels num_parameters normalized_shape embed_dim dim
 channels in_channels num_channels
+features input_size embedding_dim
+hidden hidden_size units hidden_features
+layers num_layers
+activation nonlinearity
+projection proj_size
+recurrent_init recurrent_initializer recurrent_kernel_init
+vocabulary num_embeddings vocab_size input_dim
+padding padding_idx
 multiplier depth_multiplier channel_multiplier
 kernel_size kernel window pool_size window_shape
 stride strides
@@ -89,7 +101,8 @@ def api(
             raise ImportError(f"{package}.{name} is now {moved[name]}")
         told = _nearest(name, names, foreign) if not name.startswith("_") else None
         hint = f"; did you mean {told}?" if told else ""
-        raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}")
+        # Told its name, Python looks for no suggestion of its own.
+        raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}", name=name)
 
     return find, lambda: list(names)
 
@@ -193,6 +206,7 @@ def _corrected(
     if unknown:
         known = "" if all(placed) else f", only {', '.join(parameters)}"
         faults.append(f"has no {' and '.join(unknown)}{known}")
+    faults += _numbers(call, places, parameters)
     missing = [name for name in free() if parameters[name].default is inspect.Parameter.empty]
     if missing and not faults:
         faults.append(f"needs {' and '.join(missing)}")
@@ -201,6 +215,24 @@ def _corrected(
     package, rest = function.__module__.split(".")[1], f"; {arrays} takes the arrays"
     text = _text_of(call, package, missing, [*parameters]) + (rest if arrays else "")
     return f"{function.__name__} {', and '.join(faults)}: write {text}"
+
+
+def _numbers(
+    call: _Call, places: list[str], parameters: Mapping[str, inspect.Parameter]
+) -> list[str]:
+    """The faults of numbers given as text, as a command line and a table of settings have them."""
+    faults = []
+    for name, value in [*zip(places, call.given, strict=False), *call.named.items()]:
+        kinds = str(parameters[name].annotation).split(" | ") if name in parameters else []
+        if isinstance(value, str) and {"int", "float"} & {*kinds} and "str" not in kinds:
+            faults.append(f"takes a number as {name}, got {value!r}")
+            with contextlib.suppress(ValueError):
+                number = (int if "int" in kinds else float)(value)
+                if name in call.named:
+                    call.named[name] = number
+                else:
+                    call.given[places.index(name)] = number
+    return faults
 
 
 def _place(call: _Call, word: str, target: str, free: list[str]) -> bool:
@@ -230,7 +262,8 @@ def _text_of(call: _Call, package: str, missing: list[str], parameters: list[str
     """The call as it is written, with … for what is missing."""
     named = dict.fromkeys(missing, "…") | {one: _text(value) for one, value in call.named.items()}
     order = sorted(named, key=[*parameters, *named].index)
-    inner = [*map(_text, call.given), *(f"{one}={named[one]}" for one in order)]
+    inner = [_text(value, name) for value, name in zip(call.given, parameters, strict=False)]
+    inner += [f"{one}={named[one]}" for one in order]
     text = f"{package}.{call.function}({', '.join(inner)})"
     for target, value in call.around:
         bare = value if isinstance(value, str) else _text(value)
@@ -261,12 +294,12 @@ def _meant(word: str, names: Sequence[str]) -> str | None:
     return _nearest(word, names, {})
 
 
-def _text(value: Any) -> str:
-    """A value in a call; … for what is no short piece of data, or an array."""
+def _text(value: Any, otherwise: str = "…") -> str:
+    """A value in a call; `otherwise` for what is no short piece of data, or an array."""
     name = getattr(value, "__name__", "<")
     is_data = all(isinstance(leaf, str | int | float) for leaf in jax.tree.leaves(value))
     text = repr(value) if is_data else name
-    return "…" if text.startswith("<") or len(text) > 40 else text
+    return otherwise if text.startswith("<") or len(text) > 40 else text
 
 
 def _holds_arrays(value: Any) -> bool:

@@ -125,9 +125,11 @@ def _steady() -> Iterator[None]:
 
 
 def _show(result: Any) -> int:
-    """Prints the result and its claims; the exit status that follows from these."""
+    """Prints the result, its claims and its errors; the exit status that follows from these."""
     _print(result)
     _print_claims(result.claims)
+    if result.errors:
+        return max(_fail(_cut(one_line(error)), 2) for error in result.errors)
     return 0 if all(one.holds for one in result.claims) else 1
 
 

@@ -11,6 +11,7 @@ An experiment is a module, for the command line, a test and a notebook alike:
                        settings)
     table(result)      -> lines of cells, the headings first; or several tables by title
     plot(result)       -> a matplotlib Figure or animation, or a dict of them by name
+    errors(result)     -> where it has one: the BadInputs that did not keep it from a result
 
     result = frame.run(experiment, experiment.Config())
 """
@@ -78,6 +79,11 @@ class Result(Generic[M]):
         """What was measured, by title: "" where there is one without."""
         shown = self.experiment.table(self)
         return shown if isinstance(shown, Mapping) else {"": shown}
+
+    @property
+    def errors(self) -> list[BadInput]:
+        """The bad input that cost no more than a part of the result."""
+        return self.experiment.errors(self) if hasattr(self.experiment, "errors") else []
 
     def __rich__(self) -> Any:
         """The tables, for a terminal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -90,7 +91,11 @@ class Profile(NamedTuple):
     def __repr__(self) -> str:
         head = ("path", "layer", "output", "forward", "backward", "share", "GFLOP/s")
         blocks = (self.rows, self.by_kind, (self.layers, self.network, self.left))
-        table = text_table(head, *(map(_cells, block) for block in blocks))
+        width = shutil.get_terminal_size().columns
+        spare = ("output", "GFLOP/s")
+        table = text_table(
+            head, *(map(_cells, block) for block in blocks), width=width, spare=spare
+        )
         return f"input {self.input}, times in milliseconds\n{table}"
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from dlcore import flops, tree
 from dlcore.fields import documented
+from dlcore.names import written
 from dlcore.nn.combinators import serial
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State, as_layer
@@ -228,9 +229,8 @@ def _check_shape(shape: Any) -> None:
     if not sizes or not all(
         isinstance(size, whole) and not isinstance(size, bool) and size >= 0 for size in sizes
     ):
-        given = f"the array {describe(shape)}" if hasattr(shape, "dtype") else f"{shape!r:.80}"
         raise ValueError(
-            f"summary needs a shape with its batch axis, as (1, 28, 28, 1), got {given}"
+            f"summary needs a shape with its batch axis, as (1, 28, 28, 1), got {written(shape)}"
         )
 
 

@@ -17,13 +17,17 @@ from dlcore.data.batching import HostData, Order
 from dlcore.data.dataset import check_count
 from dlcore.data.loader import Loader
 from dlcore.keys import Key
+from dlcore.names import arguments
 from dlcore.nn import remembering
 from dlcore.nn.layer import Layer, Params, State, is_empty, read_by
 from dlcore.train import metrics
 from dlcore.train.objective import Batch, Objective, check_columns, check_objective, reads_states
+from dlcore.train.state import in_parts
 
 
 @tracebacks.short
+@in_parts
+@arguments()
 def evaluate(
     objective: Objective,
     params: Params,
@@ -145,6 +149,8 @@ def evaluate_traced(
 
 
 @tracebacks.short
+@in_parts
+@arguments()
 def predict(
     layer: Layer,
     params: Params,

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from dlcore import functional as F
 from dlcore.keys import Key
+from dlcore.names import arguments
 from dlcore.nn import side_inputs
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State, read_by
@@ -29,6 +30,7 @@ Batch = dict[str, Any]  # of arrays
 Objective = Callable[..., tuple[jax.Array, tuple[State, dict[str, Any]]]]
 
 
+@arguments()
 def supervised(
     layer: Layer,
     loss: Callable[[jax.Array, jax.Array], jax.Array],
@@ -100,6 +102,7 @@ def check_columns(layer: Layer, batch: Batch, wanted: Sequence[str] = ("x", "y")
             )
 
 
+@arguments()
 def classification(
     layer: Layer,
     *,
@@ -149,6 +152,7 @@ def _of_first(metric: MetricFunction) -> MetricFunction:
     return lambda outputs, targets, weight: metric(_heads(outputs)[0], targets, weight)
 
 
+@arguments()
 def binary_classification(
     layer: Layer, *, metrics: dict[str, MetricFunction] | None = None
 ) -> Objective:
@@ -168,6 +172,7 @@ def binary_classification(
     return supervised(layer, loss, {"accuracy": mean_of(correct), **(metrics or {})})
 
 
+@arguments()
 def regression(
     layer: Layer,
     *,
@@ -186,6 +191,7 @@ def regression(
     )
 
 
+@arguments()
 def regularized(objective: Objective, penalty: Callable[[Params], jax.Array]) -> Objective:
     """`objective` with penalty(params) added to its loss: `optim.l2(1e-4, mask="**/kernel")`.
 

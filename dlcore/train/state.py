@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from dlcore import keys, tree
 from dlcore.checks import is_concrete
 from dlcore.fields import documented
+from dlcore.names import Function, arguments
 from dlcore.nn.describing import shapes
 from dlcore.nn.layer import Layer, Params, State, is_empty
 from dlcore.nn.remembering import memory
@@ -64,6 +67,7 @@ class TrainState(NamedTuple):
     frozen: Frozen = Frozen()
 
 
+@arguments()
 def train_state(
     layer: Layer,
     optimizer: Any,
@@ -116,6 +120,25 @@ def train_state(
         validations=jnp.zeros((), jnp.int32),
         frozen=held,
     )
+
+
+def in_parts(function: Function) -> Function:
+    """A decorator of functions of (…, params, state, …): a whole TrainState is answered with the
+    call that gives its two.
+    """
+    names = [*inspect.signature(function).parameters][:4]
+    parts = ", ".join({"params": "s.params", "state": "s.state"}.get(one, one) for one in names)
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if any(map(_is_state, (*args, kwargs.get("params"), kwargs.get("state")))):
+            raise TypeError(
+                f"{function.__name__} takes params and state, got a TrainState: with s for it, "
+                f"{function.__name__}({parts})"
+            )
+        return function(*args, **kwargs)
+
+    return called  # type: ignore[return-value]
 
 
 def check_optimizer(optimizer: Any) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore import keys, tree
+from dlcore.names import arguments
 from dlcore.nn import remembering
 from dlcore.nn.layer import is_empty
 from dlcore.train.objective import Batch, Objective, check_objective, reads_states
@@ -122,6 +123,7 @@ def _are_finite(loss: jax.Array, grads: Any) -> jax.Array:
     return sum(map(one, jax.tree.leaves(grads)), zero) == 0
 
 
+@arguments()
 def make_step(objective: Objective, optimizer: optax.GradientTransformation) -> Step:
     """The Step that moves `objective` downhill by `optimizer`, any optax transformation.
 

@@ -1,8 +1,7 @@
-"""Where the digits are in a picture: strokes that stand out from the paper around them.
+"""Where the digits are in a picture: strokes on paper.
 
-The paper at a pixel is the median of a window around it, which follows shadows and the edges of a
-sheet and passes over what is thin. A digit is a connected part of what differs from it, on one side
-(darker or lighter) and in any colour; frames, lines, specks and the table are told by their shape.
+A digit is a connected part of what differs from a sheet's paper (`_paper`), on one side (darker or
+lighter) and in any colour; frames, lines, specks and other sheets are told by their shape.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-WINDOWS = (0.25, 0.5, 1.0)  # of the shorter side: digits are small in a picture, or fill it
-LARGEST_WINDOW = 255  # pixels: OpenCV's
+from experiments.basics import _paper
+
 CONTRAST = 0.12  # relative to the lighter of ink and paper: less is nothing drawn
-DIM = 0.2  # added to that one, since what is dark has large relative differences by noise
-INKED = 0.55  # of the ink's usual strength: more is a stroke
+INKED = 0.5  # of the ink's usual strength: more is a stroke
 CLEAR = 0.15  # a digit's strength, the less what is around it is paper: less is texture
+BROAD = 0.6  # of a digit's size: what is broader is no stroke
 SMALLEST = 14  # pixels of the picture looked at
+ROOM = 5  # pixels around a part that are looked at
 
 
 class Box(NamedTuple):
@@ -34,6 +34,35 @@ class Box(NamedTuple):
         """The longer side."""
         return max(self.right - self.left, self.bottom - self.top)
 
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """The index of its rows and columns."""
+        return np.s_[self.top : self.bottom, self.left : self.right]
+
+
+class _Ground(NamedTuple):
+    """Colours [H, W, 3], where the sheet is, and what rises above it.
+
+    rise: relative to the lighter of ink and paper, as an eye sees it. cover: relative to the paper,
+    linear in the light, so that the half of it is where ink ends.
+    """
+
+    colours: np.ndarray
+    inside: np.ndarray
+    rise: np.ndarray
+    cover: np.ndarray
+
+    def at(self, box: Box) -> _Ground:
+        """A part of it."""
+        return _Ground(*(whole[box.pixels] for whole in self))
+
+
+class _Usual(NamedTuple):
+    """The rise and the cover of most of a part's ink."""
+
+    rise: float
+    cover: float
+
 
 class Part(NamedTuple):
     """A connected part of what differs from the paper: its ink [h, w] in [0, 1], and its shape."""
@@ -46,83 +75,100 @@ class Part(NamedTuple):
     aspect: float  # of the least rectangle, turned as need be
     extent: float  # how much of this rectangle the outline fills
     is_blob: bool  # convex and without a hole
-    at_border: float  # how much of the longer side lies along the picture's border
 
     @property
     def weight(self) -> float:
         """How much there is of it."""
         return self.strength * float((self.ink > INKED).sum())
 
+    @property
+    def likeness(self) -> float:
+        """How strong and large it is, the less the broader: a sheet on a table is broad."""
+        return (self.strength * self.weight) ** 0.5 * max(1 - self.breadth / BROAD, 0) ** 3
+
 
 def find(picture: np.ndarray) -> list[Part]:
-    """The digits in a picture [H, W, 3] in [0, 1], from left to right; none where there is none."""
+    """The digits in a picture [H, W, 3] in [0, 1], as they are read; none where there is none.
+
+    They lie on one sheet: that on which what is most like a digit is.
+    """
     import cv2
 
     image = cv2.GaussianBlur(np.round(255 * picture).astype(np.uint8), (0, 0), 1.2)
-    found: list[Part] = []
-    for share in WINDOWS:
-        window = min(LARGEST_WINDOW, int(share * min(image.shape[:2])) // 2 * 2 + 1)
-        for digits in _on_paper(image, _median(image, window), window):
-            if _weight(digits) > 1.2 * _weight(found):  # a smaller window follows the paper better
-                found = digits
-    return sorted(found, key=lambda part: part.box.left)
+    written = [digits for sheet in _paper.sheets(image) for digits in _written(image, sheet)]
+    return _in_reading_order(max(written, key=_likeness, default=[]))
 
 
-def _on_paper(image: np.ndarray, paper: np.ndarray, window: int) -> Iterator[list[Part]]:
+def _written(image: np.ndarray, sheet: _paper.Sheet) -> Iterator[list[Part]]:
     """The digits darker than the paper, then those lighter."""
-    colours, paper = image / np.float32(255), paper / np.float32(255)
-    difference = (colours - paper) / (np.maximum(colours, paper) + DIM)
-    usual = _median((255 * np.abs(difference).max(axis=-1)).astype(np.uint8), window) / np.float32(
-        255
-    )
+    level = max(CONTRAST, 4 * sheet.noise)
     for sign in (-1, 1):
-        rise = np.maximum(sign * difference, 0).max(axis=-1)
-        yield _digits(list(_parts(rise, np.maximum(CONTRAST, 4 * usual), colours)), rise.shape)
+        rise = np.maximum(sign * sheet.difference, 0).max(axis=-1)
+        cover = rise if sign < 0 else rise / (1 - rise)
+        ground = _Ground(image / np.float32(255), sheet.inside, rise, cover)
+        yield _digits(list(_parts(ground, level)))
 
 
-def _parts(rise: np.ndarray, level: np.ndarray, colours: np.ndarray) -> Iterator[Part]:
-    """What rises above the level, part by part, but for what is too small for a digit."""
+def _in_reading_order(digits: list[Part]) -> list[Part]:
+    """Line by line, and in each from left to right."""
+    lines: list[list[Part]] = []
+    for digit in sorted(digits, key=_middle):
+        height = digit.box.bottom - digit.box.top
+        if lines and _middle(digit) - _middle(lines[-1][-1]) < 0.5 * height:
+            lines[-1].append(digit)
+        else:
+            lines.append([digit])
+    return [digit for line in lines for digit in sorted(line, key=lambda one: one.box.left)]
+
+
+def _parts(ground: _Ground, level: float) -> Iterator[Part]:
+    """What rises above the level, part by part; strokes are parted from paler lines under them."""
+    for around, region in _regions(ground.rise > level):
+        near = ground.at(around)
+        usual = _Usual(*(float(np.percentile(one[region], 85)) for one in (near.rise, near.cover)))
+        for box, strokes in _regions(region & (near.cover > INKED * usual.cover)):
+            part = _part(strokes.astype(np.uint8), usual, near.at(box))
+            if part is not None:
+                corner = around.left + box.left, around.top + box.top
+                yield part._replace(box=_moved(part.box, *corner))
+
+
+def _regions(mask: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:
+    """The connected parts of a mask, each in its place, but for what is too small for a digit."""
     import cv2
 
-    above = (rise > level).astype(np.uint8)
-    count, labels, places, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    count, labels, places, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=8
+    )
     for label in range(1, count):
         left, top, width, height, area = places[label].tolist()
         if max(width, height) >= SMALLEST and area >= 2 * SMALLEST:
-            corner = max(0, left - 5), max(0, top - 5)
-            near = np.s_[corner[1] : top + height + 5, corner[0] : left + width + 5]
-            part = _part(rise[near], labels[near] == label, colours[near], corner, rise.shape)
-            if part is not None:
-                yield part
+            corner = max(0, left - ROOM), max(0, top - ROOM)
+            box = Box(*corner, left + width + ROOM, top + height + ROOM)
+            yield box, labels[box.pixels] == label
 
 
-def _part(
-    rise: np.ndarray,
-    inside: np.ndarray,
-    colours: np.ndarray,
-    corner: tuple[int, int],
-    whole: tuple[int, ...],
-) -> Part | None:
-    """The strokes of a part; None where they go on in their own colour: a sheet's corner."""
-    strength = float(np.percentile(rise[inside], 75))
-    strokes = (inside & (rise > INKED * strength)).astype(np.uint8)
+def _part(strokes: np.ndarray, usual: _Usual, ground: _Ground) -> Part | None:
+    """Strokes and their soft ends; None where they leave the sheet, or go on in their colour.
+
+    What lies along the picture's border goes on beyond it.
+    """
+    edges = strokes[0], strokes[-1], strokes[:, 0], strokes[:, -1]  # others have room around
+    if max(edge.sum() for edge in edges) > 0.8 * enclosing(strokes).size:
+        return None
     ring = _grown(strokes, 4) > _grown(strokes, 2)
-    if not ring.any():
+    if not ring.any() or (_grown(strokes, 1) > ground.inside).any():
         return None
-    own, other = np.median(colours[strokes > 0], axis=0), colours[ring]
-    contrast = (np.abs(other - own) / (np.maximum(other, own) + DIM)).max(axis=-1)
-    if np.percentile(contrast, 15) < 0.35 * min(strength, 0.8):
+    own, other = np.median(ground.colours[strokes > 0], axis=0), ground.colours[ring]
+    apart = np.abs(_paper.contrast(other, own)).max(axis=-1)
+    if np.percentile(apart, 15) < 0.35 * min(usual.rise, 0.8):
         return None
-    around = float(np.minimum(rise[ring] / strength, 1).mean())
-    left, top, right, bottom = enclosing(strokes)
-    box = Box(left + corner[0], top + corner[1], right + corner[0], bottom + corner[1])
-    ink = np.minimum(rise / strength, 1) * _grown(strokes, 2)  # strokes end softly
-    return _shaped(box, ink[top:bottom, left:right], strength, around, whole)
+    cover, box = np.minimum(ground.cover / usual.cover, 1), enclosing(strokes)
+    ink = cover * _grown(strokes, 2)
+    return _shaped(box, ink[box.pixels], usual.rise, float(cover[ring].mean()))
 
 
-def _shaped(
-    box: Box, ink: np.ndarray, strength: float, around: float, whole: tuple[int, ...]
-) -> Part:
+def _shaped(box: Box, ink: np.ndarray, strength: float, around: float) -> Part:
     """A part with what tells a digit from a frame, a line and a sheet."""
     import cv2
 
@@ -134,12 +180,6 @@ def _shaped(
     filled, hull = cv2.contourArea(outline), cv2.contourArea(cv2.convexHull(outline))
     area = filled + cv2.arcLength(outline, True) / 2  # an outline runs through pixels' middles
     sides = sorted(side + 1 for side in cv2.minAreaRect(outline)[1])
-    borders = (
-        strokes[0].sum() * (box.top == 0),
-        strokes[-1].sum() * (box.bottom == whole[0]),
-        strokes[:, 0].sum() * (box.left == 0),
-        strokes[:, -1].sum() * (box.right == whole[1]),
-    )
     return Part(
         box,
         ink,
@@ -149,44 +189,56 @@ def _shaped(
         sides[1] / sides[0],
         area / (sides[0] * sides[1]),
         bool(filled > 0.9 * max(hull, 1) and strokes.sum() > 0.95 * area),
-        float(max(borders)) / box.size,
     )
 
 
-def _digits(parts: list[Part], whole: tuple[int, ...]) -> list[Part]:
+def _digits(parts: list[Part]) -> list[Part]:
     """Those that are digits, of about one size and strength, with their pieces joined."""
-    parts = [one for one in parts if not _is_rectangle(one) and one.around < 0.4]
+    parts = [one for one in parts if one.around < 0.4]
+    parts = [one for one in parts if not _is_rectangle(one) and not _is_bracket(one)]
+    parts = _like_the_main(parts, strength=0.4, size=0.2)
     parts = [one for one in parts if not any(_encloses(one, other) for other in parts)]
-    largest = max((one.box.size for one in parts), default=0)
-    parts = _joined([one for one in parts if one.box.size > 0.2 * largest], whole)
-    parts = [one for one in parts if _is_digit(one)]
+    parts = [one for one in _joined(parts) if _is_digit(one)]
+    return _like_the_main(parts, strength=0.5, size=0.55)
+
+
+def _like_the_main(parts: list[Part], strength: float, size: float) -> list[Part]:
+    """Those about as strong and large as the main one; a bar far larger is a frame's side."""
     if not parts:
         return []
     main = max(parts, key=lambda one: one.weight)
     return [
         one
         for one in parts
-        if one.strength > 0.5 * main.strength
-        and one.box.size > 0.55 * main.box.size
-        and not (one.is_blob and one.box.size > 1.3 * main.box.size)  # a frame's side
+        if one.strength > strength * main.strength
+        and one.box.size > size * main.box.size
+        and not (one.is_blob and one.box.size > 1.3 * main.box.size)
     ]
 
 
 def _is_rectangle(part: Part) -> bool:
     """Whether it is a frame, a sheet or a spot: a 1 is narrow, and no other digit is that full."""
-    return part.extent > 0.9 and not (part.is_blob and part.aspect > 1.8)
+    return part.extent > 0.9 and not (part.is_blob and part.aspect > 3)
+
+
+def _is_bracket(part: Part) -> bool:
+    """Whether it is a frame that the picture's border cuts: thin, with ink in every corner."""
+    height, width = (-(-side // 8) for side in part.ink.shape)
+    rows, columns = (slice(height), slice(-height, None)), (slice(width), slice(-width, None))
+    corners = [part.ink[row, column] for row in rows for column in columns]
+    return part.breadth < 0.1 and all((corner > INKED).any() for corner in corners)
 
 
 def _is_digit(part: Part) -> bool:
     """Whether its shape is a digit's, on a paper of its own."""
     left, top, right, bottom = part.box
-    if part.around > 0.3 or part.strength * (1 - 2 * part.around) < CLEAR or part.at_border > 0.8:
+    if part.around > 0.3 or part.strength * (1 - 2 * part.around) < CLEAR:
         return False
     if bottom - top < SMALLEST or right - left > 2.5 * (bottom - top):
         return False
     if part.is_blob:
         return 1.25 < part.aspect < 20
-    return part.extent < 0.9 and part.breadth < 0.6
+    return part.extent < 0.9 and part.breadth < BROAD
 
 
 def _encloses(frame: Part, digit: Part) -> bool:
@@ -200,14 +252,18 @@ def _encloses(frame: Part, digit: Part) -> bool:
     return (has_middle and is_thin) or _around((frame, digit)) == frame.box
 
 
-def _joined(parts: list[Part], whole: tuple[int, ...]) -> list[Part]:
+def _joined(parts: list[Part]) -> list[Part]:
     """The parts with those in one that are pieces of a digit, as the bar of a 5."""
-    for i, one in enumerate(parts):
-        for other in parts[i + 1 :]:
-            if _are_pieces(one, other):
-                rest = [part for part in parts if part is not one and part is not other]
-                return _joined([*rest, _join(one, other, whole)], whole)
-    return parts
+    whole: list[Part] = []
+    for part in parts:
+        while (i := _index_of_piece(part, whole)) is not None:
+            part = _join(part, whole.pop(i))
+        whole.append(part)
+    return whole
+
+
+def _index_of_piece(part: Part, others: list[Part]) -> int | None:
+    return next((i for i, other in enumerate(others) if _are_pieces(part, other)), None)
 
 
 def _are_pieces(one: Part, other: Part) -> bool:
@@ -220,15 +276,18 @@ def _are_pieces(one: Part, other: Part) -> bool:
     )
 
 
-def _join(one: Part, other: Part, whole: tuple[int, ...]) -> Part:
+def _join(one: Part, other: Part) -> Part:
     box = _around((one, other))
     ink = np.zeros((box.bottom - box.top, box.right - box.left), np.float32)
     for part in (one, other):
-        left, top, right, bottom = part.box
-        place = np.s_[top - box.top : bottom - box.top, left - box.left : right - box.left]
+        place = _moved(part.box, -box.left, -box.top).pixels
         ink[place] = np.maximum(ink[place], part.ink)
     strength, around = max(one.strength, other.strength), max(one.around, other.around)
-    return _shaped(box, ink, strength, around, whole)._replace(is_blob=False)
+    return _shaped(box, ink, strength, around)._replace(is_blob=False)
+
+
+def _moved(box: Box, right: int, down: int) -> Box:
+    return Box(box.left + right, box.top + down, box.right + right, box.bottom + down)
 
 
 def enclosing(ink: np.ndarray, level: float = 0.4) -> Box:
@@ -242,17 +301,6 @@ def _around(parts: Sequence[Part]) -> Box:
     return Box(min(left), min(top), max(right), max(bottom))
 
 
-def _median(image: np.ndarray, window: int) -> np.ndarray:
-    """The median of a window around each pixel, of each channel."""
-    import cv2
-
-    if image.ndim == 2:
-        return cv2.medianBlur(image, window)
-    return np.stack(
-        [_median(np.ascontiguousarray(one), window) for one in np.moveaxis(image, -1, 0)], -1
-    )
-
-
 def _grown(strokes: np.ndarray, by: int) -> np.ndarray:
     import cv2
 
@@ -260,5 +308,9 @@ def _grown(strokes: np.ndarray, by: int) -> np.ndarray:
     return cv2.dilate(strokes, disk)
 
 
-def _weight(parts: list[Part]) -> float:
-    return sum(part.weight for part in parts)
+def _middle(part: Part) -> float:
+    return (part.box.top + part.box.bottom) / 2
+
+
+def _likeness(digits: list[Part]) -> float:
+    return max((digit.likeness for digit in digits), default=0.0)

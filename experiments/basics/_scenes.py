@@ -81,6 +81,43 @@ def cloth(height: int, width: int, rng: Generator) -> np.ndarray:
     return rng.uniform(0.1, 0.35, 3) * (1 + 0.5 * y[:, None] * x)[..., None]
 
 
+def stone(height: int, width: int, rng: Generator) -> np.ndarray:
+    """Polished stone: grains of several sizes and shades."""
+    grains = np.sum([_clouds(height, width, rng, size) > 1 for size in (1, 3, 8)], axis=0)
+    return rng.uniform(0.1, 0.3, 3) * (0.6 + 0.4 * grains)[..., None]
+
+
+def checked(height: int, width: int, rng: Generator) -> np.ndarray:
+    """Printed cloth: bands across bands, each of its colour."""
+    y, x = (_bands(n, rng) for n in (height, width))
+    ground, across, along = rng.uniform(0.05, 0.5, (3, 3))
+    return ground + 0.5 * (y[:, None, None] * across + x[None, :, None] * along)
+
+
+def keys(height: int, width: int, rng: Generator) -> np.ndarray:
+    """Rows of keys, each row shifted, each key a little lighter at its top."""
+    size, gap = int(rng.integers(18, 50)), int(rng.integers(2, 6))
+    y, x = np.mgrid[:height, :width]
+    y, x = y % size, (x + y // size * size * 2 // 5) % size
+    inside = np.minimum(np.minimum(y, size - y), np.minimum(x, size - x)) > gap
+    shade = rng.uniform(0.15, 0.5) * (1.2 - 0.4 * y / size)
+    return np.where(inside, shade, 0.04)[..., None] * rng.uniform(0.8, 1, 3)
+
+
+def leaves(height: int, width: int, rng: Generator) -> np.ndarray:
+    """Leaves upon leaves, each with its vein."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (width, height), (20, 30, 15))
+    draw = ImageDraw.Draw(image)
+    for _ in range(height * width // 400):
+        outline = _leaf(rng) + rng.uniform(0, 1, 2) * (width, height)
+        points = [tuple(point) for point in outline]
+        draw.polygon(points, tuple((rng.uniform(0.5, 1.2) * np.array([60, 100, 30])).astype(int)))
+        draw.line([points[0], points[len(points) // 2]], (120, 140, 80), 1)
+    return np.asarray(image) / 255
+
+
 def tiles(height: int, width: int, rng: Generator) -> np.ndarray:
     """Squares of several shades with light joints."""
     size = int(rng.integers(20, 60))
@@ -103,7 +140,7 @@ def photograph(name: str, height: int, width: int, rng: Generator) -> np.ndarray
 
 
 TABLES: dict[str, tuple[Table, ...]] = {
-    "known": (plain, wood, cloth),
+    "known": (plain, wood, cloth, stone, checked, keys, leaves),
     "unseen": (
         tiles,
         functools.partial(photograph, "china.jpg"),
@@ -293,6 +330,20 @@ def _clouds(height: int, width: int, rng: Generator, size: float) -> np.ndarray:
 
     noise = ndimage.gaussian_filter(rng.normal(size=(height, width)), size)
     return noise / noise.std()
+
+
+def _bands(length: int, rng: Generator) -> np.ndarray:
+    """Whether each of [N] pixels is in a band."""
+    return np.sin(np.arange(length) / rng.uniform(4, 15)) > rng.uniform(-0.7, 0.7)
+
+
+def _leaf(rng: Generator) -> np.ndarray:
+    """The outline [N, 2] of a leaf, from its tip to its stem and back, turned anyhow."""
+    along = np.linspace(-1, 1, 12)
+    side = np.stack([along, 0.4 * (1 - along**2)], axis=-1)
+    angle = rng.uniform(0, 2 * np.pi)
+    turn = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
+    return rng.uniform(10, 30) * np.concatenate([side, side[::-1] * (1, -1)]) @ turn
 
 
 def _turned(layers: np.ndarray, degrees: float) -> np.ndarray:

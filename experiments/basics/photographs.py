@@ -6,21 +6,22 @@ noise; and all of it together. The reader is that of `predict`. A digit is right
 and its class is right; what is found beside the digits counts as wrong. Claimed is the share right,
 relative to the same network's of the clean kind; of all disturbances together nothing is claimed.
 
-The reader was tuned on validation digits, other tables and other fonts, none of which is seen here.
+The reader was tuned on validation digits, other tables, other pictures and other fonts, none of
+which is seen here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
-from dlcore import data, train
+from dlcore import data
 from experiments.basics import _scenes, classify, predict
 from experiments.basics._finding import Box
 from experiments.choice import at_least, one_of
@@ -200,22 +201,15 @@ def digits(
     ]
 
 
-def score(pictures: Sequence[Picture], network: tuple) -> tuple[float, float]:
+def score(pictures: Sequence[Picture], network: predict.Network) -> tuple[float, float]:
     """The mean shares of digits that are right, and that are found.
 
     Of no digits, both are 1 where nothing is found.
     """
-    layer, params, state, description = network
-    seen = [read(picture.scene.picture, description) for picture in pictures]
-    images = [image for found in seen for _, image in found]
-    classes: Iterator[int] = iter(())
-    if images:
-        filled = np.zeros((-len(images) % 256, *images[0].shape), np.float32)  # one compiled shape
-        x = np.concatenate([np.stack(images), filled])
-        classes = iter(train.predict(layer, params, state, {"x": x}).argmax(axis=-1).tolist())
+    seen = [look(picture.scene.picture, network.description) for picture in pictures]
     shares = []
-    for picture, found in zip(pictures, seen, strict=True):
-        said = [(box, next(classes)) for box, _ in found]
+    for picture, found in zip(pictures, predict.recognise(network, seen), strict=True):
+        said = [(one.seen.place, int(np.argmax(one.probabilities))) for one in found]
         most = max(len(said), len(picture.labels))
         matched = _matched(picture, said)
         right = sum(label == other for label, other in matched)
@@ -224,8 +218,8 @@ def score(pictures: Sequence[Picture], network: tuple) -> tuple[float, float]:
     return right, placed
 
 
-def read(picture: np.ndarray, description: dict) -> list[tuple[Box | None, np.ndarray]]:
-    """What `predict` looks at, of a picture [H, W, 3]."""
+def look(picture: np.ndarray, description: dict) -> list[predict.Seen]:
+    """What `predict` sees of a picture [H, W, 3]."""
     pixels = _scenes.eight_bits(picture) / np.float32(255)
     opaque = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=-1)
     return predict.look(predict.Picture(opaque, 1.0), description)

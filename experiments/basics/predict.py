@@ -4,7 +4,9 @@
 
 The network, its classes and how its images were made are data in the weights' file. Digits may be
 of any colour on any other, drawn or photographed, anywhere in their picture, and several: they are
-told from left to right, each with its place in pixels, and what the network saw is drawn.
+told line by line, each with its place in pixels, and what the network saw is drawn.
+
+A digit is strokes on a sheet of paper (`_finding`); letters are taken for digits, too.
 
 A picture that cannot be read costs a line, and the exit status is 2; the others are answered.
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
 
@@ -35,6 +38,7 @@ from experiments.frame import Figure, Result, Table
 CLAIMS = ()
 PIXELS = 50_000_000  # more is not a digit, but an attack on the memory
 WORKING = (200, 640)  # pixels: the longer side that is looked at, at least and at most
+BATCH = 64  # images, of which the last are empty: one shape is compiled
 NOTHING = "no digit"
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
@@ -82,36 +86,36 @@ class Measured:
 
 def run(config: Config) -> Measured:
     """Reads the weights, then the pictures, looks at them and draws what was seen."""
-    layer, params, state, description = read_network(config.weights)
-    found: list[tuple[Path, Box | None, np.ndarray | None]] = []
-    unread: list[BadInput] = []
+    network = read_network(config.weights)
+    paths, seen, unread = [], [], []
     for path in config.images:
         try:
-            digits = look(read(path), description)
+            seen.append(look(read(path), network.description))
         except BadInput as error:
             unread.append(error)
-            continue
-        found += [(path, *digit) for digit in digits] or [(path, None, None)]
-    if not found:
+        else:
+            paths.append(path)
+    if not paths:
         _refuse(unread)
-    nothing = np.zeros(description["arguments"]["inputs"])
-    seen = [nothing if image is None else image for _, _, image in found]
-    images = np.stack(seen).astype(np.float32)
-    probabilities = np.asarray(F.softmax(train.predict(layer, params, state, {"x": images})))
-    predictions = []
-    for (path, place, image), row in zip(found, probabilities, strict=True):
-        ranked = [] if image is None else np.argsort(-row, kind="stable")[: config.top].tolist()
-        names = tuple(description["classes"][index] for index in ranked)
-        predictions.append(Prediction(str(path), place, names, tuple(row[ranked].tolist())))
-    measured = Measured(predictions, unread, images)
+    predictions, images = [], []
+    for path, digits in zip(paths, recognise(network, seen), strict=True):
+        predictions += [_prediction(path, digit, network, config.top) for digit in digits]
+        images += [digit.seen.image for digit in digits]
+        if not digits:
+            predictions.append(Prediction(str(path), None, (), ()))
+            images.append(np.zeros(network.description["arguments"]["inputs"]))
+    measured = Measured(predictions, unread, np.stack(images).astype(np.float32))
     return dataclasses.replace(measured, drawn=_drawn(measured, config.seen))
 
 
 def figures(result: Result[Measured]) -> tuple[()]:
-    """None: what is asked is not claimed. BadInput where a picture could not be read."""
-    if result.measured.unread:
-        _refuse(result.measured.unread)
+    """None: what is asked is not claimed."""
     return ()
+
+
+def errors(result: Result[Measured]) -> list[BadInput]:
+    """The pictures that could not be read."""
+    return result.measured.unread
 
 
 def table(result: Result[Measured]) -> dict[str, Table]:
@@ -124,14 +128,23 @@ def plot(result: Result[Measured]) -> Figure:
     return _figure(result.measured)
 
 
-def read_network(path: Path) -> tuple[nn.Layer, Any, Any, dict[str, Any]]:
-    """(layer, params, state, description) from the file that `classify` writes."""
+class Network(NamedTuple):
+    """A network, and the description of its classes and of how its images were made."""
+
+    layer: nn.Layer
+    params: Any
+    state: Any
+    description: dict[str, Any]
+
+
+def read_network(path: Path) -> Network:
+    """The network in a file that `classify` writes."""
     body, params, state = models.load(path)
     _, description = weights.load(path)
     if not _is_described(description):
         raise BadInput(f"{path}: not the weights of a classifier of images, as classify writes")
     layer = classify.network(body, description)
-    return layer, gather({"body": params}), gather({"body": state}), description
+    return Network(layer, gather({"body": params}), gather({"body": state}), description)
 
 
 class Picture(NamedTuple):
@@ -153,7 +166,7 @@ def read(path: Path) -> Picture:
                     raise BadInput(f"{opened.width}×{opened.height} is too large")
                 picture = ImageOps.exif_transpose(_eight_bits(opened)).convert("RGBA")
         except UnidentifiedImageError:
-            raise BadInput(f"{path}: not a picture: neither {', '.join(FORMATS)}") from None
+            raise BadInput(f"{path}: not a picture: neither PNG, JPEG, WebP nor BMP") from None
         except OSError as error:
             raise BadInput(f"{path}: {error.strerror or error}") from error
         except Exception as error:  # a damaged file may raise anything, anywhere in the decoder
@@ -166,8 +179,34 @@ def read(path: Path) -> Picture:
     return Picture(np.asarray(picture, np.float32) / 255, longest / size)
 
 
-def look(picture: Picture, description: dict[str, Any]) -> list[tuple[Box | None, np.ndarray]]:
-    """What of a picture the network sees: images [size, size, C] as it was trained on, and places.
+class Seen(NamedTuple):
+    """What a network sees: an image [size, size, C] as it was trained on, and its place."""
+
+    place: Box | None
+    image: np.ndarray
+
+
+class Digit(NamedTuple):
+    """What was seen, and the probability of each class."""
+
+    seen: Seen
+    probabilities: np.ndarray
+
+
+def recognise(network: Network, seen: Sequence[list[Seen]]) -> list[list[Digit]]:
+    """The digits in each picture, as the network tells them."""
+    layer, params, state, _ = network
+    images = [one.image for found in seen for one in found]
+    if not images:
+        return [[] for _ in seen]
+    filled = np.zeros((-len(images) % BATCH, *images[0].shape), np.float32)
+    x = np.concatenate([np.stack(images), filled]).astype(np.float32)
+    rows = iter(np.asarray(F.softmax(train.predict(layer, params, state, {"x": x}))))
+    return [[Digit(one, next(rows)) for one in found] for found in seen]
+
+
+def look(picture: Picture, description: dict[str, Any]) -> list[Seen]:
+    """What of a picture the network sees.
 
     Where the description has no framing (it was trained on something else than digits), it is the
     whole picture, resized and no more.
@@ -177,13 +216,13 @@ def look(picture: Picture, description: dict[str, Any]) -> list[tuple[Box | None
     if description["framing"] is None:
         planes = [_framing.resized(one, size, size) for one in np.moveaxis(colours, -1, 0)]
         image = np.stack(planes, axis=-1)
-        return [(None, image if channels == 3 else image.mean(axis=-1, keepdims=True))]
+        return [Seen(None, image if channels == 3 else image.mean(axis=-1, keepdims=True))]
     framing = _framing.Framing(**description["framing"])
-    found: list[tuple[Box | None, np.ndarray]] = []
+    found = []
     for digit in _finding.find(colours):
         image = _framing.frame(digit.ink, framing)
         place = Box(*(round(picture.scale * side) for side in digit.box))
-        found.append((place, data.resize(image[None, ..., None], size)[0]))
+        found.append(Seen(place, data.resize(image[None, ..., None], size)[0]))
     return found
 
 
@@ -205,6 +244,13 @@ def _is_described(description: dict[str, Any]) -> bool:
                 and (framing is None or _framing.is_framing(framing))
             )
     return False
+
+
+def _prediction(path: Path, digit: Digit, network: Network, top: int) -> Prediction:
+    ranked = np.argsort(-digit.probabilities, kind="stable")[:top].tolist()
+    names = tuple(network.description["classes"][index] for index in ranked)
+    probabilities = tuple(digit.probabilities[ranked].tolist())
+    return Prediction(str(path), digit.seen.place, names, probabilities)
 
 
 def _refuse(unread: list[BadInput]) -> NoReturn:
@@ -248,12 +294,13 @@ def _lines(predictions: list[Prediction]) -> Table:
 
 
 def _eight_bits(picture: Any) -> Any:
-    """A picture of 16 bits a pixel in 8: Pillow would cut it off at 255."""
+    """A picture of 16 bits a pixel, or 12 of them, in 8: Pillow would cut it off at 255."""
     from PIL import Image
 
     if not picture.mode.startswith("I"):
         return picture
-    return Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
+    pixels = np.asarray(picture, np.float32)
+    return Image.fromarray((pixels / max(pixels.max() / 255, 1)).astype(np.uint8))
 
 
 def _percent(share: float) -> str:

@@ -212,8 +212,14 @@ def test_a_layer_alone_and_a_function_alone(timed):
     assert (row.path, row.output, row.flops) == ("relu1", "[1, 2]", 2)
 
 
-def test_it_prints_as_a_table(unmeasured):
-    text = str(profiled(models.lenet5(), 2, 28, 28, 1)).splitlines()
+def test_it_prints_as_a_table(unmeasured, monkeypatch):
+    found = profiled(models.lenet5(), 2, 28, 28, 1)
+    monkeypatch.setenv("COLUMNS", "70")
+    narrow = str(found).splitlines()
+    assert max(map(len, narrow)) <= 70
+    assert narrow[1].split() == ["path", "layer", "forward", "backward", "share", "GFLOP/s"]
+    monkeypatch.setenv("COLUMNS", "100")
+    text = str(found).splitlines()
     assert text[0] == "input float32[2, 28, 28, 1], times in milliseconds"
     assert max(map(len, text)) <= 100
     assert text[1].split() == ["path", "layer", "output", "forward", "backward", "share", "GFLOP/s"]

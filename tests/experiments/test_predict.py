@@ -241,6 +241,31 @@ def test_a_picture_with_nothing_on_it_is_said_to_have_no_digit(command, trained,
     assert "%" not in out
 
 
+def test_the_forms_that_are_read_are_named(command, trained, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"seven")
+    _, _, err = command("predict", "bad.png", "--weights", trained / "weights.safetensors")
+    assert err == "bad.png: not a picture: neither PNG, JPEG, WebP nor BMP\n"
+
+
+def test_a_picture_of_12_bits_in_16_is_as_light_as_it_should_be(tmp_path):
+    drawn = np.where(stroke((60, 80), [(20, 10), (35, 70)], 6) > 0, 300, 4_000)
+    Image.fromarray(drawn.astype(np.uint16)).save(tmp_path / "picture", "PNG")
+    assert predict.read(tmp_path / "picture").pixels.max() == 1
+    assert look(tmp_path / "picture").box.size > 100
+
+
+def test_digits_are_told_for_the_picture_that_they_are_in(monkeypatch):
+    monkeypatch.setattr(predict.train, "predict", lambda *args: args[-1]["x"])
+    network = predict.Network(None, None, None, {})
+    one, other, third = (predict.Seen(None, row) for row in np.eye(10, dtype=np.float32)[:3])
+    told = predict.recognise(network, [[one, other], [], [third]])
+    assert [[int(np.argmax(digit.probabilities)) for digit in found] for found in told] == [
+        [0, 1],
+        [],
+        [2],
+    ]
+
+
 def test_other_bad_input_is_one_line(command, trained, tmp_path):
     good = trained / "weights.safetensors"
     picture = save(tmp_path / "good.png", stroke((50, 50), [(10, 10), (40, 40)], 4))

@@ -102,12 +102,17 @@ def test_the_corrected_call_makes_torchs_layer(factory, name, shape, args, kwarg
         (lambda: nn.conv(1, 6, 5, padding_mode="circular"), "['zeros', 'reflect', 'edge', 'wrap']"),
         (
             lambda: nn.freeze(nn.linear(3, 4), "kernel", "bias"),
-            "freeze takes 2 by position, got 3: write nn.freeze(…, mask=('kernel', 'bias'))",
+            "freeze takes 2 by position, got 3: write nn.freeze(layer, mask=('kernel', 'bias'))",
         ),
-        (lambda: nn.freeze(nn.linear(3, 4)), "freeze needs mask: write nn.freeze(…, mask=…)"),
+        (lambda: nn.freeze(nn.linear(3, 4)), "freeze needs mask: write nn.freeze(layer, mask=…)"),
         (
             lambda: nn.standardize(np.ones(3), np.zeros(3)),
             "standardize: std is [0. 0. 0.], but std",
+        ),
+        (lambda: nn.dropout("0.5"), "takes a number as rate, got '0.5': write nn.dropout(0.5)"),
+        (
+            lambda: nn.linear("four", units=3),
+            "got 'four': write nn.linear('four', out_features=3)",
         ),
         (lambda: nn.batch_norm(64, 1e-3), "got 2: write nn.batch_norm(64, eps=0.001)"),
         (lambda: nn.batch_norm(64, decay=0.9), "write nn.batch_norm(64, momentum=0.9)"),

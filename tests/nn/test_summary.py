@@ -226,7 +226,7 @@ def test_params_are_those_of_the_network():
         (({"a": np.ones(2)}, (1, 4)), TypeError, "; got dict and a shape$"),
         ((nn.linear,), TypeError, r"linear makes a Layer and was not called: write linear\("),
         ((nn.linear(4, 3),), ValueError, "needs a shape with its batch axis, .* got None$"),
-        ((nn.linear(4, 3), np.ones((8, 4))), ValueError, r"got the array float64\[8, 4\]$"),
+        ((nn.linear(4, 3), np.ones((8, 4))), ValueError, r"got float64\[8, 4\]$"),
         ((nn.linear(4, 3), "8, 4"), ValueError, "got '8, 4'$"),
         ((nn.linear(4, 3), (-1, 4)), ValueError, r"got \(-1, 4\)$"),
         ((nn.linear(4, 3), (True, 4)), ValueError, r"got \(True, 4\)$"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,6 @@ from dlcore import functional as F
 from dlcore import nn, optim, train
 from dlcore.data import HostData
 from dlcore.train import metrics
-from tests.cells import rnn
 
 LAYER = nn.linear(4, 3)
 OBJECTIVE = train.classification(LAYER)
@@ -183,7 +183,7 @@ def test_auxiliary_heads_count_for_less_in_the_loss_and_for_nothing_in_the_metri
 
 def sequence():
     """A network that reads a mask, and padded data with a weight [N, T]."""
-    layer = nn.serial(nn.linear(4, 6), rnn(6, 6), nn.linear(6, 3))
+    layer = nn.serial(nn.linear(4, 6), nn.rnn(6, 6), nn.linear(6, 3))
     generator = np.random.default_rng(0)
     x = generator.normal(size=(23, 5, 4)).astype(np.float32)
     y = generator.integers(0, 3, (23, 5)).astype(np.int32)
@@ -319,3 +319,26 @@ def test_smoothing_is_of_training_alone():
         assert loss == pytest.approx(float(wanted), rel=1e-6)
         assert measured["loss"].value() == pytest.approx(float(wanted), rel=1e-6)
     assert plain(params, state, batch, train=False)[0] == smoothed(params, state, batch)[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            lambda s: train.evaluate(OBJECTIVE, s, {}),
+            "evaluate(objective, s.params, s.state, data)",
+        ),
+        (lambda s: train.evaluate(OBJECTIVE, params=s, data={}), "got a TrainState: with s for it"),
+        (lambda s: train.predict(LAYER, s, np.ones(3)), "predict(layer, s.params, s.state, data)"),
+        (
+            lambda s: train.predict(LAYER, (), (), {}, batchsize=3),
+            "(layer, (), (), {}, batch_size=3)",
+        ),
+        (lambda s: train.make_step(loss=OBJECTIVE), "has no loss: write train.make_step(objective"),
+        (lambda s: train.train_state(LAYER), "write train.train_state(layer, optimizer=…)"),
+        (lambda s: train.classification(LAYER, smoothing=0.1), "(layer, label_smoothing=0.1)"),
+    ],
+)
+def test_a_call_as_elsewhere_is_corrected(call, told):
+    with pytest.raises(TypeError, match=re.escape(told)):
+        call(train.train_state(LAYER, optim.sgd(0.1)))
