@@ -223,8 +223,8 @@ def _numbers(
     """The faults of numbers given as text, as a command line and a table of settings have them."""
     faults = []
     for name, value in [*zip(places, call.given, strict=False), *call.named.items()]:
-        kinds = str(parameters[name].annotation).split(" | ") if name in parameters else []
-        if isinstance(value, str) and {"int", "float"} & {*kinds} and "str" not in kinds:
+        kinds = str(parameters[name].annotation).split(" | ") if name in parameters else ["Any"]
+        if isinstance(value, str) and {*kinds} <= {"int", "float", "None"}:
             faults.append(f"takes a number as {name}, got {value!r}")
             with contextlib.suppress(ValueError):
                 number = (int if "int" in kinds else float)(value)

@@ -106,9 +106,12 @@ def test_what_does_not_belong_together_is_said_before_the_first_step(how, messag
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"num_epochs": 3}, r"fit has no num_epochs: write train\.fit\(…, …, …, epochs=3\)"),
-        ({"epoch": 3}, r"fit has no epoch: write train\.fit\(…, …, …, epochs=3\)"),
-        ({}, r"fit needs epochs: write train\.fit\(…, …, …, epochs=…\)"),
+        (
+            {"num_epochs": 3},
+            r"fit has no num_epochs: write train\.fit\(step, state, data, epochs=3\)",
+        ),
+        ({"epoch": 3}, r"fit has no epoch: write train\.fit\(step, state, data, epochs=3\)"),
+        ({}, r"fit needs epochs: write train\.fit\(step, state, data, epochs=…\)"),
     ],
 )
 def test_a_loop_called_as_elsewhere_is_told_how_to_be(how, message):

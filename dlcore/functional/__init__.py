@@ -55,6 +55,7 @@ from dlcore.functional.pooling import (
     global_max_pool,
     max_pool,
 )
+from dlcore.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from dlcore.names import api
 
 __all__ = [
@@ -80,6 +81,8 @@ __all__ = [
     "gelu",
     "global_avg_pool",
     "global_max_pool",
+    "gru",
+    "gru_cell",
     "hinge",
     "huber",
     "identity",
@@ -88,6 +91,8 @@ __all__ = [
     "local_response_norm",
     "locally_connected",
     "log_softmax",
+    "lstm",
+    "lstm_cell",
     "max_pool",
     "moments",
     "multiclass_hinge",
@@ -102,6 +107,8 @@ __all__ = [
     "recall",
     "relu",
     "rms_norm",
+    "rnn",
+    "rnn_cell",
     "sigmoid",
     "silu",
     "softmax",

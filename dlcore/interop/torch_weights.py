@@ -8,10 +8,11 @@ read from one description, `_Place`.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -32,6 +33,12 @@ Layout = dict[str, tuple[str, tuple[int | None, ...]]]
 _CONV: Layout = {"kernel": ("weight", (3, 2, 0, 1)), "bias": ("bias", (0,))}
 _LINEAR: Layout = {"kernel": ("weight", (1, 0)), "bias": ("bias", (0,))}
 _NORM: Layout = {"scale": ("weight", (0,)), "offset": ("bias", (0,))}
+# Its name for a recurrent layer's leaf ends with the place in the stack, "_l0" or "_l1_reverse".
+_RECURRENT: Layout = {
+    "kernel": ("weight_ih", (1, 0)),
+    "recurrent_kernel": ("weight_hh", (1, 0)),
+    "bias": ("bias_ih", (0,)),
+}
 LAYOUTS: dict[str, Layout] = {
     "conv": _CONV,
     "conv_transpose": _CONV,
@@ -41,8 +48,13 @@ LAYOUTS: dict[str, Layout] = {
     "layer_norm": _NORM,
     "group_norm": _NORM,
     "instance_norm": _NORM,
+    "rms_norm": _NORM,
     "layer_scale": {"scale": ("", (0, None, None))},
+    "rnn": _RECURRENT,
+    "lstm": _RECURRENT | {"projection": ("weight_hr", (1, 0))},
+    "gru": _RECURRENT | {"recurrent_bias": ("bias_hh", (0,))},
     "prelu": {"alpha": ("weight", (0,))},
+    "embedding": {"embedding": ("weight", (0, 1))},
     "class_token": {"embedding": ("", (None, None, 0))},
     "position": {"embedding": ("", (None, 0, 1))},
 }
@@ -50,6 +62,7 @@ LAYOUTS: dict[str, Layout] = {
 _BY_FEATURE = {"kernel", "scale", "offset", "mean", "var", "alpha"}
 # torch's MultiheadAttention has three projections in one tensor, in this order.
 _PACKED = ("query", "key", "value")
+_STACKS = {"rnn", "lstm", "gru"}
 _COUNTER = "num_batches_tracked"
 _COUNTERS = (_COUNTER, "n_averaged")  # batch norm's and AveragedModel's
 # What torch.compile and FSDP put into names, wherever they wrap a part.
@@ -126,6 +139,10 @@ def to_torch(
     for place in sorted(places, key=lambda place: place.part):
         pieces.setdefault(place.name, []).append(place.theirs(leaves[place.path]))
     shapes = {place.name: place.torch_shape for place in places}
+    for first, second in _second_biases(shapes).items():
+        own, shapes[second] = pieces.get(second, []), shapes[first]
+        rest = sum(map(len, pieces[first])) - sum(map(len, own))
+        pieces[second] = [np.zeros(rest, pieces[first][0].dtype), *own]
     arrays = {name: np.concatenate(piece).reshape(shapes[name]) for name, piece in pieces.items()}
     for name in pieces:
         if name.endswith("running_mean"):
@@ -157,7 +174,9 @@ def _fitted(
     except WeightsError as error:
         hint = reading.hint or _numbers_hint(layer, trees, channels, tensors)
         raise WeightsError(f"{error}; {hint}" if hint else str(error)) from None
-    arrays = {name: _as_array(name, tensor) for name, tensor in needed.items()}
+    arrays = _with_one_bias(
+        reading.places, {name: _as_array(name, tensor) for name, tensor in needed.items()}
+    )
     leaves = [place.ours(arrays[place.name]) for place in reading.places]
     unsound = {
         place.name: None
@@ -187,6 +206,7 @@ class _Reading(NamedTuple):
 
 def _reading(places: list[_Place], tensors: dict[str, Any]) -> _Reading:
     wanted = {place.name: _described(place.torch_shape, place.dtype) for place in places}
+    wanted |= {second: wanted[first] for first, second in _second_biases(wanted).items()}
     counts = _prefixes(tensors, wanted)
     found = max(counts.values(), default=0)
     if counts[""] == found:
@@ -254,6 +274,24 @@ class _Place(NamedTuple):
             return jnp.array(leaf, self.dtype)  # a copy, since torch may train its own
 
 
+def _second_biases(names: Iterable[str]) -> dict[str, str]:
+    """The two biases that torch's recurrent layers have, by the name of the first."""
+    firsts = [name for name in names if re.search(r"(^|\.)bias_ih_l\d+(_reverse)?$", name)]
+    return {name: name.replace("bias_ih_l", "bias_hh_l") for name in firsts}
+
+
+def _with_one_bias(places: list[_Place], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tensors with both biases in the first; what a leaf is of the second stays there (GRU's n)."""
+    added = dict(arrays)
+    apart = {place.name: place.piece[0] for place in places}
+    for first, second in _second_biases(arrays).items():
+        own = arrays[second].copy()
+        if second in apart:
+            own[-apart[second] :] = 0
+        added[first] = arrays[first] + own
+    return added
+
+
 def _shapes(layer: Layer) -> tuple[Params, State]:
     return jax.eval_shape(layer.init, jax.eval_shape(lambda: jax.random.key(0)))
 
@@ -290,7 +328,8 @@ def _place(path: str, leaf: jax.ShapeDtypeStruct, module: _Module) -> _Place:
         channels = module.flow.channels_in(split[0], path)
         split = (split[0] // channels, channels, *split[1:])
         order = [new for axis in order for new in ((axis + 1,) if axis else (1, 0))]
-    name = (module.prefix + name).rstrip(".")
+    part, parts = (2, 3) if own == "recurrent_bias" else (module.part, module.parts)  # r, u, n
+    name = (module.prefix + name + module.suffix).rstrip(".")
     return _Place(
         path,
         leaf.shape,
@@ -299,9 +338,9 @@ def _place(path: str, leaf: jax.ShapeDtypeStruct, module: _Module) -> _Place:
         split,
         tuple(order),
         tuple(sizes),
-        module.part,
-        module.parts,
-        module.names.shape(name, (module.parts * sizes[0], *sizes[1:])),
+        part,
+        parts,
+        module.names.shape(name, (parts * sizes[0], *sizes[1:])),
     )
 
 
@@ -372,6 +411,7 @@ class _Module(NamedTuple):
     flow: _Flow
     part: int = 0
     parts: int = 1
+    suffix: str = ""
 
 
 def _modules(layer: Layer, at: _At, flow: _Flow) -> Generator[tuple[str, _Module], None, _Flow]:
@@ -379,6 +419,9 @@ def _modules(layer: Layer, at: _At, flow: _Flow) -> Generator[tuple[str, _Module
     inputs = layer.info.config.get("inputs")
     if inputs is not None:  # of a model: [H, W, C], or the size of a vector
         flow = _Flow(1 if isinstance(inputs, int) else inputs[-1])
+    if layer.info.kind in _STACKS:
+        yield from _stack(layer, at, flow, "_l0")
+        return _Flow(None)
     if not layer.info.children:
         yield at.path, _Module(layer.info.kind, at.prefix, at.names, flow)
         return flow.after(layer)
@@ -394,6 +437,17 @@ def _modules(layer: Layer, at: _At, flow: _Flow) -> Generator[tuple[str, _Module
             known = flow if form.kind in ("residual", "branch", "concat") else _Flow(None)
             outputs.append((yield from _modules(child, inner, known)))
     return _joined(form, outputs) if outputs else flow
+
+
+def _stack(layer: Layer, at: _At, flow: _Flow, suffix: str) -> Iterator[tuple[str, _Module]]:
+    """The recurrent layers of a stack, which are one module in torch."""
+    if layer.info.config.get("reset") == "before":
+        raise WeightsError(f'{at.path or "gru"}: torch resets after the product: reset="after"')
+    if not layer.info.children:
+        yield at.path, _Module(layer.info.kind, at.prefix, at.names, flow, suffix=suffix)
+    for name, child, inner in at.children(layer):
+        own = {"forward": suffix, "backward": f"{suffix}_reverse"}.get(name, f"_l{name}")
+        yield from _stack(child, inner._replace(inner=at.inner, base=at.base), flow, own)
 
 
 def _projections(layer: Layer, at: _At, flow: _Flow) -> Iterator[tuple[str, _Module]]:

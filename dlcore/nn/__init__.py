@@ -17,6 +17,7 @@ from dlcore.nn.dropout import (
     spatial_dropout,
     stochastic_depth,
 )
+from dlcore.nn.embedding import embedding
 from dlcore.nn.layer import Layer, as_layer, from_function, make, named
 from dlcore.nn.linear import layer_scale, linear
 from dlcore.nn.local_response_norm import local_response_norm
@@ -31,6 +32,7 @@ from dlcore.nn.norm import (
 )
 from dlcore.nn.observing import Call, intermediates, observed, scan
 from dlcore.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+from dlcore.nn.recurrent import gru, gru_cell, lstm, lstm_cell, recurrent, rnn, rnn_cell
 from dlcore.nn.remembering import joined, memory, parted
 from dlcore.nn.shape import flatten
 from dlcore.nn.squeeze_excitation import squeeze_excitation
@@ -54,6 +56,7 @@ __all__ = [
     "depthwise",
     "dropconnect",
     "dropout",
+    "embedding",
     "flatten",
     "freeze",
     "from_function",
@@ -63,6 +66,8 @@ __all__ = [
     "global_max_pool",
     "graft",
     "group_norm",
+    "gru",
+    "gru_cell",
     "init",
     "instance_norm",
     "intermediates",
@@ -72,6 +77,8 @@ __all__ = [
     "linear",
     "local_response_norm",
     "locally_connected",
+    "lstm",
+    "lstm_cell",
     "lsuv",
     "make",
     "max_pool",
@@ -82,10 +89,13 @@ __all__ = [
     "parted",
     "prelu",
     "rbf",
+    "recurrent",
     "repeat",
     "replace",
     "residual",
     "rms_norm",
+    "rnn",
+    "rnn_cell",
     "scan",
     "serial",
     "spatial_dropout",

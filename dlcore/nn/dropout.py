@@ -113,7 +113,7 @@ def dropconnect(
     ) -> tuple[Any, State]:
         if not train or (is_concrete(rate) and rate == 0):
             return dense.apply(params, state, x)
-        key = _needed(key, f"dropconnect({in_features}, {out_features}, {rate})")
+        key = needed(key, f"dropconnect({in_features}, {out_features}, {rate})")
         y = F.dropconnect(key, x, params["kernel"], rate)
         return (y + broadcast(params["bias"], y) if bias else y), state
 
@@ -139,12 +139,13 @@ def _noise(
     ) -> tuple[Any, State]:
         if not train or (is_concrete(amount) and amount == 0):
             return x, state
-        return function(_needed(key, f"{kind.__name__}({amount})"), x), state
+        return function(needed(key, f"{kind.__name__}({amount})"), x), state
 
     return make(kind, lambda key: ((), ()), apply, **config)
 
 
-def _needed(key: Key | None, layer: str) -> Key:
+def needed(key: Key | None, layer: str) -> Key:
+    """The key, which a layer that is random in training cannot do without."""
     if key is None:
         raise ValueError(
             f"{layer} needs a key in training: "

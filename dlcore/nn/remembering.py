@@ -73,6 +73,26 @@ def without_memory(reason: str) -> Callable[[int], Any]:
     return refuse
 
 
+def remembered(state: State, zeros: Any, like: jax.Array) -> Any:
+    """What a layer goes on from: the memory in its own state, else `zeros`.
+
+    In the dtype of `like`, where it is floating point.
+    """
+    own = select(state, KEY)
+    return jax.tree.map(
+        lambda leaf: leaf.astype(like.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+        zeros if is_empty(own) else own,
+    )
+
+
+def left(state: State, memory: Any) -> State:
+    """A layer's own state with `memory`, in the dtypes it had, where it had one; else as it is."""
+    own = select(state, KEY)
+    if is_empty(own):
+        return state
+    return {**state, KEY: jax.tree.map(lambda new, old: new.astype(old.dtype), memory, own)}
+
+
 def joined(state: State, memory: Any) -> State:
     """State and memory as one state."""
     if is_empty(state) or is_empty(memory):

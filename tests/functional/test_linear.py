@@ -58,6 +58,10 @@ def test_any_number_of_leading_axes(shape):
     check(shape, 4, jnp.float32, 1e-5)
 
 
+def test_a_sequence_in_rows():
+    check((4, 20, 30), NARROW + 8, jnp.float32, 1e-5)
+
+
 def test_bfloat16_is_the_matrix_product_itself():
     check((4, 8), 8, jnp.bfloat16, 5e-2)
 

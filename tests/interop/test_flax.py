@@ -14,7 +14,6 @@ from flax import nnx
 
 from dlcore import functional as F
 from dlcore import interop, keys, nn, optim, train
-from tests.cells import rnn
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -418,7 +417,7 @@ def test_linens_cache_is_memory():
 @pytest.mark.slow
 def test_what_a_layer_remembers_is_linens_cache():
     x = X.reshape(16, 8, 8)
-    layer = nn.serial(nn.batch_norm(8), rnn(8, 4))
+    layer = nn.serial(nn.batch_norm(8), nn.rnn(8, 4))
     module = interop.to_flax(layer)
     variables = module.init(jax.random.key(0), x)
     assert "cache" not in variables
@@ -434,7 +433,7 @@ def test_what_a_layer_remembers_is_linens_cache():
 def test_a_layer_as_a_flax_module_takes_side_inputs():
     x = X.reshape(16, 8, 8)
     mask = np.arange(8) < 1 + np.arange(16)[:, None] % 8
-    layer = nn.serial(nn.linear(8, 4), rnn(4, 4))
+    layer = nn.serial(nn.linear(8, 4), nn.rnn(4, 4))
     module = interop.to_flax(layer)
     variables = module.init(jax.random.key(0), x)
     expected, _ = layer.apply(variables["params"], (), x, mask=mask)

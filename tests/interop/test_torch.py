@@ -169,6 +169,7 @@ LAYERS = {
         lambda t: t.InstanceNorm2d(4, affine=True),
         IMAGE,
     ),
+    "rms_norm": (lambda: nn.rms_norm(4), lambda t: t.RMSNorm(4, eps=1e-5), (2, 3, 4)),
     "prelu": (nn.prelu, lambda t: t.PReLU(), IMAGE),
     "prelu by channel": (lambda: nn.prelu(4), lambda t: t.PReLU(4), IMAGE),
 }

@@ -71,6 +71,19 @@ LAYERS = {
     "dropconnect": (lambda: nn.dropconnect(4, 3, 0.4), SEQUENCE),
     "layer_scale": (lambda: nn.layer_scale(4, 0.5), IMAGE),
     "attention": (lambda: nn.attention(4, 2), SEQUENCE),
+    "embedding": (lambda: nn.embedding(6, 4, padding=0), (3, 5)),
+    "rnn": (lambda: nn.rnn(4, 3, recurrent_dropout=0.4), SEQUENCE),
+    "rnn relu": (lambda: nn.rnn(4, 3, activation="relu", reverse=True, bias=False), SEQUENCE),
+    "lstm": (lambda: nn.lstm(4, 3, recurrent_dropout=0.4), SEQUENCE),
+    "lstm with all": (lambda: nn.lstm(4, 3, peepholes=True, projection=2), SEQUENCE),
+    "lstm in a stack": (
+        lambda: nn.lstm(4, 3, layers=2, bidirectional=True, dropout=0.3),
+        SEQUENCE,
+    ),
+    "lstm_cell": (lambda: nn.lstm_cell(4, 3), VECTOR),
+    "gru": (lambda: nn.gru(4, 3, recurrent_dropout=0.4), SEQUENCE),
+    "gru before": (lambda: nn.gru(4, 3, reset="before"), SEQUENCE),
+    "recurrent": (lambda: nn.recurrent(nn.serial(nn.gru_cell(4, 3), nn.dropout(0.3))), SEQUENCE),
     "layer_norm": (lambda: nn.layer_norm(4), SEQUENCE),
     "rms_norm": (lambda: nn.rms_norm(4), SEQUENCE),
     "group_norm": (lambda: nn.group_norm(4, 2, offset=False), IMAGE),
@@ -95,8 +108,15 @@ LAYERS = {
 }
 
 
+# Those whose x are integers, and how many there are of them.
+INTEGERS = {"embedding": 6}
+
 # Other settings of a layer that is there already.
 VARIANTS = {
+    "rnn relu",
+    "lstm with all",
+    "lstm_cell",
+    "gru before",
     "conv strided",
     "conv in groups",
     "conv reflecting",
@@ -123,7 +143,10 @@ def made(name):
     make, shape = LAYERS[name]
     layer = make()
     params, state = layer.init(jax.random.key(0))
-    return layer, params, state, np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    rng = np.random.default_rng(0)
+    if name in INTEGERS:
+        return layer, params, state, rng.integers(0, INTEGERS[name], shape, dtype=np.int32)
+    return layer, params, state, rng.normal(size=shape).astype(np.float32)
 
 
 SEED = np.uint32(1)
@@ -154,11 +177,17 @@ def trained(name):
 
 
 def cast(tree, dtype):
-    return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), tree)
+    return jax.tree.map(lambda leaf: np.asarray(leaf, dtype) if floats(leaf) else leaf, tree)
 
 
 def scaled(tree, factor):
-    return jax.tree.map(lambda leaf: np.asarray(leaf) * np.float32(factor), tree)
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf) * np.float32(factor) if floats(leaf) else leaf, tree
+    )
+
+
+def floats(leaf):
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def moved(tree):
@@ -207,14 +236,14 @@ def test_evaluation_changes_nothing_and_needs_no_key(name):
 def test_gradient_is_the_central_difference(name, x64):
     """Along a random direction of (params, x), in training: the mask stays while they move."""
     layer, params, state, x = made(name)
-    point = cast((params, x), np.float64)
+    point = cast((params, x) if floats(x) else (params,), np.float64)
     direction = moved(point)
     epsilon = 1e-6
 
     @jax.jit
     @jax.value_and_grad
     def loss(point):
-        y, _ = train_apply(layer)(point[0], state, point[1])
+        y, _ = train_apply(layer)(point[0], state, point[1] if floats(x) else x)
         return jnp.sum(jnp.sin(y))
 
     _, gradient = loss(point)
@@ -236,7 +265,7 @@ def test_init_is_a_function_of_the_key_also_under_vmap(name):
     first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], members)
     chex.assert_trees_all_close(first, (params, state), rtol=1e-6)
     for path, leaf in tree.leaves_with_paths(jax.device_get(members[0])):
-        random = path.endswith(("kernel", "centers"))
+        random = path.endswith(("kernel", "centers", "embedding", "projection"))
         assert np.array_equal(leaf[0], leaf[1]) != random, path
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dlcore import functional as F
 from dlcore import nn
 from dlcore.nn.remembering import restarted
-from tests.cells import causal_attention, counting, rnn
+from tests.cells import causal_attention, counting
 from tests.nn.test_side_inputs import WAYS
 
 X = np.random.default_rng(0).normal(size=(3, 20, 6)).astype(np.float32)
@@ -21,11 +21,11 @@ X = np.random.default_rng(0).normal(size=(3, 20, 6)).astype(np.float32)
 
 def houses():
     """The combinators, each around cells; and `repeat` in each of its ways."""
-    cell = rnn(6, 6)
+    cell = nn.rnn(6, 6)
     yield "serial", nn.serial(nn.linear(6, 6), cell, cell)
     yield "residual", nn.residual(cell, cell)
     yield "branch", nn.branch(jnp.add, cell, nn.linear(6, 6))
-    yield "concat", nn.concat(rnn(6, 4), nn.linear(6, 2))
+    yield "concat", nn.concat(nn.rnn(6, 4), nn.linear(6, 2))
     yield "wire", nn.wire(lambda parts, x, *, key, train: parts.a(parts.b(x)), a=cell, b=cell)
     yield "frozen", nn.freeze(nn.serial(cell, nn.linear(6, 6)), "rnn1/**")
     for way, how in WAYS.items():
@@ -108,7 +108,9 @@ def test_in_evaluation_the_memory_moves_and_the_state_stays(way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_gradient_by_the_memory_is_that_of_the_loop(way):
-    plain, fast = (nn.repeat(nn.residual(rnn(6, 6)), 2, **WAYS[one]) for one in ("unrolled", way))
+    plain, fast = (
+        nn.repeat(nn.residual(nn.rnn(6, 6)), 2, **WAYS[one]) for one in ("unrolled", way)
+    )
     params, _ = plain.init(jax.random.key(0))
     start = jax.tree.map(lambda leaf: leaf + 0.1, nn.memory(plain, 3))
 
@@ -158,7 +160,7 @@ def test_a_state_without_memory_is_parted_as_it_is():
 
 
 def test_a_memory_is_joined_once():
-    layer = nn.serial(rnn(6, 6))
+    layer = nn.serial(nn.rnn(6, 6))
     start = nn.memory(layer, 3)
     with pytest.raises(ValueError, match=r"holds a memory already; nn\.parted"):
         nn.joined(start, start)
@@ -166,14 +168,14 @@ def test_a_memory_is_joined_once():
 
 def test_memory_by_path():
     layer = nn.serial(
-        nn.linear(6, 6), nn.repeat(rnn(6, 6), 2), nn.named("cache", causal_attention(6, 5))
+        nn.linear(6, 6), nn.repeat(nn.rnn(6, 6), 2), nn.named("cache", causal_attention(6, 5))
     )
     assert jax.tree.map(jnp.shape, nn.memory(layer, 4)) == {
         "repeat1": {str(i): {"memory": {"h": (4, 6)}} for i in range(2)},
         "cache": {"memory": {"at": (4,), "key": (4, 5, 6), "value": (4, 5, 6)}},
     }
     assert nn.memory(nn.linear(6, 6), 4) == ()
-    assert list(nn.memory(rnn(6, 6), 4)) == ["memory"]
+    assert list(nn.memory(nn.rnn(6, 6), 4)) == ["memory"]
 
 
 def test_begins_sets_rows_to_zero():
@@ -188,7 +190,7 @@ def test_begins_sets_rows_to_zero():
 
 
 def test_a_layer_of_which_no_windows_are_the_whole_is_named():
-    layer = nn.serial(rnn(8, 8), nn.named("block", nn.serial(nn.attention(8, 2))))
+    layer = nn.serial(nn.rnn(8, 8), nn.named("block", nn.serial(nn.attention(8, 2))))
     with pytest.raises(ValueError, match="block/attention1 has no memory: it attends to what"):
         nn.memory(layer, 3)
 
@@ -213,7 +215,7 @@ def test_nothing_else_can_be_called_memory():
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_memory_of_another_batch_is_refused(rows):
-    layer = nn.serial(rnn(6, 6))
+    layer = nn.serial(nn.rnn(6, 6))
     params, _ = layer.init(jax.random.key(0))
     with pytest.raises((ValueError, TypeError)) as error:
         layer.apply(params, nn.memory(layer, rows), X)
@@ -221,7 +223,7 @@ def test_a_memory_of_another_batch_is_refused(rows):
 
 
 def test_the_memory_of_another_network_is_refused():
-    layer = nn.serial(rnn(6, 6))
+    layer = nn.serial(nn.rnn(6, 6))
     params, _ = layer.init(jax.random.key(0))
     foreign = {"rnn9": nn.memory(layer, 3)["rnn1"]}
     with pytest.raises(
@@ -234,7 +236,7 @@ def test_a_part_that_remembers_is_called_once():
     def forward(parts, x, *, key, train):
         return parts.cell(x) + parts.cell(2 * x)
 
-    layer = nn.wire(forward, cell=rnn(6, 6))
+    layer = nn.wire(forward, cell=nn.rnn(6, 6))
     params, state = layer.init(jax.random.key(0))
     layer.apply(params, state, X)
     with pytest.raises(ValueError, match="part 'cell' is called twice, but remembers"):
@@ -242,10 +244,10 @@ def test_a_part_that_remembers_is_called_once():
 
 
 def test_under_scan_all_blocks_remember_or_none():
-    layer = nn.repeat(nn.residual(rnn(6, 6)), 3, scan=True)
+    layer = nn.repeat(nn.residual(nn.rnn(6, 6)), 3, scan=True)
     params, _ = layer.init(jax.random.key(0))
     part = {"1": nn.memory(layer, 3)["1"]}
     with pytest.raises(ValueError, match="needs memory in all blocks or in none"):
         layer.apply(params, part, X)
-    plain = nn.repeat(nn.residual(rnn(6, 6)), 3, scan=False)
+    plain = nn.repeat(nn.residual(nn.rnn(6, 6)), 3, scan=False)
     assert list(plain.apply(params, part, X)[1]) == ["1"]

@@ -9,7 +9,7 @@ import pytest
 
 from dlcore import functional as F
 from dlcore import nn
-from tests.cells import masked_mean, rnn
+from tests.cells import masked_mean
 
 X = np.random.default_rng(0).normal(size=(4, 6, 8)).astype(np.float32)
 MASK = np.arange(6) < np.array([6, 4, 2, 1])[:, None]
@@ -75,7 +75,7 @@ def test_reserved_names_are_refused(name):
 
 
 def houses():
-    one = rnn(8, 8)
+    one = nn.rnn(8, 8)
     parallel = nn.branch(jnp.add, one, nn.linear(8, 8))
     joined = nn.serial(nn.concat(one, nn.linear(8, 8)), nn.linear(16, 8))
     wired = nn.wire(lambda parts, x, *, key, train, **side: parts.one(x, **side), one=one)
@@ -121,7 +121,7 @@ def test_a_layer_that_reads_nothing_refuses_by_name():
 
 
 def test_reads_shrink_with_what_is_replaced():
-    layer = nn.serial(rnn(8, 8), nn.linear(8, 8))
+    layer = nn.serial(nn.rnn(8, 8), nn.linear(8, 8))
     assert nn.replace(layer, "rnn1", nn.linear(8, 8)).info.reads == frozenset()
     before, after = nn.split(layer, "linear1")
     assert (before.info.reads, after.info.reads) == ({"mask"}, frozenset())
@@ -153,13 +153,13 @@ def test_wire_hands_on_by_name_alone():
         hidden = parts.encoder(x, mask=mask)
         return parts.decoder(target) + hidden[:, :1]
 
-    layer = nn.wire(forward, encoder=rnn(8, 8), decoder=rnn(8, 8))
+    layer = nn.wire(forward, encoder=nn.rnn(8, 8), decoder=nn.rnn(8, 8))
     assert layer.info.reads == {"target", "mask"}
     params, state = layer.init(jax.random.key(0))
     target = X[:, :3]
     y, _ = layer.apply(params, state, X, target=target, mask=MASK)
-    decoded, _ = rnn(8, 8).apply(params["decoder"], (), target)  # without the encoder's mask
-    encoded, _ = rnn(8, 8).apply(params["encoder"], (), X, mask=MASK)
+    decoded, _ = nn.rnn(8, 8).apply(params["decoder"], (), target)  # without the encoder's mask
+    encoded, _ = nn.rnn(8, 8).apply(params["encoder"], (), X, mask=MASK)
     np.testing.assert_allclose(y, decoded + encoded[:, :1], rtol=1e-5, atol=1e-6)
 
 

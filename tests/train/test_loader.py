@@ -13,7 +13,6 @@ import pytest
 
 from dlcore import data, nn, optim, train
 from dlcore.data import BatchError, Loader
-from tests.cells import rnn
 
 N, B, PER_EPOCH = 64, 16, 4
 
@@ -95,7 +94,7 @@ def test_what_is_remembered_goes_on_as_the_loader_says():
     """Its windows are those of `streams`, and begin anew with each epoch."""
     x = np.random.default_rng(0).normal(size=(8, 5, 3)).astype(np.float32)
     examples = {"x": x, "y": x.sum(-1, keepdims=True)}
-    layer = nn.serial(rnn(3, 4), nn.linear(4, 1))
+    layer = nn.serial(nn.rnn(3, 4), nn.linear(4, 1))
     optimizer = optim.sgd(0.1)
     step = train.make_step(train.regression(layer), optimizer)
     state = train.train_state(layer, optimizer, carry=nn.memory(layer, 2))

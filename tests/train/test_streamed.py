@@ -12,7 +12,6 @@ import pytest
 
 from dlcore import data, device, nn, optim, train
 from dlcore.data import batching
-from tests.cells import rnn
 
 STREAMS, WINDOWS, T = 4, 6, 5
 N = STREAMS * WINDOWS
@@ -28,7 +27,9 @@ def examples():
 @functools.cache
 def problem(batch_norm=True):
     middle = nn.batch_norm(8) if batch_norm else nn.linear(8, 8)
-    layer = nn.serial(rnn(3, 8), middle, nn.repeat(nn.residual(rnn(8, 8)), 2), nn.linear(8, 1))
+    layer = nn.serial(
+        nn.rnn(3, 8), middle, nn.repeat(nn.residual(nn.rnn(8, 8)), 2), nn.linear(8, 1)
+    )
     optimizer = optim.adam(0.01)
     return layer, optimizer, train.make_step(train.regression(layer), optimizer)
 

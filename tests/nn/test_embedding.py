@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+
+from dlcore import interop, nn
+
+X = np.random.default_rng(0).integers(0, 5, (3, 4))
+
+
+def applied(layer, params, x):
+    return layer.apply(params, (), x)[0]
+
+
+def test_a_row_for_each_number_as_in_flax():
+    layer = nn.embedding(5, 3)
+    params, state = layer.init(jax.random.key(0))
+    expected = linen.Embed(5, 3).apply({"params": params}, X)
+    np.testing.assert_array_equal(applied(layer, params, X), expected)
+    np.testing.assert_array_equal(applied(layer, params, X.astype(np.uint8)), expected)
+    np.testing.assert_array_equal(applied(layer, params, X.tolist()), expected)
+    assert state == ()
+
+
+def test_it_is_torchs_values_and_gradient_padding_included(torch):
+    module = torch.nn.Embedding(5, 3, padding_idx=2)
+    layer = nn.embedding(5, 3, padding=2)
+    params, _ = interop.from_torch(layer, module.state_dict())
+    expected = module(torch.tensor(X))
+    (expected**3).sum().backward()
+    np.testing.assert_allclose(applied(layer, params, X), expected.detach().numpy(), rtol=1e-6)
+    slope = jax.grad(lambda params: jnp.sum(applied(layer, params, X) ** 3))(params)
+    np.testing.assert_allclose(slope["embedding"], module.weight.grad.numpy(), rtol=1e-5)
+
+
+def test_padding_is_nothing_and_learns_nothing():
+    layer = nn.embedding(5, 3, padding=2)
+    params, _ = layer.init(jax.random.key(0))
+
+    @jax.jit
+    def slope(params):
+        return jax.grad(lambda params: jnp.sum(jnp.exp(applied(layer, params, X))))(params)
+
+    y = applied(layer, params, X)
+    assert not y[X == 2].any()
+    assert y[X != 2].all()
+    moved = np.asarray(slope(params)["embedding"]).any(axis=1)
+    assert moved.tolist() == [row in X and row != 2 for row in range(5)]
+
+
+@pytest.mark.parametrize("bad", [-1, 5])
+def test_what_is_outside_of_the_vocabulary_is_refused_and_in_a_program_nan(bad):
+    layer = nn.embedding(5, 3)
+    params, _ = layer.init(jax.random.key(0))
+    x = X.copy()
+    x[1, 2] = bad
+    with pytest.raises(ValueError, match=rf"x\[1, 2\] is {bad}, but must be one of the 5 .* 0 … 4"):
+        applied(layer, params, x)
+    y = jax.jit(lambda x: applied(layer, params, x))(x)
+    np.testing.assert_array_equal(np.isnan(y).all(-1), x == bad)
+    np.testing.assert_array_equal(np.isnan(y).any(-1), x == bad)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: applied(nn.embedding(5, 3), {}, X * 1.0), r"float64\[3, 4\]: x.astype\(jnp.int32"),
+        (lambda: nn.embedding(5, 3, padding=5), "padding is 5, but 0 … 4 are there"),
+        (lambda: nn.embedding(0, 3), "needs vocabulary ≥ 1"),
+        (lambda: nn.Embedding, "did you mean embedding"),
+        (
+            lambda: nn.embedding(num_embeddings=5, embedding_dim=3, padding_idx=0),
+            r"write nn.embedding\(vocabulary=5, features=3, padding=0\)",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told(call, told):
+    with pytest.raises((ValueError, TypeError, AttributeError), match=told):
+        call()
