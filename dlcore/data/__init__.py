@@ -32,6 +32,7 @@ from dlcore.data.preprocess import (
 from dlcore.data.quality import duplicates, nonfinite
 from dlcore.data.registry import NAMES, load
 from dlcore.data.selection import classes, subset, transform
+from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.names import api
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "ImageFolder",
     "Loader",
     "Normalization",
+    "Vocabulary",
     "Whitening",
     "augment",
     "batches",
@@ -71,6 +73,7 @@ __all__ = [
     "subset",
     "transform",
     "unwhiten",
+    "vocabulary",
     "whiten",
 ]
 
