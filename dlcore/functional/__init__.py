@@ -17,7 +17,7 @@ from dlcore.functional.activations import (
     step,
     tanh,
 )
-from dlcore.functional.attention import attention
+from dlcore.functional.attention import alibi, attention, visible
 from dlcore.functional.conv import conv, conv_transpose, locally_connected
 from dlcore.functional.dropout import dropconnect, dropout
 from dlcore.functional.linear import linear
@@ -55,6 +55,7 @@ from dlcore.functional.pooling import (
     global_max_pool,
     max_pool,
 )
+from dlcore.functional.positions import rotary, sinusoidal
 from dlcore.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from dlcore.names import api
 
@@ -63,6 +64,7 @@ __all__ = [
     "accuracy",
     "adaptive_avg_pool",
     "adaptive_max_pool",
+    "alibi",
     "attention",
     "avg_pool",
     "batch_moments",
@@ -109,8 +111,10 @@ __all__ = [
     "rms_norm",
     "rnn",
     "rnn_cell",
+    "rotary",
     "sigmoid",
     "silu",
+    "sinusoidal",
     "softmax",
     "softplus",
     "squared_error",
@@ -118,6 +122,7 @@ __all__ = [
     "tanh",
     "top_k_accuracy",
     "top_k_correct",
+    "visible",
 ]
 
 __getattr__, __dir__ = api(

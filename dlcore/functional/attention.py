@@ -1,4 +1,4 @@
-"""Attention."""
+"""Attention, and what of a sequence it may see."""
 
 from __future__ import annotations
 
@@ -9,38 +9,125 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dlcore.checks import floating, wide_dtype
-from dlcore.functional.activations import softmax
+from dlcore.kernels.attention import attend
 
 
 def attention(
-    query: jax.Array, key: jax.Array, value: jax.Array, mask: ArrayLike | None = None
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: ArrayLike | None = None,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    bias: jax.Array | None = None,
+    soft_cap: float | None = None,
+    keep: jax.Array | None = None,
 ) -> jax.Array:
     """y = softmax(query · keyᵀ / √D) · value, for query [..., T, D], key [..., S, D].
 
     value is [..., S, E], y [..., T, E]. Each query receives a mean of the values, weighted by how
-    well their keys fit it. Leading axes (batch, heads) broadcast. `mask` is boolean and broadcasts
-    to [..., T, S]: the t-th query may attend to the s-th key where it is True. A query that may
-    attend to nothing receives 0, as in PyTorch; Flax and JAX give it the mean of all values. The
-    softmax is in float32 or wider. Vaswani et al. 2017, equation 1.
+    well their keys fit it. Leading axes (batch, heads) broadcast. Key and value may have fewer
+    heads, [..., G, S, D] for [..., H, T, D]: each serves H / G neighbouring queries (Ainslie et
+    al. 2023). The softmax is in float32 or wider. Vaswani et al. 2017, equation 1.
+
+    mask: boolean, broadcasts to [..., T, S]: the t-th query may attend to the s-th key where it is
+        True. A query that may attend to nothing receives 0, as in PyTorch; Flax and JAX give it the
+        mean of all values. A key that no query may attend to may be NaN, and so may that query.
+    causal, window: only where `visible` is True of the places 0, 1, … of queries and keys. After a
+        cache, whose places are others, give that as the mask.
+    bias: added to the scores, broadcasts to [..., T, S]: `alibi`, learned distances.
+    soft_cap: before that, scores s become soft_cap · tanh(s / soft_cap). Gemma team 2024.
+    keep: what the weights are multiplied by, broadcasts to [..., T, S]: `dropout` of ones.
     """
     query = floating("attention", "query", query)
+    _check(query, key, value, causal, window, soft_cap)
+    groups = _groups(query, key)
+    if groups:
+        query, key, value = _split(query, groups), key[..., None, :, :], value[..., None, :, :]
+    leading = jnp.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    shape = (*leading, query.shape[-2], key.shape[-2])
+
+    def fitting(name: str, x: ArrayLike | None) -> jax.Array | None:
+        return None if x is None else _fitting(name, jnp.asarray(x), shape, groups)
+
+    real, bias, keep = (fitting(*one) for one in (("mask", mask), ("bias", bias), ("keep", keep)))
+    if real is not None:
+        query, key, value = _unspoiled(query, key, value, real)
+    if causal or window is not None:
+        places = visible(*map(jnp.arange, shape[-2:]), causal=causal, window=window)
+        real = places if real is None else real & places
+    scale = 1 / math.sqrt(query.shape[-1])
+    y = attend(query, key, value, bias, real, keep, scale, soft_cap)
+    return y.reshape(*y.shape[:-4], -1, *y.shape[-2:]) if groups else y
+
+
+def visible(
+    queries: ArrayLike, keys: ArrayLike, *, causal: bool = True, window: int | None = None
+) -> jax.Array:
+    """Which places `keys` [..., S] those at the places `queries` [..., T] may attend to.
+
+    Boolean [..., T, S]: s ≤ t if `causal`; with a `window` |t − s| < window. Places count from 0 in
+    each sequence, so that they are the same whether it is read at once or token by token.
+    """
+    distance = jnp.asarray(queries)[..., :, None] - jnp.asarray(keys)[..., None, :]
+    seen = distance >= 0 if causal else jnp.ones_like(distance, bool)
+    return seen if window is None else seen & (jnp.abs(distance) < window)
+
+
+def alibi(heads: int, queries: ArrayLike, keys: ArrayLike) -> jax.Array:
+    """−mₕ · |t − s|, the bias [..., heads, T, S] of places `queries` [..., T] and `keys` [..., S].
+
+    The slopes m are 2^(−8h / heads), h = 1 … heads; where heads is no power of two, those of the
+    power below, then every second of twice as many. Press et al. 2022, section 3.
+    """
+    distance = jnp.asarray(queries)[..., :, None] - jnp.asarray(keys)[..., None, :]
+    slopes = jnp.asarray(_slopes(heads), jnp.float32)[:, None, None]
+    return -slopes * jnp.abs(distance)[..., None, :, :].astype(jnp.float32)
+
+
+def _slopes(heads: int) -> list[float]:
+    whole = 2 ** int(math.log2(heads))
+    slopes = [2 ** (-8 * head / whole) for head in range(1, whole + 1)]
+    more = [2 ** (-4 * head / whole) for head in range(1, 2 * whole + 1, 2)]
+    return slopes + more[: heads - whole]
+
+
+def _check(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    causal: bool,
+    window: int | None,
+    soft_cap: float | None,
+) -> None:
     fits = key.shape[-1] == query.shape[-1] and value.shape[-2] == key.shape[-2]
-    if not fits or not _broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2]):
+    without = -3 if _groups(query, key) else -2
+    parts = (query.shape[:without], key.shape[:without], value.shape[:without])
+    if without == -3:
+        fits = fits and value.shape[-3] == key.shape[-3]
+    if not fits or not _broadcast(*parts):
         raise ValueError(
             f"attention: query {query.shape}, key {key.shape} and value {value.shape} do not fit: "
             "[..., T, D], [..., S, D] and [..., S, E] are wanted, with leading axes that broadcast"
         )
-    wide = wide_dtype(query.dtype)
-    scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
-    scores = scores / math.sqrt(query.shape[-1])
-    if mask is None:
-        weights = softmax(scores)
-    else:
-        mask = _mask(mask, scores.shape)
-        # The lowest finite number and not −∞, which would make NaN of a row without a True.
-        weights = softmax(jnp.where(mask, scores, jnp.finfo(wide).min))
-        weights = jnp.where(mask, weights, 0)
-    return jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value)
+    if window is not None and window < 1:
+        raise ValueError(f"attention: window is {window}, but a place sees itself at least: 1")
+    if soft_cap is not None and not soft_cap > 0:
+        raise ValueError(f"attention: soft_cap is {soft_cap}, but must exceed 0; None is no cap")
+
+
+def _groups(query: jax.Array, key: jax.Array) -> int:
+    """How many heads the keys have, where each serves several queries; else 0."""
+    if query.ndim < 3 or key.ndim < 3:
+        return 0
+    heads, groups = query.shape[-3], key.shape[-3]
+    return groups if 1 < groups < heads and heads % groups == 0 else 0
+
+
+def _split(x: jax.Array, groups: int) -> jax.Array:
+    """[..., H, T, ·] as [..., G, H / G, T, ·]."""
+    return x.reshape(*x.shape[:-3], groups, -1, *x.shape[-2:])
 
 
 def _broadcast(*shapes: tuple[int, ...]) -> bool:
@@ -51,17 +138,35 @@ def _broadcast(*shapes: tuple[int, ...]) -> bool:
     return True
 
 
-def _mask(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
-    mask = jnp.asarray(mask)
-    if mask.dtype != bool:
-        raise TypeError(
-            f"attention: mask is {mask.dtype}, but True (may attend) and False are wanted"
-        )
-    if mask.ndim > len(shape) or any(
-        length not in (1, wanted)
-        for length, wanted in zip(mask.shape[::-1], shape[::-1], strict=False)
+def _fitting(name: str, x: jax.Array, shape: tuple[int, ...], groups: int) -> jax.Array:
+    """`x`, which broadcasts to the scores, whose heads are in groups or not."""
+    wanted = (*shape[:-4], shape[-4] * shape[-3], *shape[-2:]) if groups else shape
+    if name == "mask" and x.dtype != bool:
+        raise TypeError(f"attention: mask is {x.dtype}, but True (may attend) and False are wanted")
+    if x.ndim > len(wanted) or any(
+        length not in (1, whole) for length, whole in zip(x.shape[::-1], wanted[::-1], strict=False)
     ):
         raise ValueError(
-            f"attention: mask {mask.shape} does not broadcast to the scores' [..., T, S], {shape}"
+            f"attention: {name} {x.shape} does not broadcast to the scores' [..., T, S], {wanted}"
         )
-    return jnp.broadcast_to(mask, shape)
+    x = jnp.atleast_2d(x if name == "mask" else x.astype(wide_dtype(x.dtype)))
+    if groups and x.ndim > 2:
+        return x[..., None, :, :] if x.shape[-3] == 1 else _split(x, groups)
+    return x
+
+
+def _unspoiled(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """With 0 for queries that see nothing and keys that nobody sees, since 0 · NaN is NaN."""
+
+    def cleaned(x: jax.Array, axis: int) -> jax.Array:
+        some = jnp.any(mask, axis, keepdims=True)
+        some = jnp.swapaxes(some, -1, -2) if axis == -2 else some
+        some = jnp.any(some, tuple(range(some.ndim - x.ndim)))
+        shared = [
+            place for place in range(-some.ndim, -2) if x.shape[place] == 1 < some.shape[place]
+        ]
+        return jnp.where(jnp.any(some, shared, keepdims=True), x, jnp.zeros((), x.dtype))
+
+    return cleaned(query, -1), cleaned(key, -2), cleaned(value, -2)

@@ -7,6 +7,7 @@ from dlcore.models._files import load, save
 from dlcore.models.alexnet import alexnet, alexnet_2012
 from dlcore.models.convnext import convnext_tiny
 from dlcore.models.googlenet import googlenet, inception
+from dlcore.models.gpt import gpt
 from dlcore.models.lenet5 import lenet5
 from dlcore.models.lenet5_1998 import lenet5_1998
 from dlcore.models.linear import linear
@@ -25,6 +26,7 @@ __all__ = [
     "build",
     "convnext_tiny",
     "googlenet",
+    "gpt",
     "inception",
     "lenet5",
     "lenet5_1998",

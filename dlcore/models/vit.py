@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore import functional as F
 from dlcore import keys, nn
 from dlcore.checks import one_of
 from dlcore.functional.broadcast import broadcast
 from dlcore.keys import Key
+from dlcore.models import _transformer
 from dlcore.models._inputs import image
 from dlcore.models._model import model
 from dlcore.nn.describing import describe
@@ -20,6 +20,7 @@ from dlcore.nn.init import normal, xavier_uniform, zeros
 
 SIZES = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}  # features and heads
 BLOCKS = 12
+EPS = 1e-6  # of layer norm, as in the paper's code
 
 
 @model
@@ -65,7 +66,7 @@ def vit(
         nn.named("class_token", class_token(features)),
         nn.named("position", position(length, features)),
         nn.named("blocks", nn.repeat(block(features, heads), BLOCKS, scan=scan)),
-        nn.named("norm", norm(features)),
+        nn.named("norm", nn.layer_norm(features, eps=EPS)),
         first,
         nn.named("head", nn.linear(features, classes, kernel_init=zeros)),
     )
@@ -73,22 +74,10 @@ def vit(
 
 def block(features: int, heads: int) -> nn.Layer:
     """Attention between patches, then a perceptron on each; equations 2 and 3."""
-    start: dict[str, Any] = {"kernel_init": xavier_uniform(), "bias_init": normal(1e-6)}
     attention = nn.attention(features, heads, kernel_init=xavier_uniform())
-    mlp = (
-        nn.linear(features, 4 * features, **start),
-        F.gelu,
-        nn.linear(4 * features, features, **start),
+    return _transformer.block(
+        features, attention, eps=EPS, kernel_init=xavier_uniform(), bias_init=normal(1e-6)
     )
-    return nn.serial(
-        nn.named("attention", nn.residual(nn.serial(norm(features), attention))),
-        nn.named("mlp", nn.residual(nn.serial(norm(features), *mlp))),
-    )
-
-
-def norm(features: int) -> nn.Layer:
-    """Layer norm with the paper's eps."""
-    return nn.layer_norm(features, eps=1e-6)
 
 
 def as_sequence(x: jax.Array) -> jax.Array:

@@ -32,6 +32,7 @@ from dlcore.nn.norm import (
 )
 from dlcore.nn.observing import Call, intermediates, observed, scan
 from dlcore.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+from dlcore.nn.position import position, sinusoidal
 from dlcore.nn.recurrent import gru, gru_cell, lstm, lstm_cell, recurrent, rnn, rnn_cell
 from dlcore.nn.remembering import joined, memory, parted
 from dlcore.nn.shape import flatten
@@ -87,6 +88,7 @@ __all__ = [
     "observed",
     "part",
     "parted",
+    "position",
     "prelu",
     "rbf",
     "recurrent",
@@ -98,6 +100,7 @@ __all__ = [
     "rnn_cell",
     "scan",
     "serial",
+    "sinusoidal",
     "spatial_dropout",
     "split",
     "squeeze_excitation",

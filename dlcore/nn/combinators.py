@@ -340,12 +340,10 @@ def _wire(forward: Callable[..., Any], children: Children) -> Layer:
         **side: Any,
     ) -> tuple[Any, State]:
         side_inputs.check_given("wire", side, needed)
-        bound = Parts(
-            {name: Part(name, layer, params, state, key, train, reads) for name, layer in children}
-        )
+        parts = bound(children, params, state, key, train, reads)
         own = None if key is None else keys.child(key, "forward()")
-        y = forward(bound, x, key=own, train=train, **side)
-        return y, gather({part.name: part.state for part in bound})
+        y = forward(parts, x, key=own, train=train, **side)
+        return y, gather({part.name: part.state for part in parts})
 
     return make(
         "wire",
@@ -355,6 +353,20 @@ def _wire(forward: Callable[..., Any], children: Children) -> Layer:
         lambda children: _wire(forward, children),
         reads,
         forward=forward,
+    )
+
+
+def bound(
+    children: Children,
+    params: Params,
+    state: State,
+    key: Key | None,
+    train: bool,
+    reads: frozenset[str] = frozenset(),
+) -> Parts:
+    """The children for one application of their parent, which reads `reads` itself."""
+    return Parts(
+        {name: Part(name, layer, params, state, key, train, reads) for name, layer in children}
     )
 
 

@@ -41,6 +41,7 @@ from dlcore.nn.layer import (
     with_info,
 )
 from dlcore.nn.observing import call, scan
+from dlcore.nn.places import cleaned
 from dlcore.nn.remembering import joined, left, memory, parted, remembered, without_memory
 
 Memory = dict[str, jax.Array]  # "h" [B, P], of an lstm also "c" [B, H]
@@ -284,7 +285,7 @@ def recurrent(cell: Any, *, reverse: bool = False) -> Layer:
         mask: jax.Array | None = None,
         **side: Any,
     ) -> tuple[Any, State]:
-        x = _cleaned("recurrent", x, mask)
+        x = cleaned("recurrent", x, mask)
         own = select(state, "cell")
         streams = not is_empty(parted(own)[1])
         start = own if streams else joined(own, memory(cell, len(x)))
@@ -320,17 +321,6 @@ def recurrent(cell: Any, *, reverse: bool = False) -> Layer:
 
 
 _backward = without_memory("begins at the end")
-
-
-def _cleaned(kind: str, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """x with 0 where the mask [B, T] is False: what is not finite there stays there."""
-    if mask is None:
-        return x
-    if mask.shape != x.shape[:2]:
-        raise ValueError(f"{kind} expected mask [B, T] of x {describe(x)}, got {describe(mask)}")
-    if mask.dtype != bool:
-        raise TypeError(f"{kind} expected a mask of True (a real step) and False, got {mask.dtype}")
-    return _where(mask, x, jnp.zeros((), x.dtype))
 
 
 def _where(real: jax.Array, new: Any, old: Any) -> Any:
@@ -513,7 +503,7 @@ def _over_time(
         train: bool = False,
         mask: jax.Array | None = None,
     ) -> tuple[Any, State]:
-        x = _cleaned(name, x, mask)
+        x = cleaned(name, x, mask)
         z = _inputs(name, network, params, x, "[B, T, {}]")
         start = remembered(state, network.zeros(len(x)), x)
         keep = None

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore import functional as F
+
+PLACES = np.array([[0, 1, 7], [3, 100, 999]])
+
+
+def test_sinusoidal_is_the_papers_formula():
+    y = np.asarray(F.sinusoidal(PLACES, 6))
+    for index in np.ndindex(2, 3):
+        for i in range(3):
+            angle = PLACES[index] / 10_000 ** (2 * i / 6)
+            wanted = np.sin(angle), np.cos(angle)
+            np.testing.assert_allclose(y[index][2 * i : 2 * i + 2], wanted, atol=1e-4)
+
+
+def test_rotary_turns_each_pair_as_a_complex_number():
+    x = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+    angles = PLACES[..., None] * 10_000.0 ** (-np.arange(4) / 4)
+    turned = (x[..., :4] + 1j * x[..., 4:]) * np.exp(1j * angles)
+    wanted = np.concatenate([turned.real, turned.imag], -1)
+    np.testing.assert_allclose(F.rotary(x, PLACES), wanted, atol=5e-4)
+
+
+def test_products_of_what_is_turned_depend_on_the_distance_alone():
+    rng = np.random.default_rng(1)
+    query, key = (rng.normal(size=(1, 8)).astype(np.float32) for _ in range(2))
+
+    @jax.jit
+    def product(t, s):
+        return jnp.sum(F.rotary(query, t[None], base=100.0) * F.rotary(key, s[None], base=100.0))
+
+    for distance in (0, 2, 5):
+        found = [float(product(jnp.int32(s + distance), jnp.int32(s))) for s in (0, 3, 40)]
+        np.testing.assert_allclose(found, found[0], rtol=1e-4)
+
+
+def test_keeps_the_dtype_and_refuses_an_odd_number():
+    assert F.rotary(jnp.ones((2, 4), jnp.bfloat16), jnp.arange(2)).dtype == jnp.bfloat16
+    with pytest.raises(ValueError, match="rotary turns pairs of features, but there are 3"):
+        F.rotary(np.ones((2, 3), np.float32), np.arange(2))
+    with pytest.raises(ValueError, match="sinusoidal turns pairs"):
+        F.sinusoidal(np.arange(2), 5)
