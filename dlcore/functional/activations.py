@@ -120,8 +120,9 @@ def _gated(x: jax.Array, gate: Callable[[jax.Array], jax.Array], closed: float) 
 @_gated.defjvp
 def _gated_jvp(gate: Any, closed: float, primals: Any, tangents: Any) -> tuple[Any, Any]:
     """With the slope as the one array that is kept; by JAX's rules approximate gelu keeps nine."""
-    y, slope = _gated_and_slope(*primals, gate, closed)
-    return y, slope * tangents[0]
+    (x,), (dx,) = primals, tangents
+    y, slope = _gated_and_slope(x, gate, closed)
+    return y, slope * dx
 
 
 def _gated_and_slope(x: jax.Array, gate: Any, closed: float) -> tuple[jax.Array, jax.Array]:

@@ -68,9 +68,9 @@ def _attend(
 
 @attend.defjvp
 def _attend_jvp(scale: float, soft_cap: float | None, values: Any, tangents: Any) -> Any:
-    query, key, value, bias, *_ = values
+    query, key, value, bias, mask, keep = values
     dquery, dkey, dvalue, dbias, *_ = tangents
-    y, e, kept, inverse, slope = _attend(*values, scale, soft_cap)
+    y, e, kept, inverse, slope = _attend(query, key, value, bias, mask, keep, scale, soft_cap)
     ds = scale * (_scores(dquery, key) + _scores(query, dkey))
     if slope is not None:
         ds = slope * ds

@@ -218,7 +218,7 @@ def _within(how: _How, children: Children) -> Any:
             seen["bias"] = F.alibi(how.heads, where, among)
         y = _attended(how, query, new, value, key, train, **seen)
         if cache:  # what found no room
-            y = jnp.where((where < how.context)[..., None], y, jnp.nan)
+            y = jnp.where((where < len(among))[..., None], y, jnp.nan)
         y = parts.output(y)
         return y, _left(parts, state, cache)
 

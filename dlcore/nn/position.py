@@ -88,8 +88,9 @@ def nothing_seen(batch: int) -> dict[str, jax.Array]:
 
 def check_length(kind: str, x: jax.Array, before: jax.Array | None, length: int) -> None:
     """Refuses what is longer than `length`, together with what was seen before if that is known."""
-    known = before is not None and is_concrete(before)
-    seen = int(np.max(before, initial=0)) if known else 0
+    seen = 0
+    if before is not None and is_concrete(before):
+        seen = int(np.max(np.asarray(before), initial=0))
     if seen + x.shape[1] > length:
         after = f" after {seen} that it has seen" if seen else ""
         raise ValueError(f"{kind} is made for {length} steps, got {x.shape[1]}{after}")
