@@ -33,6 +33,7 @@ FLOORS: dict[str, set[str]] = {
     "models": GROUND | {"nn", "interop"},
     "interop": GROUND | {"nn"},
     "plot": GROUND,
+    "generate": GROUND | {"nn"},
     "train": GROUND | {"device", "data", "nn", "optim", "models", "interop"},
     "search": GROUND | {"device", "data", "nn", "optim", "train"},
     "analysis": GROUND | {"device", "data", "nn", "optim", "train"},

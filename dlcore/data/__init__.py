@@ -32,12 +32,15 @@ from dlcore.data.preprocess import (
 from dlcore.data.quality import duplicates, nonfinite
 from dlcore.data.registry import NAMES, load
 from dlcore.data.selection import classes, subset, transform
+from dlcore.data.text import Corpus, tiny_shakespeare, windows
+from dlcore.data.tokenizers import Tokenizer, byte_pairs, characters, gpt2, tokenizer, words
 from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.names import api
 
 __all__ = [
     "NAMES",
     "BatchError",
+    "Corpus",
     "DataError",
     "DataWarning",
     "Dataset",
@@ -46,12 +49,15 @@ __all__ = [
     "ImageFolder",
     "Loader",
     "Normalization",
+    "Tokenizer",
     "Vocabulary",
     "Whitening",
     "augment",
     "batches",
     "batches_per_epoch",
+    "byte_pairs",
     "canvas",
+    "characters",
     "classes",
     "denormalize",
     "duplicates",
@@ -59,6 +65,7 @@ __all__ = [
     "fit_decorrelation",
     "fit_pca",
     "fit_zca",
+    "gpt2",
     "image_folder",
     "load",
     "mean_and_std",
@@ -71,10 +78,14 @@ __all__ = [
     "shift",
     "streams",
     "subset",
+    "tiny_shakespeare",
+    "tokenizer",
     "transform",
     "unwhiten",
     "vocabulary",
     "whiten",
+    "windows",
+    "words",
 ]
 
 __getattr__, __dir__ = api(__name__, __all__, foreign={"DataLoader": "Loader"})

@@ -12,6 +12,7 @@ from dlcore.models.lenet5 import lenet5
 from dlcore.models.lenet5_1998 import lenet5_1998
 from dlcore.models.linear import linear
 from dlcore.models.mlp import mlp
+from dlcore.models.recurrent_lm import gru_lm, lstm_lm, rnn_lm
 from dlcore.models.resnet import resnet
 from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
@@ -27,14 +28,17 @@ __all__ = [
     "convnext_tiny",
     "googlenet",
     "gpt",
+    "gru_lm",
     "inception",
     "lenet5",
     "lenet5_1998",
     "linear",
     "load",
+    "lstm_lm",
     "mlp",
     "resnet",
     "resnet_cifar",
+    "rnn_lm",
     "save",
     "small_vgg",
     "vgg",

@@ -14,6 +14,7 @@ from dlcore.models.lenet5 import lenet5
 from dlcore.models.lenet5_1998 import lenet5_1998
 from dlcore.models.linear import linear
 from dlcore.models.mlp import mlp
+from dlcore.models.recurrent_lm import gru_lm, lstm_lm, rnn_lm
 from dlcore.models.resnet import resnet
 from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
@@ -37,6 +38,9 @@ MODELS: dict[str, Callable[..., Layer]] = {
         resnet_cifar,
         convnext_tiny,
         vit,
+        rnn_lm,
+        lstm_lm,
+        gru_lm,
         gpt,
     )
 }

@@ -1,0 +1,108 @@
+"""A network that is read token by token: how it begins, and its next step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import nn
+from dlcore.checks import is_concrete
+from dlcore.nn.describing import describe
+from dlcore.nn.layer import Layer, Params, State
+
+Side = Mapping[str, Any]
+
+
+class Reader(NamedTuple):
+    """`begin` reads prompts, `step` a token [B]; both give the logits [B, V] of what follows."""
+
+    begin: Callable[..., tuple[jax.Array, State]]
+    step: Callable[..., tuple[jax.Array, State]]
+
+
+def reader(layer: Layer) -> Reader:
+    """How `layer` is read: pure functions of params, state, tokens, mask and side inputs."""
+
+    def begin(
+        params: Params, state: State, prompt: jax.Array, mask: jax.Array | None, side: Side
+    ) -> tuple[jax.Array, State]:
+        state = nn.joined(state, nn.memory(layer, len(prompt)))
+        own = {} if mask is None else {"mask": mask}
+        logits, state = layer.apply(params, state, prompt, **own, **side)
+        return _last(logits, mask), state
+
+    def step(params: Params, state: State, token: jax.Array, side: Side) -> tuple[jax.Array, State]:
+        logits, state = layer.apply(params, state, token[:, None], **side)
+        return logits[:, -1], state
+
+    return Reader(begin, step)
+
+
+def _last(logits: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """What stands after the last real token of each row."""
+    if mask is None:
+        return logits[:, -1]
+    places = jnp.where(mask, jnp.arange(mask.shape[1]), -1)
+    last = jnp.max(places, axis=1)
+    return jnp.take_along_axis(logits, jnp.maximum(last, 0)[:, None, None], axis=1)[:, 0]
+
+
+def check(
+    function: str,
+    layer: Layer,
+    params: Params,
+    state: State,
+    prompt: Any,
+    steps: int,
+    mask: Any,
+    side: Side,
+) -> jax.Array:
+    """The prompt int32 [B, T]; refused, with the reason, is what cannot be gone on with.
+
+    So is what would overflow: the whole, prompt and steps, is applied in the abstract first.
+    """
+    if not isinstance(layer, Layer):
+        raise TypeError(
+            f"{function}(layer, params, state, prompt, steps) wants a Layer, got "
+            f"{type(layer).__name__}"
+        )
+    if isinstance(prompt, str):
+        raise TypeError(
+            f"{function}: the prompt is text; its numbers are wanted, one row a sequence: "
+            "tokenizer.encode(text)[None]"
+        )
+    prompt = jnp.asarray(prompt)
+    if prompt.ndim != 2 or not jnp.issubdtype(prompt.dtype, jnp.integer) or not prompt.shape[1]:
+        fix = ": prompt[None] is one of one sequence" if prompt.ndim == 1 and prompt.size else ""
+        raise ValueError(
+            f"{function}: prompt is {describe(prompt)}, but integers [B, T] are wanted, T ≥ 1{fix}"
+        )
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"{function}: steps is {steps!r}, but ≥ 1, an integer, is wanted")
+    if mask is not None:
+        _check_mask(function, layer, prompt, mask)
+    nn.memory(layer, 1)  # refuses what has none
+    whole = jax.ShapeDtypeStruct((len(prompt), prompt.shape[1] + steps - 1), prompt.dtype)
+    shape = jax.eval_shape(lambda *all: layer.apply(*all, **side)[0], params, state, whole)
+    if getattr(shape, "ndim", 0) != 3:
+        raise ValueError(
+            f"{function}: the {layer.info.kind} gives {describe(shape)}, but logits [B, T, V] of "
+            "the next token after each are wanted"
+        )
+    return prompt.astype(jnp.int32)
+
+
+def _check_mask(function: str, layer: Layer, prompt: jax.Array, mask: Any) -> None:
+    if "mask" not in layer.info.reads:
+        raise ValueError(f"{function}: the {layer.info.kind} reads no mask: give equal lengths")
+    if mask.shape != prompt.shape or mask.dtype != bool:
+        raise ValueError(
+            f"{function}: mask is {describe(mask)}, but bool {list(prompt.shape)} is wanted, True "
+            "for the real tokens of the prompt"
+        )
+    if is_concrete(mask) and not np.asarray(mask).any(axis=1).all():
+        raise ValueError(f"{function}: a row of the mask has no real token to begin with")
