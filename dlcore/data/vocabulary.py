@@ -58,7 +58,7 @@ class Vocabulary:
 
         Raises DataError for a token that is not known, where `unknown` is None.
         """
-        numbers = self.numbers
+        tokens, numbers = [*tokens], self.numbers
         other = None if self.unknown is None else numbers[self.unknown]
         found = [numbers.get(token, other) for token in tokens]
         if other is None and None in found:

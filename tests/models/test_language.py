@@ -1,0 +1,122 @@
+"""Models that tell what comes next."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore import functional as F
+from dlcore import models, nn, optim, train, tree
+
+V = 5
+SMALL = {
+    "rnn_lm": {"features": 4, "hidden": 16},
+    "lstm_lm": {"features": 4, "hidden": 16, "layers": 2, "dropout": 0.1},
+    "gru_lm": {"features": 4, "hidden": 16},
+    "gpt": {"context": 12, "features": 16, "heads": 2, "layers": 2, "dropout": 0.1},
+}
+
+
+def small(name):
+    return models.build(name, vocabulary=V, **SMALL[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "count"),
+    [
+        # 65·64 + 64·256 + 256·256 + 256 + 256·65 + 65
+        ("rnn_lm", {}, 103_041),
+        # 65·64 + 64·1024 + 256·1024 + 1024 + 256·65 + 65
+        ("lstm_lm", {}, 349_569),
+        # 65·64 + 64·768 + 256·768 + 768 + 256 + 256·65 + 65
+        ("gru_lm", {}, 267_649),
+        ("gpt", {}, 124_439_808),  # as OpenAI's model card counts
+        ("gpt", {"features": 1024, "heads": 16, "layers": 24}, 354_823_168),
+    ],
+)
+def test_counts(name, arguments, count):
+    layer = models.build(name, **arguments)
+    assert tree.count(jax.eval_shape(layer.init, jax.random.key(0))[0]) == count
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_learns_what_follows(name):
+    """A text that repeats itself; perplexity is exp of the loss."""
+    layer = small(name)
+    text = np.tile([0, 1, 2, 0, 3, 4, 1], 8)[None]
+    batch = {"x": text[:, :12].astype(np.int32), "y": text[:, 1:13].astype(np.int32)}
+    measured = {"perplexity": train.metrics.perplexity}
+    objective = train.classification(layer, metrics=measured)
+    optimizer = optim.adam(1e-2)
+    step = jax.jit(train.make_step(objective, optimizer))
+    state = train.train_state(layer, optimizer, seed=0)
+    for _ in range(200):
+        state, _ = step(state, batch)
+    numbers = train.evaluate(objective, state.params, state.state, batch)
+    assert numbers["loss"] < 0.3  # of ln 5 = 1.61
+    np.testing.assert_allclose(numbers["perplexity"], np.exp(numbers["loss"]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_windows_with_memory_are_the_whole(name):
+    layer = small(name)
+    params, state = layer.init(jax.random.key(0))
+    x = np.random.default_rng(0).integers(0, V, (2, 10)).astype(np.int32)
+    apply = jax.jit(layer.apply)
+    whole, _ = apply(params, state, x)
+    first, now = apply(params, nn.joined(state, nn.memory(layer, 2)), x[:, :5])
+    second, _ = apply(params, now, x[:, 5:])
+    np.testing.assert_allclose(np.concatenate([first, second], 1), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_file_is_enough(name, tmp_path):
+    layer = small(name)
+    params, state = layer.init(jax.random.key(0))
+    models.save(tmp_path / "m.safetensors", layer, params, state, {"tokens": [*"abcde"]})
+    rebuilt, *_ = models.load(tmp_path / "m.safetensors")
+    assert repr(rebuilt) == repr(layer)
+
+
+def test_gpts_start_is_gpt2s():
+    layer = models.gpt(200, 32, features=64, heads=4, layers=8)
+    params, _ = jax.device_get(layer.init(jax.random.key(0)))
+    block = params["blocks"]["3"]
+    stds = {
+        "embedding": params["embedding"]["embedding"],
+        "up": block["mlp"]["body"]["linear1"]["kernel"],
+        "query": block["attention"]["body"]["attention1"]["query"]["kernel"],
+    }
+    for name, kernel in stds.items():
+        np.testing.assert_allclose(kernel.std(), 0.02, rtol=0.06, err_msg=name)
+    for last in (
+        block["mlp"]["body"]["linear2"]["kernel"],
+        block["attention"]["body"]["attention1"]["output"]["kernel"],
+    ):
+        np.testing.assert_allclose(last.std(), 0.02 / 4, rtol=0.06)
+
+
+def test_gpts_first_loss_is_that_of_chance():
+    """Of what it was not given: the head knows a token that it reads by its own vector."""
+    layer = models.gpt(100, 16, features=32, heads=2, layers=2)
+    params, state = jax.jit(layer.init)(jax.random.key(0))
+    x = np.random.default_rng(0).integers(0, 100, (2, 4, 16)).astype(np.int32)
+    loss = jax.jit(lambda x, y: F.cross_entropy(layer.apply(params, state, x)[0], y))(*x)
+    np.testing.assert_allclose(loss, np.log(100), atol=0.1)
+
+
+def test_the_head_is_the_table():
+    """Its gradient comes from both ends, and freezing the table holds both."""
+    layer = models.gpt(V, 4, features=8, heads=2, layers=1)
+    batch = {"x": np.array([[0, 1, 2, 0]], np.int32), "y": np.array([[1, 2, 0, 1]], np.int32)}
+
+    def moved(layer):
+        state = train.train_state(layer, optim.sgd(1.0), seed=0)
+        step = train.make_step(train.classification(layer), optim.sgd(1.0))
+        after, _ = jax.jit(step)(state, batch)
+        tables = (one.params["embedding"]["embedding"] for one in (state, after))
+        return np.abs(np.subtract(*map(np.asarray, tables))).sum(-1)
+
+    assert (moved(layer)[3:] > 0).all(), "of tokens that were not read, by the head"
+    assert not moved(nn.freeze(layer, "embedding/**")).any()
