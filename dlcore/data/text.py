@@ -55,13 +55,19 @@ def tiny_shakespeare(root: files.Root = None) -> Corpus:
     )
 
 
-def windows(numbers: Any, length: int, *, stride: int | None = None) -> Arrays:
+def windows(
+    numbers: Any, length: int, *, stride: int | None = None, padding: int | None = None
+) -> Arrays:
     """The windows x [N, length] of `numbers` [T], each `stride` after the last, and y, one later.
 
-    So y[n, t] is what follows x[n, t]. By default one begins where the last one ended, and T − 1
-    numbers are in windows but for the last ones, fewer than `length`; `order=data.streams` reads
-    them one after another. With stride=1 there is one from each place, as a view: give it as
-    `HostData`, which copies no more than a batch.
+    So y[n, t] is what follows x[n, t]. By default one begins where the last one ended, and fewer
+    than `length` numbers are left over at the end; `order=data.streams` reads them one after
+    another.
+
+    stride: with 1 there is a window from each place, as a view: give it as `HostData`, which copies
+        no more than a batch.
+    padding: the last window is filled up with it, so that nothing is left over; the column weight
+        [N, length] is 0 there, and 1 else. Not with a stride.
 
     >>> windows([1, 2, 3, 4, 5], 2)["y"].tolist()
     [[2, 3], [4, 5]]
@@ -70,6 +76,10 @@ def windows(numbers: Any, length: int, *, stride: int | None = None) -> Arrays:
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise TypeError(f"windows: integers [T] are wanted, got {numbers.dtype}{[*numbers.shape]}")
     length = check_count("length", length, 1)
+    if padding is not None:
+        if stride is not None:
+            raise ValueError("windows: padding fills up windows that follow each other: no stride")
+        return _padded(numbers, length, padding)
     step = length if stride is None else check_count("stride", stride, 1)
     if len(numbers) <= length:
         raise DataError(
@@ -77,3 +87,16 @@ def windows(numbers: Any, length: int, *, stride: int | None = None) -> Arrays:
         )
     views = np.lib.stride_tricks.sliding_window_view(numbers, length)
     return {"x": views[:-1:step], "y": views[1::step]}
+
+
+def _padded(numbers: np.ndarray, length: int, padding: int) -> Arrays:
+    if len(numbers) < 2:
+        raise DataError(f"a window and what follows need 2 numbers at least, got {len(numbers)}")
+    count = len(numbers) - 1
+    places = np.arange(-(-count // length) * length).reshape(-1, length)
+    real = places < count
+    x, y = (
+        np.where(real, numbers[np.minimum(places + later, count)], padding).astype(numbers.dtype)
+        for later in (0, 1)
+    )
+    return {"x": x, "y": y, "weight": real.astype(np.float32)}

@@ -69,7 +69,7 @@ def beam_search(
 class _Turn(NamedTuple):
     """Open sequences, with the log-probability of each, and those that ended, with their scores."""
 
-    index: jax.Array
+    length: jax.Array
     state: State  # of B · beams rows
     tokens: jax.Array  # [B, beams, steps]
     log_p: jax.Array  # [B, beams]
@@ -104,8 +104,8 @@ def _search(layer: Layer, steps: int, beams: int) -> Callable[..., Any]:
             total = turn.log_p[..., None] + log_p
             best, where = jax.lax.top_k(total.reshape(rows, -1), 2 * beams)
             source, token = where // total.shape[-1], (where % total.shape[-1]).astype(jnp.int32)
-            tokens = _rows(turn.tokens, source).at[:, :, turn.index].set(token)
-            length = turn.index + 1
+            tokens = _rows(turn.tokens, source).at[:, :, turn.length].set(token)
+            length = turn.length + 1
             is_end = token == end
             score = jnp.where(is_end, best / lp(length), -jnp.inf)
             ended = _best(
@@ -133,10 +133,10 @@ def _search(layer: Layer, steps: int, beams: int) -> Callable[..., Any]:
 
         def may_improve(turn: _Turn) -> jax.Array:
             bound = jnp.max(turn.log_p, 1) / lp(steps)
-            return (turn.index < steps) & jnp.any(bound > jnp.min(turn.scores, 1))
+            return (turn.length < steps) & jnp.any(bound > jnp.min(turn.scores, 1))
 
         def go_on(turn: _Turn) -> _Turn:
-            token = turn.tokens[:, :, turn.index - 1].reshape(-1)
+            token = turn.tokens[:, :, turn.length - 1].reshape(-1)
             return extended(turn, *read.step(params, turn.state, token, many))
 
         logits, state = read.begin(params, state, prompt, mask, side)
@@ -155,7 +155,7 @@ def _search(layer: Layer, steps: int, beams: int) -> Callable[..., Any]:
         )
         first = extended(start, jnp.repeat(logits, beams, axis=0), start.state)
         last = jax.lax.while_loop(may_improve, go_on, first)
-        still = jnp.where(last.index == steps, last.log_p / lp(steps), -jnp.inf)
+        still = jnp.where(last.length == steps, last.log_p / lp(steps), -jnp.inf)
         scores, tokens, lengths = _best(
             beams,
             jnp.concatenate([last.scores, still], 1),

@@ -55,6 +55,18 @@ def test_windows_are_what_lies_there_and_what_follows(count, length, stride):
     np.testing.assert_array_equal(windows["y"], [numbers[i + 1 : i + 1 + length] for i in starts])
 
 
+@given(count=st.integers(2, 30), length=st.integers(1, 9))
+@examples(40)
+def test_padding_leaves_nothing_over(count, length):
+    numbers = np.arange(1, count + 1)
+    windows = data.windows(numbers, length, padding=0)
+    real = windows["weight"] > 0
+    np.testing.assert_array_equal(windows["x"][real], numbers[:-1])
+    np.testing.assert_array_equal(windows["y"][real], numbers[1:])
+    assert not windows["x"][~real].any()
+    assert (~real).sum() < length
+
+
 def test_windows_by_streams_follow_each_other():
     windows = data.windows(np.arange(41), 5)
     first, second, *_ = data.streams(len(windows["x"]), 2, 0, 0)
@@ -74,3 +86,7 @@ def test_refuses():
         data.windows(np.ones(3), 1)
     with pytest.raises(ValueError, match="length=0"):
         data.windows([1, 2], 0)
+    with pytest.raises(ValueError, match="follow each other: no stride"):
+        data.windows([1, 2], 1, stride=1, padding=0)
+    with pytest.raises(DataError, match="need 2 numbers at least, got 1"):
+        data.windows([1], 1, padding=0)

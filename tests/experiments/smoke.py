@@ -14,10 +14,10 @@ from experiments.descent import rare_features
 from experiments.generalisation import augmentation_text
 from experiments.vision import transfer
 
-# One a chapter for `make test`; the rest is slow. `predict` answers a question about files that one
-# has, and claims nothing.
+# One a chapter for `make test`; the rest is slow. `predict` and `write` answer about files that
+# one has, and claim nothing.
 QUICK = {"averages", "augmentation_text", "classify", "lenet", "profile"}
-TOOLS = {"predict"}
+TOOLS = {"predict", "write"}
 
 SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "fsdd": (32, 32, 1)}
 CLASSES = {"cifar10": tuple(sorted((*transfer.SOURCE, *transfer.TARGET)))}
@@ -38,6 +38,7 @@ def run(name, out):
     experiment = catalogue.find(name).load()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", drawn)
+        patch.setattr(data, "tiny_shakespeare", drawn_text)
         patch.setattr(rare_features, "sentences", opinions)
         patch.setattr(augmentation_text, "polarity", sentences)
         return frame.run(experiment, dataclasses.replace(experiment.SMOKE, out=out))
@@ -80,3 +81,12 @@ def sentences(root=None):
     words = np.array([f"word{i}" for i in range(30)])
     rng = np.random.default_rng(0)
     return [list(rng.choice(words, 8)) for _ in range(60)], np.arange(60, dtype=np.int32) % 2
+
+
+def drawn_text(root=None):
+    """Lines of a play, drawn: what `data.tiny_shakespeare` gives."""
+    rng = np.random.default_rng(0)
+    words = ("thou", "art", "not", "ROMEO:", "the", "night\n", "and", "love,", "is", "a")
+    text = " ".join(rng.choice(words, 2_000))
+    cut = int(0.9 * len(text))
+    return data.Corpus("tiny_shakespeare", text[:cut], text[cut:], "drawn")
