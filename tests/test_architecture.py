@@ -35,7 +35,7 @@ FLOORS: dict[str, set[str]] = {
     "plot": GROUND,
     "train": GROUND | {"device", "data", "nn", "optim", "models", "interop"},
     "search": GROUND | {"device", "data", "nn", "optim", "train"},
-    "analysis": GROUND | {"device", "data", "nn", "optim", "train"},
+    "analysis": GROUND | {"device", "data", "nn", "optim", "interop", "train"},
 }
 
 

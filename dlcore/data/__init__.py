@@ -1,6 +1,7 @@
 """Data sets, batching and preprocessing: numpy arrays in three splits, batches by index."""
 
 from dlcore.data import augment
+from dlcore.data.analogies import analogies
 from dlcore.data.batching import (
     BatchError,
     HostData,
@@ -11,11 +12,14 @@ from dlcore.data.batching import (
     prefetch,
     streams,
 )
+from dlcore.data.blocks import blocks
 from dlcore.data.dataset import DataError, Dataset
 from dlcore.data.folders import ImageFolder, image_folder
 from dlcore.data.forms import DataWarning
 from dlcore.data.images import canvas, resize, rgb, shift
 from dlcore.data.loader import Loader
+from dlcore.data.novels import novels, words
+from dlcore.data.phrases import join_phrases, phrase_scores
 from dlcore.data.preprocess import (
     Normalization,
     Whitening,
@@ -32,7 +36,9 @@ from dlcore.data.preprocess import (
 from dlcore.data.quality import duplicates, nonfinite
 from dlcore.data.registry import NAMES, load
 from dlcore.data.selection import classes, subset, transform
+from dlcore.data.subsampling import keep_probability, subsample
 from dlcore.data.vocabulary import Vocabulary, vocabulary
+from dlcore.data.word_pairs import WordPairs, word_pairs
 from dlcore.names import api
 
 __all__ = [
@@ -48,9 +54,12 @@ __all__ = [
     "Normalization",
     "Vocabulary",
     "Whitening",
+    "WordPairs",
+    "analogies",
     "augment",
     "batches",
     "batches_per_epoch",
+    "blocks",
     "canvas",
     "classes",
     "denormalize",
@@ -60,21 +69,28 @@ __all__ = [
     "fit_pca",
     "fit_zca",
     "image_folder",
+    "join_phrases",
+    "keep_probability",
     "load",
     "mean_and_std",
     "nonfinite",
     "normalize",
+    "novels",
     "order",
+    "phrase_scores",
     "prefetch",
     "resize",
     "rgb",
     "shift",
     "streams",
+    "subsample",
     "subset",
     "transform",
     "unwhiten",
     "vocabulary",
     "whiten",
+    "word_pairs",
+    "words",
 ]
 
 __getattr__, __dir__ = api(__name__, __all__, foreign={"DataLoader": "Loader"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -25,7 +26,7 @@ def phrase_scores(
     pairs: Counter[tuple[str, str]] = Counter()
     for text in texts:
         words.update(text)
-        pairs.update(zip(text, text[1:], strict=False))
+        pairs.update(itertools.pairwise(text))
     total = words.total()
     return {
         (a, b): total * (count - discount) / (words[a] * words[b])

@@ -12,9 +12,7 @@ from dlcore.data.dataset import unknown
 from dlcore.fields import documented
 
 COMMIT = "94b3dd9fdbac7ed08dbee7179cd5ee464acf0594"
-MIRRORS = (
-    f"https://raw.githubusercontent.com/mfaruqui/eval-word-vectors/{COMMIT}/data/word-sim/",
-)
+MIRRORS = (f"https://raw.githubusercontent.com/mfaruqui/eval-word-vectors/{COMMIT}/data/word-sim/",)
 _BYTES = 1 << 17  # the largest has 53,593
 
 

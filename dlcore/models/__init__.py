@@ -16,6 +16,13 @@ from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
+from dlcore.models.word2vec import (
+    cbow,
+    hierarchical_softmax,
+    negative_sampling,
+    skip_gram,
+    word2vec,
+)
 from dlcore.names import api
 
 __all__ = [
@@ -23,20 +30,25 @@ __all__ = [
     "alexnet",
     "alexnet_2012",
     "build",
+    "cbow",
     "convnext_tiny",
     "googlenet",
+    "hierarchical_softmax",
     "inception",
     "lenet5",
     "lenet5_1998",
     "linear",
     "load",
     "mlp",
+    "negative_sampling",
     "resnet",
     "resnet_cifar",
     "save",
+    "skip_gram",
     "small_vgg",
     "vgg",
     "vit",
+    "word2vec",
 ]
 
 __getattr__, __dir__ = api(__name__, __all__)

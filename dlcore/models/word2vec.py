@@ -98,7 +98,7 @@ def cbow(output: Output, *, window: int = 5) -> Callable[..., Any]:
         words = batch["x"]
         near = _near(words, window, keys.child(key, "window"))
         count = near.sum(-1, keepdims=True)
-        own = jnp.eye(*near.shape[1:], window) * (count > 0)
+        own = jnp.where(count > 0, jnp.eye(*near.shape[1:], window), 0.0)
         read, loss = output(words, keys.child(key, "output"))
 
         def total(rows: Any) -> tuple[jax.Array, jax.Array]:
@@ -187,8 +187,9 @@ def hierarchical_softmax(counts: np.ndarray) -> Output:
 
 
 def _softplus(x: jax.Array) -> jax.Array:
-    """−ln σ(−x). Steps of a run take half as long again with jax.nn's, which minds infinities."""
-    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+    """−ln σ(−x), whose derivative at 0 is ½. With jax.nn's a run takes a fifth longer."""
+    is_positive = x > 0
+    return jnp.where(is_positive, x, 0) + jnp.log1p(jnp.exp(jnp.where(is_positive, -x, x)))
 
 
 def _checked(counts: Any) -> np.ndarray:

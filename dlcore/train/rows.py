@@ -76,7 +76,7 @@ class RowStep:
 
 @arguments()
 def row_step(objective: RowObjective, learning_rate: Any) -> RowStep:
-    """The Step that moves rows of tables down the gradient: table[r] ← table[r] − η ∂loss/∂table[r].
+    """The Step that moves rows of tables downhill: table[r] ← table[r] − η ∂loss/∂table[r].
 
     For embeddings of many words (`models.word2vec`): a dense gradient, and the moments of an
     optimizer, would cost a pass over all of them a step. Nothing of the tables is copied, in `fit`
@@ -93,6 +93,8 @@ def row_step(objective: RowObjective, learning_rate: Any) -> RowStep:
     """
     if is_concrete(learning_rate) and not callable(learning_rate):
         if not learning_rate >= 0:
-            raise ValueError(f"row_step: learning_rate is {learning_rate}, but at least 0 is wanted")
+            raise ValueError(
+                f"row_step: learning_rate is {learning_rate}, but at least 0 is wanted"
+            )
         return RowStep(objective, lambda step: learning_rate)
     return RowStep(objective, learning_rate)
