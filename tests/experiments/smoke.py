@@ -12,6 +12,7 @@ from dlcore.data import Dataset
 from experiments import catalogue, frame
 from experiments.descent import rare_features
 from experiments.generalisation import augmentation_text
+from experiments.sequences import word2vec
 from experiments.vision import transfer
 
 # One a chapter for `make test`; the rest is slow. `predict` answers a question about files that one
@@ -38,6 +39,9 @@ def run(name, out):
     experiment = catalogue.find(name).load()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", drawn)
+        patch.setattr(data, "novels", novels)
+        patch.setattr(data, "word_pairs", word_pairs)
+        patch.setattr(data, "analogies", analogies)
         patch.setattr(rare_features, "sentences", opinions)
         patch.setattr(augmentation_text, "polarity", sentences)
         return frame.run(experiment, dataclasses.replace(experiment.SMOKE, out=out))
@@ -80,3 +84,21 @@ def sentences(root=None):
     words = np.array([f"word{i}" for i in range(30)])
     rng = np.random.default_rng(0)
     return [list(rng.choice(words, 8)) for _ in range(60)], np.arange(60, dtype=np.int32) % 2
+
+
+def novels(root=None):
+    """The words of the map, in any order."""
+    words = " ".join(word2vec.MAP.values()).split()
+    return {"A_B_1900": " ".join(np.random.default_rng(0).choice(words, 3_000))}
+
+
+def word_pairs(name, root=None):
+    """The words of the map, each and its neighbour."""
+    words = word2vec.MAP["family"].split()
+    return data.WordPairs(list(zip(words, words[1:], strict=False)), np.arange(9.0))
+
+
+def analogies(root=None):
+    """Two sections of one question."""
+    question = ("Father", "mother", "brother", "sister")
+    return {"family": [question], "gram1-plural": [question], "capitals": []}
