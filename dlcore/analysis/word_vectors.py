@@ -121,7 +121,7 @@ class WordVectors:
 
     @classmethod
     def load(cls, path: str | Path) -> WordVectors:
-        """What `save` wrote. Raises WeightsError for a file that is damaged or of something else."""
+        """What `save` wrote; WeightsError for a file that is damaged or holds something else."""
         tree, metadata = weights.load(path)
         with weights.about(path, "cannot be read"):
             try:

@@ -23,10 +23,11 @@ def blocks(texts: Iterable[np.ndarray], length: int, halo: int) -> np.ndarray:
     """
     length, halo = check_count("length", length, 1), check_count("halo", halo, 0)
     gap = np.full(halo, OUTSIDE, np.int32)
-    parts = [part for text in texts for part in (gap, np.asarray(text, np.int32))]
-    count = -(-(sum(map(len, parts)) - halo) // length) if parts else 0
+    joined = np.concatenate(
+        [part for text in texts for part in (gap, np.asarray(text, np.int32))] + [gap]
+    )
+    count = max(1, -(-(len(joined) - 2 * halo) // length))
     line = np.full(count * length + 2 * halo, OUTSIDE, np.int32)
-    joined = np.concatenate([*parts, gap]) if parts else gap[:0]
-    line[: min(len(line), len(joined))] = joined[: len(line)]
+    line[: len(joined)] = joined
     rows = np.lib.stride_tricks.sliding_window_view(line, length + 2 * halo)[::length]
     return np.ascontiguousarray(rows)

@@ -48,7 +48,9 @@ class RowStep:
             places = jnp.where(is_finite, rows[name].reshape(-1), len(table))
             moves = (-rate).astype(table.dtype) * grad.reshape(-1, *table.shape[1:])
             params[name] = table.at[places].add(moves, mode="drop")
-        return state._replace(params=params, step=state.step + is_finite), measured
+        return state._replace(
+            params=params, step=state.step + is_finite.astype(state.step.dtype)
+        ), measured
 
     def gradients(self, state: TrainState, batch: Batch) -> tuple[Any, Any]:
         """((loss, (state, metrics)), gradient by the rows read) with this step's key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def novels(root=None):
 def word_pairs(name, root=None):
     """The words of the map, each and its neighbour."""
     words = word2vec.MAP["family"].split()
-    return data.WordPairs(list(zip(words, words[1:], strict=False)), np.arange(9.0))
+    return data.WordPairs(list(itertools.pairwise(words)), np.arange(9.0))
 
 
 def analogies(root=None):
