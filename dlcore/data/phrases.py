@@ -48,7 +48,8 @@ def join_phrases(
     """
     joined, at = [], 0
     while at < len(text):
-        is_phrase = scores.get(tuple(text[at : at + 2]), 0.0) > threshold
+        is_last = at + 1 == len(text)
+        is_phrase = not is_last and scores.get((text[at], text[at + 1]), 0.0) > threshold
         width = 2 if is_phrase else 1
         joined.append("_".join(text[at : at + width]))
         at += width

@@ -98,7 +98,7 @@ def cbow(output: Output, *, window: int = 5) -> Callable[..., Any]:
         words = batch["x"]
         near = _near(words, window, keys.child(key, "window"))
         count = near.sum(-1, keepdims=True)
-        own = jnp.where(count > 0, jnp.eye(*near.shape[1:], window), 0.0)
+        own = jnp.where(count > 0, jnp.eye(near.shape[1], near.shape[2], window), 0.0)
         read, loss = output(words, keys.child(key, "output"))
 
         def total(rows: Any) -> tuple[jax.Array, jax.Array]:
