@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore import keys
-from dlcore.checks import is_concrete
 from dlcore.names import arguments
+from dlcore.optim._checks import check_scheduled
 from dlcore.train import metrics
 from dlcore.train.objective import Batch
 from dlcore.train.state import TrainState
@@ -25,11 +25,11 @@ RowObjective = Callable[..., tuple[Rows, Callable[[Rows], tuple[jax.Array, jax.A
 class RowStep:
     """step(train_state, batch) -> (train_state, metrics): descent on the rows that a batch reads.
 
-    objective: what is minimised, as `row_step` describes it.
+    row_objective: what is minimised, as `row_step` describes it.
     learning_rate: by the number of updates done.
     """
 
-    objective: RowObjective
+    row_objective: RowObjective
     learning_rate: Callable[[jax.Array], Any]
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
@@ -63,7 +63,7 @@ class RowStep:
 
     def _read(self, state: TrainState, batch: Batch) -> Any:
         key = jax.random.fold_in(keys.stream(state.seed, "step"), state.step)
-        return self.objective(batch, key=key)
+        return self.row_objective(batch, key=key)
 
     def _gradients(self, state: TrainState, rows: Rows, loss: Any) -> tuple[Any, Any]:
         read = {name: state.params[name][rows[name]] for name in rows}
@@ -82,21 +82,19 @@ def row_step(objective: RowObjective, learning_rate: Any) -> RowStep:
 
     For embeddings of many words (`models.word2vec`): a dense gradient, and the moments of an
     optimizer, would cost a pass over all of them a step. Nothing of the tables is copied, in `fit`
-    either. A row that is read twice is moved by the sum. The train state's optimizer is
-    `optax.identity()`: it remembers nothing.
+    either. A row that is read twice is moved by the sum, in no fixed order on a GPU. The train
+    state's optimizer is `optax.identity()`: it remembers nothing. `fit` measures by a function of
+    the state: validation=lambda state: {"loss": …}.
 
     objective: objective(batch, *, key) -> (rows, loss): by its leaf in params the integers [...] of
         the rows that are read, and a function of those rows [..., D] -> (Σ loss, Σ weight). The
         gradient is that of the sum, as if the examples came one by one; reported is the mean.
     learning_rate: η, or a schedule of the number of updates.
 
-        step = train.row_step(models.skip_gram(counts), optim.linear(0.025, 0.0001, updates))
+        objective = models.skip_gram(models.negative_sampling(counts))
+        step = train.row_step(objective, optim.linear(0.025, 0.0001, updates))
         state = train.train_state(models.word2vec(len(counts), 100), optax.identity())
     """
-    if is_concrete(learning_rate) and not callable(learning_rate):
-        if not learning_rate >= 0:
-            raise ValueError(
-                f"row_step: learning_rate is {learning_rate}, but at least 0 is wanted"
-            )
-        return RowStep(objective, lambda step: learning_rate)
-    return RowStep(objective, learning_rate)
+    check_scheduled(learning_rate=learning_rate)
+    is_schedule = callable(learning_rate)
+    return RowStep(objective, learning_rate if is_schedule else lambda count: learning_rate)

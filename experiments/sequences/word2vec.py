@@ -199,6 +199,7 @@ def table(result: Result[Measured]) -> dict[str, Table]:
         for word, others in found.neighbours.items()
     ]
     size = f"{found.words:,} words, {found.vocabulary:,} of them different"
+    size += "" if found.of(PEER) else f"; {PEER} is not installed"
     return {
         f"Scores ({size})": [
             ("library", "seed", "words a CPU-second", *SETS.values(), GRAMMAR),

@@ -242,6 +242,19 @@ def test_a_run_resumes_to_the_same_bits(tmp_path):
         assert not np.array_equal(whole.params[name], state.params[name])
 
 
+def test_validation_is_a_function_of_the_state():
+    step, state = begin()
+    x = {"x": stretches()}
+    with pytest.raises(TypeError, match="no objective of its own: let `validation` be a function"):
+        [*train.fit(step, state, x, epochs=1, batch_size=2, validation=x)]
+
+    def measure(state):
+        return {"length": float(jnp.abs(state.params["output"]).max())}
+
+    (record,) = train.fit(step, state, x, epochs=1, batch_size=2, validation=measure)
+    assert record.validation["length"] > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("context", "output"), EVERY)
 def test_learns_which_words_stand_together(context, output):
@@ -272,6 +285,11 @@ tree = models.hierarchical_softmax
         (lambda: models.word2vec(0, 3), "word2vec needs vocabulary ≥ 1"),
         (lambda: models.negative_sampling([3]), "how often each of two or more words"),
         (lambda: models.hierarchical_softmax([3, -1]), "how often each of two or more words"),
+        (lambda: models.word2vec(9, vector_size=3), "write models.word2vec\\(9, features=3\\)"),
+        (
+            lambda: models.negative_sampling(COUNTS, negative=2),
+            "write models.negative_sampling\\(.*negatives=2\\)",
+        ),
         (lambda: models.skip_gram(), "skip_gram needs output: write models.skip_gram"),
         (
             lambda: models.cbow(tree(COUNTS))({"x": jnp.zeros((2, 10), jnp.int32)}, key=key()),
