@@ -18,7 +18,8 @@ from dlcore.nn.arguments import factory
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Params, State, check_sizes, make
 
-# (words [B, C], key) -> (rows of "output" read [B, …], loss(x, those rows, weight) -> Σ loss)
+# (words [B, C], key) -> (rows of "output" read [B, …], loss(x [B, T, D], those rows, weight
+# [B, T, C]) -> Σ weight·ℓ(x, word))
 Output = Callable[[jax.Array, Key], tuple[jax.Array, Callable[..., jax.Array]]]
 
 
@@ -36,6 +37,9 @@ def word2vec(vocabulary: int, features: int) -> nn.Layer:
         output = models.negative_sampling(counts)
         step = train.row_step(models.skip_gram(output, window=5), optim.linear(0.025, 0.0001, n))
         state = train.train_state(models.word2vec(len(counts), 100), optax.identity())
+
+    An update moves each word by the sum over the places where the batch has it. So batches are
+    small (32 stretches of 16 words), and smaller where the vocabulary is.
 
     Mikolov et al. 2013a, 2013b.
     """
@@ -91,15 +95,17 @@ def cbow(output: Output, *, window: int = 5) -> Callable[..., Any]:
     Σₜ ℓ(x̄ₜ, wₜ), where x̄ₜ is the mean of input[w_c] over the c that `skip_gram` has. The weight is
     the number of words that have one beside them. (The continuous bag of words.)
 
-    The gradient is that of the mean; the program word2vec leaves out its 1/n.
+    The gradient is that of the mean. The program word2vec leaves out its 1/n: what its rate of 0.05
+    does there, some 0.3 does here.
     """
 
     def objective(batch: Any, *, key: Key) -> tuple[Any, Callable[[Any], Any]]:
         words = batch["x"]
         near = _near(words, window, keys.child(key, "window"))
         count = near.sum(-1, keepdims=True)
-        own = jnp.where(count > 0, jnp.eye(near.shape[1], near.shape[2], window), 0.0)
-        read, loss = output(words, keys.child(key, "output"))
+        size = near.shape[1]
+        own = jnp.where(count > 0, jnp.eye(size), 0.0)
+        read, loss = output(words[:, window : window + size], keys.child(key, "output"))
 
         def total(rows: Any) -> tuple[jax.Array, jax.Array]:
             x = jnp.einsum("btc,bcd->btd", near / jnp.maximum(count, 1), rows["input"])
@@ -142,6 +148,7 @@ def negative_sampling(
 
     counts: how often each of the V words was seen, [V].
     """
+    check_sizes("negative_sampling", negatives=negatives, shared=shared)
     share = np.cumsum(_checked(counts) ** power)
     edges = np.minimum(share / share[-1] * 2.0**32, 2.0**32 - 1).astype(np.uint32)
 

@@ -284,6 +284,7 @@ tree = models.hierarchical_softmax
     [
         (lambda: models.word2vec(0, 3), "word2vec needs vocabulary ≥ 1"),
         (lambda: models.negative_sampling([3]), "how often each of two or more words"),
+        (lambda: models.negative_sampling(COUNTS, shared=0), "negative_sampling needs shared ≥ 1"),
         (lambda: models.hierarchical_softmax([3, -1]), "how often each of two or more words"),
         (lambda: models.word2vec(9, vector_size=3), "write models.word2vec\\(9, features=3\\)"),
         (
