@@ -51,7 +51,9 @@ curvature c2
 mask globs leaves where weight_decay_mask
 in_features in_channels input_size input_dim
 out_features out_channels features units filters output_size
-features num_features num_channels num_parameters normalized_shape embed_dim dim
+features num_features num_channels num_parameters normalized_shape embed_dim dim vector_size
+negatives negative
+power ns_exponent
 channels in_channels num_channels
 features input_size embedding_dim
 hidden hidden_size units hidden_features

@@ -36,7 +36,7 @@ FLOORS: dict[str, set[str]] = {
     "generate": GROUND | {"nn"},
     "train": GROUND | {"device", "data", "nn", "optim", "models", "interop"},
     "search": GROUND | {"device", "data", "nn", "optim", "train"},
-    "analysis": GROUND | {"device", "data", "nn", "optim", "train"},
+    "analysis": GROUND | {"device", "data", "nn", "optim", "interop", "train"},
 }
 
 

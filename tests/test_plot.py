@@ -409,6 +409,24 @@ class TestHeatMap:
             plot.heat_map(values, [1], [1, 2], **HEAT_MAP_LABELS)
 
 
+class TestLabelled:
+    def test_every_point_is_there_and_every_name_that_has_room(self):
+        apart = {"a": {"left": (0.0, 0.0), "right": (1.0, 0.0)}, "b": {"top": (0.0, 1.0)}}
+        figure = plot.labelled(apart, title="Words")
+        assert {"left", "right", "top", "a", "b", "Words"} <= set(texts(figure))
+        places = [points.get_offsets().tolist() for points in figure.axes[0].collections]
+        assert places == [[[0, 0], [1, 0]], [[0, 1]]]
+        together = {"a": {f"word{k}": (0.001 * k, 0.0) for k in range(9)}, "b": {"far": (1, 1)}}
+        crowded = plot.labelled(together, title="Words")
+        assert {"word0", "far"} <= set(texts(crowded))
+        assert "word4" not in texts(crowded)
+        assert faults(crowded) == []
+
+    def test_refuses_nothing_to_draw(self):
+        with pytest.raises(ValueError, match="at least one group with one point"):
+            plot.labelled({"a": {}}, title="")
+
+
 def terrain(**options):
     paths = {"a": np.array([[0, 0], [1, 0], [1, 1]]), "b": np.array([[0, 0], [0, 1], [0, 2]])}
     options = {"paths": paths, "minima": [(1.0, 1.0)]} | options

@@ -1,6 +1,7 @@
 """Data sets, batching and preprocessing: numpy arrays in three splits, batches by index."""
 
 from dlcore.data import augment
+from dlcore.data.analogies import analogies
 from dlcore.data.batching import (
     BatchError,
     HostData,
@@ -11,11 +12,14 @@ from dlcore.data.batching import (
     prefetch,
     streams,
 )
+from dlcore.data.blocks import blocks
 from dlcore.data.dataset import DataError, Dataset
 from dlcore.data.folders import ImageFolder, image_folder
 from dlcore.data.forms import DataWarning
 from dlcore.data.images import canvas, resize, rgb, shift
 from dlcore.data.loader import Loader
+from dlcore.data.novels import lower_words, novels
+from dlcore.data.phrases import join_phrases, phrase_scores
 from dlcore.data.preprocess import (
     Normalization,
     Whitening,
@@ -34,7 +38,9 @@ from dlcore.data.registry import NAMES, load
 from dlcore.data.selection import classes, subset, transform
 from dlcore.data.text import Corpus, tiny_shakespeare, windows
 from dlcore.data.tokenizers import Tokenizer, byte_pairs, characters, gpt2, tokenizer, words
+from dlcore.data.subsampling import keep_probability, subsample
 from dlcore.data.vocabulary import Vocabulary, vocabulary
+from dlcore.data.word_pairs import WordPairs, word_pairs
 from dlcore.names import api
 
 __all__ = [
@@ -52,9 +58,12 @@ __all__ = [
     "Tokenizer",
     "Vocabulary",
     "Whitening",
+    "WordPairs",
+    "analogies",
     "augment",
     "batches",
     "batches_per_epoch",
+    "blocks",
     "byte_pairs",
     "canvas",
     "characters",
@@ -67,16 +76,22 @@ __all__ = [
     "fit_zca",
     "gpt2",
     "image_folder",
+    "join_phrases",
+    "keep_probability",
     "load",
+    "lower_words",
     "mean_and_std",
     "nonfinite",
     "normalize",
+    "novels",
     "order",
+    "phrase_scores",
     "prefetch",
     "resize",
     "rgb",
     "shift",
     "streams",
+    "subsample",
     "subset",
     "tiny_shakespeare",
     "tokenizer",
@@ -85,6 +100,7 @@ __all__ = [
     "vocabulary",
     "whiten",
     "windows",
+    "word_pairs",
     "words",
 ]
 

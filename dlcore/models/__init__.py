@@ -18,6 +18,13 @@ from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
+from dlcore.models.word2vec import (
+    cbow,
+    hierarchical_softmax,
+    negative_sampling,
+    skip_gram,
+    word2vec,
+)
 from dlcore.names import api
 
 __all__ = [
@@ -25,10 +32,12 @@ __all__ = [
     "alexnet",
     "alexnet_2012",
     "build",
+    "cbow",
     "convnext_tiny",
     "googlenet",
     "gpt",
     "gru_lm",
+    "hierarchical_softmax",
     "inception",
     "lenet5",
     "lenet5_1998",
@@ -36,13 +45,16 @@ __all__ = [
     "load",
     "lstm_lm",
     "mlp",
+    "negative_sampling",
     "resnet",
     "resnet_cifar",
     "rnn_lm",
     "save",
+    "skip_gram",
     "small_vgg",
     "vgg",
     "vit",
+    "word2vec",
 ]
 
 __getattr__, __dir__ = api(__name__, __all__)

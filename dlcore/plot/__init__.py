@@ -8,6 +8,7 @@ from dlcore.names import api
 from dlcore.plot.diagrams import Panel, bars, confusion, curves, heat_map, lines
 from dlcore.plot.figure import save, suffix
 from dlcore.plot.images import image_grid, mistakes
+from dlcore.plot.labels import labelled
 from dlcore.plot.maps import Terrain, animation, contours, decision_boundary
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "decision_boundary",
     "heat_map",
     "image_grid",
+    "labelled",
     "lines",
     "mistakes",
     "save",

@@ -17,6 +17,7 @@ from dlcore.train.objective import (
     supervised,
 )
 from dlcore.train.precision import with_precision
+from dlcore.train.rows import RowStep, row_step
 from dlcore.train.run import Interrupted, Result, run
 from dlcore.train.state import TrainState, train_state
 from dlcore.train.statistics import batch_norm_statistics
@@ -34,6 +35,7 @@ __all__ = [
     "Objective",
     "Record",
     "Result",
+    "RowStep",
     "Step",
     "TrainState",
     "alternate",
@@ -50,6 +52,7 @@ __all__ = [
     "predict",
     "regression",
     "regularized",
+    "row_step",
     "run",
     "supervised",
     "tensorboard",

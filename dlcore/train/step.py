@@ -73,7 +73,7 @@ class Step:
             )
 
         # A choice of branch, not of values: choosing each value cost 3 to 5 % of an mlp's step.
-        return jax.lax.cond(_are_finite(loss, grads), updated, lambda: state), metrics
+        return jax.lax.cond(are_finite(loss, grads), updated, lambda: state), metrics
 
     def gradients(self, state: TrainState, batch: Batch, *, states: Any = None) -> tuple[Any, Any]:
         """((loss, (state, metrics)), gradient) at this state, with this step's key.
@@ -105,7 +105,7 @@ class Step:
         return self.objective(params, start, batch, key=key, train=True, **beside)
 
 
-def _are_finite(loss: jax.Array, grads: Any) -> jax.Array:
+def are_finite(loss: jax.Array, grads: Any) -> jax.Array:
     """Whether all of it is: 0 · θ sums to 0, or else to NaN.
 
     As a product with zeros, which two cores share out, a large leaf takes 50 µs for 400,000

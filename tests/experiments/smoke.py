@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from dlcore.data import Dataset
 from experiments import catalogue, frame
 from experiments.descent import rare_features
 from experiments.generalisation import augmentation_text
+from experiments.sequences import word2vec
 from experiments.vision import transfer
 
 # One a chapter for `make test`; the rest is slow. `predict` and `write` answer about files that
@@ -39,6 +41,9 @@ def run(name, out):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", drawn)
         patch.setattr(data, "tiny_shakespeare", drawn_text)
+        patch.setattr(data, "novels", novels)
+        patch.setattr(data, "word_pairs", word_pairs)
+        patch.setattr(data, "analogies", analogies)
         patch.setattr(rare_features, "sentences", opinions)
         patch.setattr(augmentation_text, "polarity", sentences)
         return frame.run(experiment, dataclasses.replace(experiment.SMOKE, out=out))
@@ -90,3 +95,21 @@ def drawn_text(root=None):
     text = " ".join(rng.choice(words, 2_000))
     cut = int(0.9 * len(text))
     return data.Corpus("tiny_shakespeare", text[:cut], text[cut:], "drawn")
+
+
+def novels(root=None):
+    """The words of the map, in any order."""
+    words = " ".join(word2vec.MAP.values()).split()
+    return {"A_B_1900": " ".join(np.random.default_rng(0).choice(words, 3_000))}
+
+
+def word_pairs(name, root=None):
+    """The words of the map, each and its neighbour."""
+    words = word2vec.MAP["family"].split()
+    return data.WordPairs(list(itertools.pairwise(words)), np.arange(9.0))
+
+
+def analogies(root=None):
+    """Two sections of one question."""
+    question = ("Father", "mother", "brother", "sister")
+    return {"family": [question], "gram1-plural": [question], "capitals": []}
