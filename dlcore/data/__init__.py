@@ -36,9 +36,9 @@ from dlcore.data.preprocess import (
 from dlcore.data.quality import duplicates, nonfinite
 from dlcore.data.registry import NAMES, load
 from dlcore.data.selection import classes, subset, transform
+from dlcore.data.subsampling import keep_probability, subsample
 from dlcore.data.text import Corpus, tiny_shakespeare, windows
 from dlcore.data.tokenizers import Tokenizer, byte_pairs, characters, gpt2, tokenizer, words
-from dlcore.data.subsampling import keep_probability, subsample
 from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.data.word_pairs import WordPairs, word_pairs
 from dlcore.names import api

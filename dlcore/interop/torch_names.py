@@ -30,6 +30,8 @@ class Names(NamedTuple):
         network may lack.
     packed: what the names of attention's three projections, which are one tensor, begin with, and
         those of its output.
+    conv1d: whether kernels of linear layers have their axes as here, [I, O], and three of them
+        stand beside each other: transformers' Conv1D.
     shapes: pairs (regular expression, function) for tensors whose whole name fits: their shape
         there, from the one that it is by the kind of layer; the numbers are in the same order.
     """
@@ -38,6 +40,7 @@ class Names(NamedTuple):
     numbered: tuple[str, ...] = ()
     optional: str | None = None
     packed: tuple[str, str] = ("in_proj_", "out_proj.")
+    conv1d: bool = False
     shapes: tuple[tuple[str, Callable[[Shape], Shape]], ...] = ()
 
     def translate(self, segments: list[tuple[str, int]]) -> str:
@@ -125,6 +128,23 @@ NAMES: dict[str, Names] = {
             ("^norm$", "encoder/ln"),
             ("^head$", "heads/head"),
         )
+    ),
+    # Those of GPT-2 in transformers. Its head is the table of the embedding once more.
+    "gpt": Names(
+        (
+            ("^embedding$", "wte"),
+            ("^position$", "wpe"),
+            ("^blocks/", "h/"),
+            ("attention/body/layer_norm1", "ln_1"),
+            ("attention/body/attention1", "attn"),
+            ("mlp/body/layer_norm1", "ln_2"),
+            ("mlp/body/linear1", "mlp/c_fc"),
+            ("mlp/body/linear2", "mlp/c_proj"),
+            ("^norm$", "ln_f"),
+        ),
+        optional=r"lm_head\.weight$|h\.\d+\.attn\.(masked_)?bias$",
+        packed=("c_attn.", "c_proj."),
+        conv1d=True,
     ),
 }
 

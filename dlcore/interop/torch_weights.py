@@ -56,7 +56,8 @@ LAYOUTS: dict[str, Layout] = {
     "prelu": {"alpha": ("weight", (0,))},
     "embedding": {"embedding": ("weight", (0, 1))},
     "class_token": {"embedding": ("", (None, None, 0))},
-    "position": {"embedding": ("", (None, 0, 1))},
+    "patch_position": {"embedding": ("", (None, 0, 1))},
+    "position": {"embedding": ("weight", (0, 1))},
 }
 # The leaves whose first axis is the features of the input, wherever that is a vector.
 _BY_FEATURE = {"kernel", "scale", "offset", "mean", "var", "alpha"}
@@ -143,7 +144,11 @@ def to_torch(
         own, shapes[second] = pieces.get(second, []), shapes[first]
         rest = sum(map(len, pieces[first])) - sum(map(len, own))
         pieces[second] = [np.zeros(rest, pieces[first][0].dtype), *own]
-    arrays = {name: np.concatenate(piece).reshape(shapes[name]) for name, piece in pieces.items()}
+    axes = {place.name: place.axis for place in places}
+    arrays = {
+        name: np.concatenate(piece, axes.get(name, 0)).reshape(shapes[name])
+        for name, piece in pieces.items()
+    }
     for name in pieces:
         if name.endswith("running_mean"):
             arrays[name.removesuffix("running_mean") + _COUNTER] = np.zeros((), np.int64)
@@ -261,13 +266,14 @@ class _Place(NamedTuple):
     piece: tuple[int, ...]  # the shape of this part of the tensor
     part: int
     parts: int
+    axis: int  # of the tensor, along which its parts lie
     torch_shape: tuple[int, ...]  # that of the tensor
 
     def theirs(self, leaf: Any) -> np.ndarray:
         return np.asarray(leaf).reshape(self.split).transpose(self.order).reshape(self.piece)
 
     def ours(self, tensor: np.ndarray) -> jax.Array:
-        piece = np.split(tensor, self.parts)[self.part]
+        piece = np.split(tensor, self.parts, self.axis)[self.part]
         piece = piece.reshape([self.split[axis] for axis in self.order])
         leaf = piece.transpose(np.argsort(self.order)).reshape(self.shape)
         with np.errstate(over="ignore"):  # what float32 cannot hold is told of as infinity
@@ -320,6 +326,8 @@ def _place(path: str, leaf: jax.ShapeDtypeStruct, module: _Module) -> _Place:
     own = path.rpartition("/")[2]
     split, axes = leaf.shape, tuple(range(leaf.ndim))
     name, layout = LAYOUTS.get(module.kind, {}).get(own, (own, axes))
+    is_conv1d = module.names.conv1d and module.kind == "linear"
+    layout = axes if is_conv1d else layout
     if not axes:  # torch has one number as [1]
         layout = (None,)
     sizes = [1 if axis is None else split[axis] for axis in layout]
@@ -330,6 +338,8 @@ def _place(path: str, leaf: jax.ShapeDtypeStruct, module: _Module) -> _Place:
         order = [new for axis in order for new in ((axis + 1,) if axis else (1, 0))]
     part, parts = (2, 3) if own == "recurrent_bias" else (module.part, module.parts)  # r, u, n
     name = (module.prefix + name + module.suffix).rstrip(".")
+    axis, whole = layout.index(len(axes) - 1) if is_conv1d else 0, sizes.copy()
+    whole[axis] *= parts
     return _Place(
         path,
         leaf.shape,
@@ -340,7 +350,8 @@ def _place(path: str, leaf: jax.ShapeDtypeStruct, module: _Module) -> _Place:
         tuple(sizes),
         part,
         parts,
-        module.names.shape(name, (parts * sizes[0], *sizes[1:])),
+        axis,
+        module.names.shape(name, tuple(whole)),
     )
 
 
@@ -425,7 +436,7 @@ def _modules(layer: Layer, at: _At, flow: _Flow) -> Generator[tuple[str, _Module
     if not layer.info.children:
         yield at.path, _Module(layer.info.kind, at.prefix, at.names, flow)
         return flow.after(layer)
-    if layer.info.kind == "attention":
+    if layer.info.kind == "attention" and not {"kv_heads", "source"} & layer.info.config.keys():
         yield from _projections(layer, at, flow)
         return _Flow(layer.info.config["features"])
     form = _made_by(layer)

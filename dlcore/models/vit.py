@@ -64,7 +64,7 @@ def vit(
         nn.named("patches", nn.conv(channels, features, patch, stride=patch)),
         as_sequence,
         nn.named("class_token", class_token(features)),
-        nn.named("position", position(length, features)),
+        nn.named("position", patch_position(length, features)),
         nn.named("blocks", nn.repeat(block(features, heads), BLOCKS, scan=scan)),
         nn.named("norm", nn.layer_norm(features, eps=EPS)),
         first,
@@ -105,7 +105,7 @@ def class_token(features: int) -> nn.Layer:
     return nn.make("class_token", init, apply, features=features)
 
 
-def position(length: int, features: int) -> nn.Layer:
+def patch_position(length: int, features: int) -> nn.Layer:
     """y = x + embedding, for x [B, length, features] and a learned embedding [length, features]."""
     shape = (length, features)
 
@@ -116,7 +116,9 @@ def position(length: int, features: int) -> nn.Layer:
         params: Any, state: Any, x: jax.Array, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, Any]:
         if x.shape[1:] != shape:
-            raise ValueError(f"position expected [B, {length}, {features}], got {describe(x)}")
+            raise ValueError(
+                f"patch_position expected [B, {length}, {features}], got {describe(x)}"
+            )
         return x + broadcast(params["embedding"], x), state
 
-    return nn.make("position", init, apply, length=length, features=features)
+    return nn.make("patch_position", init, apply, length=length, features=features)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore import functional as F
-from dlcore import models, nn, optim, train, tree
+from dlcore import interop, models, nn, optim, train, tree
 
 V = 5
 SMALL = {
@@ -120,3 +120,85 @@ def test_the_head_is_the_table():
 
     assert (moved(layer)[3:] > 0).all(), "of tokens that were not read, by the head"
     assert not moved(nn.freeze(layer, "embedding/**")).any()
+
+
+# ------------------------------------------------------------------------------ GPT-2's weights
+
+
+def torch_gpt2(torch, weights, x, heads):
+    """GPT-2 as transformers has it, of a state dict: Conv1D's y = x · weight + bias."""
+    functional = torch.nn.functional
+
+    def conv1d(name, h):
+        return h @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def norm(name, h):
+        return functional.layer_norm(
+            h, h.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-5
+        )
+
+    h = weights["wte.weight"][x] + weights["wpe.weight"][: x.shape[1]]
+    for i in range(2):
+        qkv = conv1d(f"h.{i}.attn.c_attn", norm(f"h.{i}.ln_1", h))
+        q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        h = h + conv1d(f"h.{i}.attn.c_proj", y.transpose(1, 2).flatten(2))
+        up = functional.gelu(conv1d(f"h.{i}.mlp.c_fc", norm(f"h.{i}.ln_2", h)), approximate="tanh")
+        h = h + conv1d(f"h.{i}.mlp.c_proj", up)
+    return norm("ln_f", h) @ weights["wte.weight"].T
+
+
+def gpt2_weights(features=16, vocabulary=11, context=8):
+    """A state dict with GPT-2's names and shapes."""
+    rng = np.random.default_rng(0)
+    sizes = {"wte.weight": (vocabulary, features), "wpe.weight": (context, features)}
+    kernels = {
+        "attn.c_attn": (features, 3 * features),
+        "attn.c_proj": (features, features),
+        "mlp.c_fc": (features, 4 * features),
+        "mlp.c_proj": (4 * features, features),
+    }
+    for i in range(2):
+        for name, (inside, out) in kernels.items():
+            sizes[f"h.{i}.{name}.weight"] = (inside, out)
+            sizes[f"h.{i}.{name}.bias"] = (out,)
+    for name in ("ln_f", *(f"h.{i}.ln_{k}" for i in range(2) for k in (1, 2))):
+        sizes |= {f"{name}.weight": (features,), f"{name}.bias": (features,)}
+    return {name: rng.normal(0, 0.3, size).astype(np.float32) for name, size in sizes.items()}
+
+
+GPT2 = models.gpt(11, 8, features=16, heads=4, layers=2)
+
+
+def test_gpt2s_state_dict_gives_gpt2s_logits(torch):
+    weights = gpt2_weights()
+    params, state = interop.from_torch(GPT2, weights)
+    x = np.random.default_rng(1).integers(0, 11, (3, 8))
+    tensors = {name: torch.tensor(one) for name, one in weights.items()}
+    expected = torch_gpt2(torch, tensors, torch.tensor(x), heads=4)
+    logits, _ = GPT2.apply(params, state, x.astype(np.int32))
+    np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_gpt2s_state_dict_comes_in_and_goes_back():
+    weights = gpt2_weights()
+    params, state = interop.from_torch(GPT2, weights)
+    back = interop.to_torch(GPT2, params, state, numpy=True)
+    assert back.keys() == weights.keys()
+    for name, one in weights.items():
+        np.testing.assert_array_equal(back[name], one, err_msg=name)
+    kernel = weights["h.1.attn.c_attn.weight"]
+    attention = params["blocks"]["1"]["attention"]["body"]["attention1"]
+    np.testing.assert_array_equal(attention["key"]["kernel"], kernel[:, 16:32])
+
+
+def test_a_head_buffers_and_a_prefix_are_understood():
+    """As transformers' GPT2LMHeadModel has them."""
+    weights = gpt2_weights()
+    whole = {f"transformer.{name}": one for name, one in weights.items()}
+    whole["transformer.h.0.attn.bias"] = np.tril(np.ones((1, 1, 8, 8), bool))
+    whole["transformer.h.0.attn.masked_bias"] = np.float32(-1e4)
+    whole["lm_head.weight"] = weights["wte.weight"]
+    found, _ = interop.from_torch(GPT2, whole)
+    wanted, _ = interop.from_torch(GPT2, weights)
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)

@@ -91,7 +91,7 @@ def test_starts_as_the_papers_code_does():
 def test_an_image_of_another_size_is_refused():
     layer = models.vit("tiny", (32, 32, 3), 10)
     x = jax.ShapeDtypeStruct((2, 48, 32, 3), jnp.float32)
-    with pytest.raises(ValueError, match=r"position expected \[B, 5, 192\], got"):
+    with pytest.raises(ValueError, match=r"patch_position expected \[B, 5, 192\], got"):
         jax.eval_shape(layer.apply, *shapes(layer), x)
 
 
