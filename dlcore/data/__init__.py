@@ -8,6 +8,7 @@ from dlcore.data.batching import (
     batches,
     batches_per_epoch,
     order,
+    per_class,
     prefetch,
     streams,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "nonfinite",
     "normalize",
     "order",
+    "per_class",
     "prefetch",
     "resize",
     "rgb",

@@ -34,6 +34,12 @@ from dlcore.functional.losses import (
     negative_log_likelihood,
     squared_error,
 )
+from dlcore.functional.metric_learning import (
+    contrastive,
+    distances,
+    squared_distances,
+    triplet,
+)
 from dlcore.functional.metrics import (
     accuracy,
     confusion_matrix,
@@ -45,7 +51,13 @@ from dlcore.functional.metrics import (
     top_k_accuracy,
     top_k_correct,
 )
-from dlcore.functional.normalization import batch_moments, moments, normalize, rms_norm
+from dlcore.functional.normalization import (
+    batch_moments,
+    moments,
+    normalize,
+    rms_norm,
+    unit_length,
+)
 from dlcore.functional.padding import pad
 from dlcore.functional.pooling import (
     adaptive_avg_pool,
@@ -56,6 +68,14 @@ from dlcore.functional.pooling import (
     max_pool,
 )
 from dlcore.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from dlcore.functional.retrieval import mean_average_precision, recall_at_k
+from dlcore.functional.verification import (
+    equal_error_rate,
+    roc_auc,
+    roc_curve,
+    true_accept_rate,
+    verification_pairs,
+)
 from dlcore.names import api
 
 __all__ = [
@@ -69,14 +89,17 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_probabilities",
     "confusion_matrix",
+    "contrastive",
     "conv",
     "conv_transpose",
     "correct",
     "cross_entropy",
     "cross_entropy_probabilities",
+    "distances",
     "dropconnect",
     "dropout",
     "elu",
+    "equal_error_rate",
     "f1",
     "gelu",
     "global_avg_pool",
@@ -94,6 +117,7 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "max_pool",
+    "mean_average_precision",
     "moments",
     "multiclass_hinge",
     "negative_log_likelihood",
@@ -105,19 +129,27 @@ __all__ = [
     "rbf_gaussian",
     "rbf_squared_distance",
     "recall",
+    "recall_at_k",
     "relu",
     "rms_norm",
     "rnn",
     "rnn_cell",
+    "roc_auc",
+    "roc_curve",
     "sigmoid",
     "silu",
     "softmax",
     "softplus",
+    "squared_distances",
     "squared_error",
     "step",
     "tanh",
     "top_k_accuracy",
     "top_k_correct",
+    "triplet",
+    "true_accept_rate",
+    "unit_length",
+    "verification_pairs",
 ]
 
 __getattr__, __dir__ = api(

@@ -1,0 +1,102 @@
+"""The objective of metric learning, and what is said where the embeddings collapse."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlcore import functional as F
+from dlcore.checks import is_concrete
+from dlcore.fields import documented
+from dlcore.functional.metric_learning import Mining
+from dlcore.keys import Key
+from dlcore.names import arguments
+from dlcore.nn.layer import Layer, Params, State, read_by
+from dlcore.train.metrics import mean
+from dlcore.train.objective import Batch, Objective, check_columns
+
+_COLLAPSED = 0.05  # of the margin: nearer to each other than that, embeddings move no loss from it
+
+
+class CollapseWarning(UserWarning):
+    """All examples have nearly the same embedding."""
+
+
+@documented
+class Distance(NamedTuple):
+    """A mean distance, which says so where it is next to nothing.
+
+    total: Σ distances, of one batch its mean.
+    weight: how many they are.
+    margin: Σ of what the loss is where all embeddings are equal.
+    """
+
+    total: jax.Array
+    weight: jax.Array
+    margin: jax.Array
+
+    def value(self) -> jax.Array:
+        """total / weight; a CollapseWarning where that is less than a twentieth of the margin."""
+        if is_concrete(self.total) and self.total < _COLLAPSED * self.margin:
+            warnings.warn(
+                f"the embeddings have collapsed: their mean distance is "
+                f"{self.total / self.weight:.2g}, so the loss stands at the margin, "
+                f"{self.margin / self.weight:.3g}, whatever the example: lower the learning rate, "
+                'or begin with mining="semi_hard" or "batch_all"',
+                CollapseWarning,
+                stacklevel=2,
+            )
+        return self.total / self.weight
+
+
+@arguments()
+def metric_learning(
+    layer: Layer,
+    *,
+    mining: Mining = "batch_all",
+    margin: float | None = 0.2,
+    squared: bool = True,
+) -> Objective:
+    """The triplet loss of the layer's embeddings [B, D], with the classes y [B]: FaceNet's.
+
+    Which triplets of a batch are compared, and by what, `functional.triplet` says; that it holds
+    several examples of each of several classes, `data.per_class`. Beside the loss stand "active",
+    the share of the triplets that still have a gradient, and "distance", the mean distance between
+    any two examples. Where that is next to nothing the embeddings have collapsed, the loss stands
+    at the margin and learning does too, as with the hardest triplets and a large learning rate
+    (Schroff et al. 2015, section 3.2): a CollapseWarning says so when the metrics are read.
+
+    All are means over batches, since what a triplet is depends on the batch.
+    """
+    loss = functools.partial(F.triplet, mining=mining, margin=margin, squared=squared)
+    at_collapse = math.log(2) if margin is None else margin
+
+    def objective(
+        params: Params, state: State, batch: Batch, *, key: Key | None = None, train: bool = False
+    ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
+        check_columns(layer, batch)
+        side = read_by(layer, batch)
+        embeddings, state = layer.apply(params, state, batch["x"], key=key, train=train, **side)
+        weight = batch.get("weight")
+        mined = loss(embeddings, batch["y"], weight=weight)
+        apart = _mean_distance(jax.lax.stop_gradient(embeddings), weight)
+        measured = {
+            "loss": mean(mined.loss[None]),
+            "active": mean(mined.active[None]),
+            "distance": Distance(apart, jnp.ones(()), jnp.asarray(at_collapse, jnp.float32)),
+        }
+        return mined.loss, (state, measured)
+
+    return objective
+
+
+def _mean_distance(embeddings: jax.Array, weight: jax.Array | None) -> jax.Array:
+    """Between any two different examples that count."""
+    counted = jnp.ones(len(embeddings), bool) if weight is None else weight > 0
+    pairs = counted[:, None] & counted & ~jnp.eye(len(embeddings), dtype=bool)
+    return jnp.sum(jnp.where(pairs, F.distances(embeddings), 0)) / jnp.maximum(jnp.sum(pairs), 1)
