@@ -87,7 +87,9 @@ def _read(root: files.Root) -> np.ndarray:
             return _checked(folder / ARCHIVE, found)
         if files.is_folder(folder / "s1"):
             paths = {name: folder / name for name in _names()}
-            found = {n: files.read(path, _BYTES) for n, path in paths.items() if files.is_file(path)}
+            found = {
+                n: files.read(path, _BYTES) for n, path in paths.items() if files.is_file(path)
+            }
             return _checked(folder, found)
     raise DataError(
         f"att_faces: neither {ARCHIVE} nor folders s1 … s{PERSONS} are in root or in "

@@ -35,10 +35,10 @@ def load(name: str, root: files.Root = None, **options: Any) -> Dataset:
     """The data set called `name`, one of NAMES, in train / validation / test splits.
 
     mnist, fashion_mnist, cifar10 (option `validation`), fsdd (`validation`, `size`) and att_faces
-    (`split`) are files, looked for in `root/NAME`, `root/data/NAME` and `root`, then
-    in the user's cache (DLCORE_DATA, or the system's own), and otherwise, but for fsdd and
-    att_faces, downloaded there; the content is checked by SHA-256. digits (`size`) and diabetes come with scikit-learn; xor, circles, gaussians, spiral,
-    moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
+    (`split`) are files, looked for in `root/NAME`, `root/data/NAME` and `root`, then in the user's
+    cache (DLCORE_DATA, or the system's own), and otherwise, but for fsdd and att_faces, downloaded
+    there; the content is checked by SHA-256. digits (`size`) and diabetes come with scikit-learn;
+    xor, circles, gaussians, spiral, moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
 
     Raises ValueError for an unknown name or option, DataError for a missing or damaged file.
 

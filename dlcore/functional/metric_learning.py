@@ -88,7 +88,7 @@ def triplet(
     gap, is_triplet = mine(d, positive, negative)
     gap = jnp.where(is_triplet, gap, 0)
     values = softplus(gap) if margin is None else relu(gap + margin)
-    counts = is_triplet * jnp.expand_dims(weight.astype(d.dtype), tuple(range(1, gap.ndim)))
+    counts = jnp.where(is_triplet, jnp.expand_dims(weight, tuple(range(1, gap.ndim))), 0)
     return _mean(values, counts, of_active=mining == "batch_all")
 
 
@@ -112,7 +112,7 @@ def contrastive(
     positive, negative, weight = _pairs("contrastive", embeddings, labels, weight)
     d = distances(embeddings)
     values = jnp.where(positive, squared_distances(embeddings), jnp.square(relu(margin - d)))
-    return _mean(values, (positive | negative) * (weight[:, None] * weight).astype(d.dtype))
+    return _mean(values, jnp.where(positive | negative, weight[:, None] * weight, 0))
 
 
 def _all_triplets(
@@ -155,6 +155,7 @@ def _nearest(d: jax.Array, which: jax.Array) -> jax.Array:
 
 def _mean(values: jax.Array, counts: jax.Array, of_active: bool = False) -> Mined:
     """Σ counts·values / Σ counts, of the terms above 0 alone or of all; 0/0 = 0."""
+    counts = counts.astype(values.dtype)
     total = jnp.sum(counts)
     active = jnp.sum(jnp.where(values > 0, counts, 0))
     loss = jnp.sum(counts * values) / _or_one(active if of_active else total)

@@ -23,7 +23,7 @@ def recall_at_k(distances: ArrayLike, labels: ArrayLike, k: int = 1) -> jax.Arra
         raise ValueError(
             f"recall_at_k: k is {k}, but must lie in 1 … {len(found) - 1}, the other examples"
         )
-    return _share(found[:, :k].any(1), asks)
+    return jnp.mean(found[:, :k].any(1), where=asks)
 
 
 def mean_average_precision(distances: ArrayLike, labels: ArrayLike) -> jax.Array:
@@ -33,10 +33,10 @@ def mean_average_precision(distances: ArrayLike, labels: ArrayLike) -> jax.Array
     farther: (1/R) Σₖ foundₖ · (found₁ + … + foundₖ) / k, where R are found.
     """
     found, asks = _found("mean_average_precision", distances, labels)
-    rank = jnp.arange(1, found.shape[1] + 1)
-    precision = jnp.cumsum(found, axis=1) / rank
-    relevant = jnp.maximum(jnp.sum(found, axis=1), 1)
-    return _share(jnp.sum(jnp.where(found, precision, 0), axis=1) / relevant, asks)
+    found = found.astype(jnp.float32)
+    precision = jnp.cumsum(found, axis=1) / jnp.arange(1, found.shape[1] + 1, dtype=jnp.float32)
+    average = jnp.sum(found * precision, axis=1) / jnp.maximum(jnp.sum(found, axis=1), 1)
+    return jnp.mean(average, where=asks)
 
 
 def _found(function: str, distances: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -51,7 +51,3 @@ def _found(function: str, distances: ArrayLike, labels: ArrayLike) -> tuple[jax.
     nearest = jnp.argsort(jnp.where(jnp.eye(count, dtype=bool), jnp.inf, d), axis=1)[:, :-1]
     found = labels[nearest] == labels[:, None]
     return found, found.any(1)
-
-
-def _share(values: jax.Array, asks: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.where(asks, values, 0)) / jnp.sum(asks)
