@@ -31,9 +31,9 @@ class CollapseWarning(UserWarning):
 class Distance(NamedTuple):
     """A mean distance, which says so where it is next to nothing.
 
-    total: Σ distances, of one batch its mean.
+    total: Σ distances.
     weight: how many they are.
-    margin: Σ of what the loss is where all embeddings are equal.
+    margin: as often what the loss is where all embeddings are equal.
     """
 
     total: jax.Array
@@ -71,7 +71,7 @@ def metric_learning(
     at the margin and learning does too, as with the hardest triplets and a large learning rate
     (Schroff et al. 2015, section 3.2): a CollapseWarning says so when the metrics are read.
 
-    All are means over batches, since what a triplet is depends on the batch.
+    Loss and share are means over batches, since what a triplet is depends on the batch.
     """
     loss = functools.partial(F.triplet, mining=mining, margin=margin, squared=squared)
     at_collapse = math.log(2) if margin is None else margin
@@ -84,19 +84,19 @@ def metric_learning(
         embeddings, state = layer.apply(params, state, batch["x"], key=key, train=train, **side)
         weight = batch.get("weight")
         mined = loss(embeddings, batch["y"], weight=weight)
-        apart = _mean_distance(jax.lax.stop_gradient(embeddings), weight)
         measured = {
             "loss": mean(mined.loss[None]),
             "active": mean(mined.active[None]),
-            "distance": Distance(apart, jnp.ones(()), jnp.asarray(at_collapse, jnp.float32)),
+            "distance": _apart(embeddings, weight, at_collapse),
         }
         return mined.loss, (state, measured)
 
     return objective
 
 
-def _mean_distance(embeddings: jax.Array, weight: jax.Array | None) -> jax.Array:
-    """Between any two different examples that count."""
+def _apart(embeddings: jax.Array, weight: jax.Array | None, margin: float) -> Distance:
+    """The distance between any two different examples that count."""
     counted = jnp.ones(len(embeddings), bool) if weight is None else weight > 0
     pairs = counted[:, None] & counted & ~jnp.eye(len(embeddings), dtype=bool)
-    return jnp.sum(jnp.where(pairs, F.distances(embeddings), 0)) / jnp.maximum(jnp.sum(pairs), 1)
+    total, count = mean(F.distances(embeddings), pairs)
+    return Distance(total, count, margin * count)

@@ -173,3 +173,14 @@ def test_refuses_integers():
         F.normalize(np.ones((3, 2), np.uint8), np.zeros(2), np.ones(2))
     with pytest.raises(TypeError, match="rms_norm: x is int32"):
         F.rms_norm(np.ones((3, 2), np.int32))
+
+
+def test_unit_length_is_on_the_sphere_and_differentiable_at_0(x64):
+    x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32) * 1e3
+    np.testing.assert_allclose(
+        F.unit_length(x), x / np.linalg.norm(x, axis=1, keepdims=True), rtol=1e-5
+    )
+    assert_derivatives(lambda x: F.unit_length(x) ** 3, np.array([0.3, -0.2, 0.5]))
+    jacobian = jax.jacrev(F.unit_length)(np.zeros(3, np.float32))
+    assert np.isfinite(jacobian).all()
+    assert F.unit_length(jnp.ones(4, jnp.bfloat16)).dtype == jnp.bfloat16
