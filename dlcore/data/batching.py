@@ -83,15 +83,15 @@ def per_class(labels: np.ndarray, *, classes: int, examples: int) -> Order:
         raise ValueError(
             f"per_class: labels are {labels.dtype}{list(labels.shape)}, but integers [n] are wanted"
         )
-    names, counts = np.unique(labels, return_counts=True)
-    classes = check_count("classes", classes, 1, len(names))
+    members = [np.flatnonzero(labels == name) for name in np.unique(labels)]
+    classes = check_count("classes", classes, 1, len(members))
     examples = check_count("examples", examples, 1)
-    if counts.min() < examples:
+    fewest = min(members, key=len)
+    if len(fewest) < examples:
         raise ValueError(
-            f"per_class: examples={examples}, but class {names[counts.argmin()]} has "
-            f"{counts.min()}: give examples={counts.min()} or less, or leave the class out"
+            f"per_class: examples={examples}, but class {labels[fewest[0]]} has {len(fewest)}: "
+            f"give examples={len(fewest)} or less, or leave the class out"
         )
-    members = [np.flatnonzero(labels == name) for name in names]
     size = classes * examples
 
     def by_class(n: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
@@ -102,7 +102,7 @@ def per_class(labels: np.ndarray, *, classes: int, examples: int) -> Order:
                 f"fit(…, batch_size={size}, order=data.per_class(labels of the data, …))"
             )
         drawn = np.random.Philox(key=[seed, keys.tag("per_class")], counter=[0, 0, 0, epoch])
-        chosen = _shuffles(drawn, batches_per_epoch(n, size), len(names))[:, :classes]
+        chosen = _shuffles(drawn, batches_per_epoch(n, size), len(members))[:, :classes]
         table = np.empty((*chosen.shape, examples), np.int32)
         for name, own in enumerate(members):
             places = chosen == name

@@ -20,7 +20,7 @@ from dlcore.nn.layer import Layer, Params, State, read_by
 from dlcore.train.metrics import mean
 from dlcore.train.objective import Batch, Objective, check_columns
 
-_COLLAPSED = 0.05  # of the margin: nearer to each other than that, embeddings move no loss from it
+_COLLAPSED = 0.2  # of the margin: embeddings nearer to each other hardly move the loss from it
 
 
 class CollapseWarning(UserWarning):
@@ -41,13 +41,13 @@ class Distance(NamedTuple):
     margin: jax.Array
 
     def value(self) -> jax.Array:
-        """total / weight; a CollapseWarning where that is less than a twentieth of the margin."""
+        """total / weight; a CollapseWarning where that is less than a fifth of the margin."""
         if is_concrete(self.total) and self.total < _COLLAPSED * self.margin:
             warnings.warn(
                 f"the embeddings have collapsed: their mean distance is "
                 f"{self.total / self.weight:.2g}, so the loss stands at the margin, "
-                f"{self.margin / self.weight:.3g}, whatever the example: lower the learning rate, "
-                'or begin with mining="semi_hard" or "batch_all"',
+                f"{self.margin / self.weight:.3g}: lower the learning rate, or begin with "
+                'mining="semi_hard" or "batch_all"',
                 CollapseWarning,
                 stacklevel=2,
             )
@@ -66,14 +66,16 @@ def metric_learning(
 
     Which triplets of a batch are compared, and by what, `functional.triplet` says; that it holds
     several examples of each of several classes, `data.per_class`. Beside the loss stand "active",
-    the share of the triplets that still have a gradient, and "distance", the mean distance between
-    any two examples. Where that is next to nothing the embeddings have collapsed, the loss stands
-    at the margin and learning does too, as with the hardest triplets and a large learning rate
-    (Schroff et al. 2015, section 3.2): a CollapseWarning says so when the metrics are read.
+    the share of the triplets that still have a gradient, and "distance", the mean of any two
+    examples' (squared) distance, as it is in the loss. Where that is far below the margin the
+    embeddings have collapsed, the loss stands at the margin and learning does too, as with the
+    hardest triplets from the start (Schroff et al. 2015, section 3.2): a CollapseWarning says so
+    when the metrics are read.
 
     Loss and share are means over batches, since what a triplet is depends on the batch.
     """
     loss = functools.partial(F.triplet, mining=mining, margin=margin, squared=squared)
+    distances = F.squared_distances if squared else F.distances
     at_collapse = math.log(2) if margin is None else margin
 
     def objective(
@@ -87,16 +89,15 @@ def metric_learning(
         measured = {
             "loss": mean(mined.loss[None]),
             "active": mean(mined.active[None]),
-            "distance": _apart(embeddings, weight, at_collapse),
+            "distance": _apart(distances(embeddings), weight, at_collapse),
         }
         return mined.loss, (state, measured)
 
     return objective
 
 
-def _apart(embeddings: jax.Array, weight: jax.Array | None, margin: float) -> Distance:
-    """The distance between any two different examples that count."""
-    counted = jnp.ones(len(embeddings), bool) if weight is None else weight > 0
-    pairs = counted[:, None] & counted & ~jnp.eye(len(embeddings), dtype=bool)
-    total, count = mean(F.distances(embeddings), pairs)
+def _apart(d: jax.Array, weight: jax.Array | None, margin: float) -> Distance:
+    """The distance d [B, B] between any two different examples that count."""
+    counted = jnp.ones(len(d), bool) if weight is None else weight > 0
+    total, count = mean(d, counted[:, None] & counted & ~jnp.eye(len(d), dtype=bool))
     return Distance(total, count, margin * count)

@@ -21,7 +21,7 @@ def test_loss_active_share_and_distance(blobs):
     found = train.evaluate(OBJECTIVE, params, state, batch)
     assert found["loss"] == pytest.approx(float(mined.loss), rel=1e-5)
     assert found["active"] == pytest.approx(float(mined.active), rel=1e-5)
-    assert found["distance"] == pytest.approx(pdist(embeddings).mean(), rel=1e-5)
+    assert found["distance"] == pytest.approx(pdist(embeddings, "sqeuclidean").mean(), rel=1e-5)
     # The second of two batches is filled up with what does not count.
     padded = train.evaluate(OBJECTIVE, params, state, batch, batch_size=8)
     parts = [{k: v[rows] for k, v in batch.items()} for rows in (slice(8), slice(8, 12))]
