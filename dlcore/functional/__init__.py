@@ -76,6 +76,7 @@ from dlcore.functional.verification import (
     true_accept_rate,
     verification_pairs,
 )
+from dlcore.functional.zero_shot import eszsl, generalized_accuracy, nearness
 from dlcore.names import api
 
 __all__ = [
@@ -100,8 +101,10 @@ __all__ = [
     "dropout",
     "elu",
     "equal_error_rate",
+    "eszsl",
     "f1",
     "gelu",
+    "generalized_accuracy",
     "global_avg_pool",
     "global_max_pool",
     "gru",
@@ -120,6 +123,7 @@ __all__ = [
     "mean_average_precision",
     "moments",
     "multiclass_hinge",
+    "nearness",
     "negative_log_likelihood",
     "normalize",
     "pad",

@@ -17,6 +17,7 @@ from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
+from dlcore.models.zero_shot import zero_shot
 from dlcore.names import api
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "small_vgg",
     "vgg",
     "vit",
+    "zero_shot",
 ]
 
 __getattr__, __dir__ = api(__name__, __all__)

@@ -19,6 +19,7 @@ from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
+from dlcore.models.zero_shot import zero_shot
 from dlcore.nn import Layer
 
 MODELS: dict[str, Callable[..., Layer]] = {
@@ -38,6 +39,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
         convnext_tiny,
         vit,
         embedding_net,
+        zero_shot,
     )
 }
 

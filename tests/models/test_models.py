@@ -89,7 +89,7 @@ SMALL = {
 QUICK = {"linear", "mlp", "lenet5", "resnet_cifar"}  # others are dear even so
 # Their gradients are compared with torch's, in their own files.
 HUGE = {"resnet", "convnext_tiny"}
-OF_NO_CLASSES = {"embedding_net"}
+OF_NO_CLASSES = {"embedding_net", "zero_shot"}
 
 
 @pytest.mark.parametrize(
