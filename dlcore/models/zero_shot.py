@@ -8,16 +8,17 @@ from dlcore.models._model import model
 
 
 @model
-def zero_shot(inputs: int, signature: int, *, hidden: int = 100) -> nn.Layer:
+def zero_shot(inputs: int = 512, signature: int = 100, *, hidden: int = 100) -> nn.Layer:
     """Features [B, inputs] to the space of the class signatures [B, signature]: θ₂·tanh(θ₁·x).
 
-    | layer                      | outputs   |
-    |----------------------------|-----------|
-    | linear, tanh               | hidden    |
-    | linear                     | signature |
+    | layer             | outputs | parameters |
+    |-------------------|---------|------------|
+    | linear 100, tanh  | 100     |     51,300 |
+    | linear 100        | 100     |     10,100 |
 
-    Socher et al. 2013, equation 1, with biases. It learns where the seen classes lie, and classes
-    without an example are named by the nearest signature, or attributes:
+    61,400 parameters. Socher et al. 2013, equation 1, with biases. It learns where the seen classes
+    lie; classes without an example are then known by the nearest signature (vectors of words, or
+    attributes):
 
         batch = {"x": features, "y": signatures[labels]}
         objective = train.regression(models.zero_shot(512, 100))
