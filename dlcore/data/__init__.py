@@ -79,4 +79,6 @@ __all__ = [
     "whiten",
 ]
 
-__getattr__, __dir__ = api(__name__, __all__, foreign={"DataLoader": "Loader"})
+__getattr__, __dir__ = api(
+    __name__, __all__, foreign={"DataLoader": "Loader", "MPerClassSampler": "per_class"}
+)

@@ -169,6 +169,8 @@ __getattr__, __dir__ = api(
         "l1_loss": "functional.absolute_error",
         "nll_loss": "functional.negative_log_likelihood",
         "smooth_l1_loss": "functional.huber",
+        "triplet_margin_loss": "functional.triplet",
+        "roc_auc_score": "functional.roc_auc",
         "swish": "functional.silu",
         "binary_cross_entropy_with_logits": "functional.binary_cross_entropy",
         "softmax_cross_entropy_with_integer_labels": "functional.cross_entropy",

@@ -144,27 +144,24 @@ def figures(result: Result[Measured]) -> list[float | None]:
 
 
 def table(result: Result[Measured]) -> dict[str, Table]:
-    """The means over the splits and the spread of the area; then the ways to mine."""
-    heads = ("AUC", "± between splits", "EER", "accepted at 1 % false", "recall@1", "mAP")
-    held_out: list[tuple[Any, ...]] = [("persons held out", *heads)]
-    for method, splits in result.measured.scores.items():
-        auc, *others = mean(splits)
-        spread = float(np.std([one.auc for one in splits]))
-        held_out.append((method, *(f"{n:.4f}" for n in (auc, spread, *others))))
-    mined: list[tuple[Any, ...]] = [
-        (
-            "mining",
-            "loss",
-            "active",
-            "mean squared distance",
-            "AUC of validation",
-            "warned of collapse",
-        )
+    """The means over the splits, the area of each of them, and the ways to mine."""
+    measured = result.measured
+    heads = ("AUC", "EER", "accepted at 1 % false", "recall@1", "mAP")
+    held_out: list[tuple[Any, ...]] = [("mean of the splits", *heads)]
+    splits = range(len(measured.scores["triplets"]))
+    areas: list[tuple[Any, ...]] = [("AUC", *(f"split {split}" for split in splits), "±")]
+    for method, scores in measured.scores.items():
+        held_out.append((method, *(f"{number:.4f}" for number in mean(scores))))
+        each = [one.auc for one in scores]
+        areas.append((method, *(f"{number:.4f}" for number in (*each, np.std(each)))))
+    ways: list[tuple[Any, ...]] = [
+        ("mining", "loss", "active", "mean squared distance", "validation AUC", "collapse")
     ]
-    for how, one in result.measured.mining.items():
+    for how, one in measured.mining.items():
         numbers = *one.course[-1][1:], one.auc
-        mined.append((how, *(f"{n:.4f}" for n in numbers), "yes" if one.collapsed else "no"))
-    return {"Is it the same person?": held_out, "Ways to mine": mined}
+        told = "warned of" if one.collapsed else "none"
+        ways.append((how, *(f"{number:.4f}" for number in numbers), told))
+    return {"Is it the same person?": held_out, "Persons held out": areas, "Ways to mine": ways}
 
 
 def plot(result: Result[Measured]) -> dict[str, Figure]:
