@@ -103,7 +103,7 @@ class Measured(NamedTuple):
     scores: dict[str, list[Scores]]
     curves: dict[str, list[list[float]]]  # true accepts at the rates SHOWN
     mining: dict[str, Mined]
-    neighbours: np.ndarray  # [10, 1 + NEIGHBOURS, H, W]: a picture of each person and its nearest
+    neighbours: np.ndarray  # uint8 [10, 1 + NEIGHBOURS, H, W]: one picture a person, its nearest
     right: list[list[bool]]  # [10, NEIGHBOURS]: the same person
 
 
@@ -192,7 +192,7 @@ def plot(result: Result[Measured]) -> dict[str, Figure]:
     drawn = {
         "roc": plot.lines(roc),
         "neighbours": plot.image_grid(
-            np.concatenate(measured.neighbours), captions, columns=1 + NEIGHBOURS
+            np.concatenate(measured.neighbours) / 255, captions, columns=1 + NEIGHBOURS
         ),
     }
     if measured.mining:
@@ -360,4 +360,5 @@ def neighbours(
     x = test["x"][..., 0]
     low, high = (np.percentile(x, p, axis=(1, 2), keepdims=True) for p in (1, 99))
     right = test["y"][nearest[:, 1:]] == test["y"][first][:, None]
-    return ((x - low) / (high - low))[nearest], right.tolist()
+    grey = (255 * np.clip((x - low) / (high - low), 0, 1)).astype(np.uint8)
+    return grey[nearest], right.tolist()
