@@ -43,10 +43,10 @@ class Distance(NamedTuple):
     def value(self) -> jax.Array:
         """total / weight; a CollapseWarning where that is less than a fifth of the margin."""
         if is_concrete(self.total) and self.total < _COLLAPSED * self.margin:
+            # The same words each time: Python then says them once, not at every epoch.
             warnings.warn(
-                f"the embeddings have collapsed: their mean distance is "
-                f"{self.total / self.weight:.2g}, so the loss stands at the margin, "
-                f"{self.margin / self.weight:.3g}: lower the learning rate, or begin with "
+                "the embeddings have collapsed: all are nearly equal, so the loss stands at the "
+                f"margin, {self.margin / self.weight:.3g}: lower the learning rate, or begin with "
                 'mining="semi_hard" or "batch_all"',
                 CollapseWarning,
                 stacklevel=2,

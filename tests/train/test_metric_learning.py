@@ -57,6 +57,11 @@ def test_collapse_is_said_in_one_line():
         found = train.evaluate(OBJECTIVE, params, state, batch)
     assert [("\n" in str(one.message)) for one in said] == [False]
     assert (found["loss"], found["active"], found["distance"]) == (0.5, 1, 0)
+    with warnings.catch_warnings(record=True) as again:
+        warnings.simplefilter("default")
+        for scale in (1, 1 + 1e-4):
+            train.evaluate(OBJECTIVE, params, state, batch | {"x": scale * batch["x"]})
+    assert len(again) == 1
     soft = train.metric_learning(LAYER, margin=None, squared=False)
     with pytest.warns(train.CollapseWarning, match="stands at the margin, 0.693"):
         train.evaluate(soft, params, state, batch)
