@@ -9,6 +9,7 @@ from dlcore.data.batching import (
     batches,
     batches_per_epoch,
     order,
+    per_class,
     prefetch,
     streams,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "normalize",
     "novels",
     "order",
+    "per_class",
     "phrase_scores",
     "prefetch",
     "resize",
@@ -104,4 +106,6 @@ __all__ = [
     "words",
 ]
 
-__getattr__, __dir__ = api(__name__, __all__, foreign={"DataLoader": "Loader"})
+__getattr__, __dir__ = api(
+    __name__, __all__, foreign={"DataLoader": "Loader", "MPerClassSampler": "per_class"}
+)

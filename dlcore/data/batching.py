@@ -64,6 +64,63 @@ def streams(n: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
 Order = Callable[[int, int, int, int], np.ndarray]  # (n, batch_size, seed, epoch) -> index batches
 
 
+def per_class(labels: np.ndarray, *, classes: int, examples: int) -> Order:
+    """The order whose batches hold `classes` different classes, `examples` of each, side by side.
+
+    For losses that compare the examples of a batch (`train.metric_learning`; Hermans et al. 2017,
+    section 2: P persons and K pictures of each):
+
+        order = data.per_class(faces["y"], classes=8, examples=4)
+        train.fit(step, state, faces, epochs=20, batch_size=32, order=order)
+
+    The classes of a batch are drawn anew for each. Of its own examples, shuffled, a class gives the
+    next ones whenever it is drawn, and shuffles anew where too few are left. So in an epoch, of
+    n // (classes · examples) batches, an example may come twice or not at all. labels [n] are those
+    of the data; batches of another size are refused, as is a class with fewer examples.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"per_class: labels are {labels.dtype}{list(labels.shape)}, but integers [n] are wanted"
+        )
+    members = [np.flatnonzero(labels == name) for name in np.unique(labels)]
+    classes = check_count("classes", classes, 1, len(members))
+    examples = check_count("examples", examples, 1)
+    fewest = min(members, key=len)
+    if len(fewest) < examples:
+        raise ValueError(
+            f"per_class: examples={examples}, but class {labels[fewest[0]]} has {len(fewest)}: "
+            f"give examples={len(fewest)} or less, or leave the class out"
+        )
+    size = classes * examples
+
+    def by_class(n: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+        if n != len(labels) or batch_size != size:
+            raise ValueError(
+                f"per_class: {len(labels)} labels in batches of {classes} classes × {examples} "
+                f"examples, but the data have {n} examples in batches of {batch_size}: "
+                f"fit(…, batch_size={size}, order=data.per_class(labels of the data, …))"
+            )
+        drawn = np.random.Philox(key=[seed, keys.tag("per_class")], counter=[0, 0, 0, epoch])
+        chosen = _shuffles(drawn, batches_per_epoch(n, size), len(members))[:, :classes]
+        table = np.empty((*chosen.shape, examples), np.int32)
+        for name, own in enumerate(members):
+            places = chosen == name
+            parts = len(own) // examples  # that one shuffle gives
+            shuffled = own[_shuffles(drawn, -(-places.sum() // parts), len(own))]
+            groups = shuffled[:, : parts * examples].reshape(-1, examples)
+            table[places] = groups[: places.sum()]
+        return table.reshape(-1, size)
+
+    by_class.__name__ = f"per_class(classes={classes}, examples={examples})"
+    return by_class
+
+
+def _shuffles(drawn: np.random.Philox, count: int, n: int) -> np.ndarray:
+    """So many permutations of 0 … n − 1, [count, n], from the generator's bits alone."""
+    return np.argsort(drawn.random_raw(count * n).reshape(count, n), axis=1, kind="stable")
+
+
 def rows(
     order: Order, n: int, batch_size: int, seed: int, epoch: int, epochs: int = 1
 ) -> np.ndarray:

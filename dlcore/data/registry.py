@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from dlcore.data import cifar, embedded, files, fsdd, mnist, toy
+from dlcore.data import cifar, embedded, faces, files, fsdd, mnist, toy
 from dlcore.data.dataset import DataError, Dataset, unknown
 
 FROM_FILES: dict[str, Callable[..., Dataset]] = {
@@ -15,6 +15,7 @@ FROM_FILES: dict[str, Callable[..., Dataset]] = {
     "fashion_mnist": mnist.fashion_mnist,
     "cifar10": cifar.cifar10,
     "fsdd": fsdd.fsdd,
+    "att_faces": faces.att_faces,
 }
 BUILT_IN: dict[str, Callable[..., Dataset]] = {
     "digits": embedded.digits,
@@ -33,11 +34,11 @@ NAMES = (*BUILT_IN, *FROM_FILES)
 def load(name: str, root: files.Root = None, **options: Any) -> Dataset:
     """The data set called `name`, one of NAMES, in train / validation / test splits.
 
-    mnist, fashion_mnist, cifar10 (option `validation`) and fsdd (`validation`, `size`) are files,
-    looked for in `root/NAME`, `root/data/NAME` and `root`, then in the user's cache (DLCORE_DATA,
-    or the system's own), and otherwise, but for fsdd, downloaded there; the content is checked by
-    SHA-256. digits (`size`) and diabetes come with scikit-learn; xor, circles, gaussians, spiral,
-    moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
+    mnist, fashion_mnist, cifar10 (option `validation`), fsdd (`validation`, `size`) and att_faces
+    (`split`) are files, looked for in `root/NAME`, `root/data/NAME` and `root`, then in the user's
+    cache (DLCORE_DATA, or the system's own), and otherwise, but for fsdd and att_faces, downloaded
+    there; the content is checked by SHA-256. digits (`size`) and diabetes come with scikit-learn;
+    xor, circles, gaussians, spiral, moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
 
     Raises ValueError for an unknown name or option, DataError for a missing or damaged file.
 

@@ -34,6 +34,12 @@ from dlcore.functional.losses import (
     negative_log_likelihood,
     squared_error,
 )
+from dlcore.functional.metric_learning import (
+    contrastive,
+    distances,
+    squared_distances,
+    triplet,
+)
 from dlcore.functional.metrics import (
     accuracy,
     confusion_matrix,
@@ -45,7 +51,13 @@ from dlcore.functional.metrics import (
     top_k_accuracy,
     top_k_correct,
 )
-from dlcore.functional.normalization import batch_moments, moments, normalize, rms_norm
+from dlcore.functional.normalization import (
+    batch_moments,
+    moments,
+    normalize,
+    rms_norm,
+    unit_length,
+)
 from dlcore.functional.padding import pad
 from dlcore.functional.pooling import (
     adaptive_avg_pool,
@@ -57,6 +69,15 @@ from dlcore.functional.pooling import (
 )
 from dlcore.functional.positions import rotary, sinusoidal
 from dlcore.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from dlcore.functional.retrieval import mean_average_precision, recall_at_k
+from dlcore.functional.verification import (
+    equal_error_rate,
+    roc_auc,
+    roc_curve,
+    true_accept_rate,
+    verification_pairs,
+)
+from dlcore.functional.zero_shot import eszsl, generalized_accuracy, nearness
 from dlcore.names import api
 
 __all__ = [
@@ -71,16 +92,21 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_probabilities",
     "confusion_matrix",
+    "contrastive",
     "conv",
     "conv_transpose",
     "correct",
     "cross_entropy",
     "cross_entropy_probabilities",
+    "distances",
     "dropconnect",
     "dropout",
     "elu",
+    "equal_error_rate",
+    "eszsl",
     "f1",
     "gelu",
+    "generalized_accuracy",
     "global_avg_pool",
     "global_max_pool",
     "gru",
@@ -96,8 +122,10 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "max_pool",
+    "mean_average_precision",
     "moments",
     "multiclass_hinge",
+    "nearness",
     "negative_log_likelihood",
     "normalize",
     "pad",
@@ -107,21 +135,29 @@ __all__ = [
     "rbf_gaussian",
     "rbf_squared_distance",
     "recall",
+    "recall_at_k",
     "relu",
     "rms_norm",
     "rnn",
     "rnn_cell",
+    "roc_auc",
+    "roc_curve",
     "rotary",
     "sigmoid",
     "silu",
     "sinusoidal",
     "softmax",
     "softplus",
+    "squared_distances",
     "squared_error",
     "step",
     "tanh",
     "top_k_accuracy",
     "top_k_correct",
+    "triplet",
+    "true_accept_rate",
+    "unit_length",
+    "verification_pairs",
     "visible",
 ]
 
@@ -138,6 +174,8 @@ __getattr__, __dir__ = api(
         "l1_loss": "functional.absolute_error",
         "nll_loss": "functional.negative_log_likelihood",
         "smooth_l1_loss": "functional.huber",
+        "triplet_margin_loss": "functional.triplet",
+        "roc_auc_score": "functional.roc_auc",
         "swish": "functional.silu",
         "binary_cross_entropy_with_logits": "functional.binary_cross_entropy",
         "softmax_cross_entropy_with_integer_labels": "functional.cross_entropy",

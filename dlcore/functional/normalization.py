@@ -155,3 +155,15 @@ def rms_norm(x: jax.Array, scale: jax.Array | None = None, *, eps: float = 1e-5)
     if scale is not None:
         y = y * scale.astype(wide.dtype)
     return y.astype(x.dtype)
+
+
+def unit_length(x: jax.Array, *, eps: float = 1e-12) -> jax.Array:
+    """y = x / √Σx², with the sum over the last axis of x [..., features]: ‖y‖ = 1.
+
+    Where √Σx² < eps, y = x / eps, and its gradient is finite, 0 included. Computed in float32 or
+    wider, and returned in the dtype of x. PyTorch's normalize.
+    """
+    x = floating("unit_length", "x", x)
+    wide = x.astype(wide_dtype(x.dtype))
+    square = jnp.sum(jnp.square(wide), -1, keepdims=True)
+    return (wide * lax.rsqrt(jnp.maximum(square, eps**2))).astype(x.dtype)

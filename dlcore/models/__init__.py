@@ -6,6 +6,7 @@ from dlcore.models._catalogue import MODELS, build
 from dlcore.models._files import load, save
 from dlcore.models.alexnet import alexnet, alexnet_2012
 from dlcore.models.convnext import convnext_tiny
+from dlcore.models.embedding_net import embedding_net
 from dlcore.models.googlenet import googlenet, inception
 from dlcore.models.gpt import gpt
 from dlcore.models.lenet5 import lenet5
@@ -25,6 +26,7 @@ from dlcore.models.word2vec import (
     skip_gram,
     word2vec,
 )
+from dlcore.models.zero_shot import zero_shot
 from dlcore.names import api
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "build",
     "cbow",
     "convnext_tiny",
+    "embedding_net",
     "googlenet",
     "gpt",
     "gru_lm",
@@ -55,6 +58,7 @@ __all__ = [
     "vgg",
     "vit",
     "word2vec",
+    "zero_shot",
 ]
 
 __getattr__, __dir__ = api(__name__, __all__)

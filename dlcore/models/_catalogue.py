@@ -8,6 +8,7 @@ from typing import Any
 
 from dlcore.models.alexnet import alexnet, alexnet_2012
 from dlcore.models.convnext import convnext_tiny
+from dlcore.models.embedding_net import embedding_net
 from dlcore.models.googlenet import googlenet
 from dlcore.models.gpt import gpt
 from dlcore.models.lenet5 import lenet5
@@ -20,6 +21,7 @@ from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
+from dlcore.models.zero_shot import zero_shot
 from dlcore.nn import Layer
 
 MODELS: dict[str, Callable[..., Layer]] = {
@@ -42,6 +44,8 @@ MODELS: dict[str, Callable[..., Layer]] = {
         lstm_lm,
         gru_lm,
         gpt,
+        embedding_net,
+        zero_shot,
     )
 }
 

@@ -8,6 +8,7 @@ from dlcore.train.evaluate import evaluate, predict
 from dlcore.train.fit import Record, fit
 from dlcore.train.guard import NonFiniteLossError
 from dlcore.train.local import local_sgd
+from dlcore.train.metric_learning import CollapseWarning, metric_learning
 from dlcore.train.objective import (
     Objective,
     binary_classification,
@@ -29,6 +30,7 @@ from dlcore.train.transfer import extract, layerwise
 __all__ = [
     "CheckpointError",
     "CheckpointWarning",
+    "CollapseWarning",
     "EarlyStopping",
     "Interrupted",
     "NonFiniteLossError",
@@ -49,6 +51,7 @@ __all__ = [
     "layerwise",
     "local_sgd",
     "make_step",
+    "metric_learning",
     "predict",
     "regression",
     "regularized",

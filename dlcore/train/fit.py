@@ -61,6 +61,8 @@ def fit(
         [n // batch_size, batch_size]; by default shuffled by (seed, epoch). By `data.streams` they
         follow each other, as a state with a carry needs it: what it remembers begins anew with each
         epoch, and where the data's column `begins` is True.
+        `data.per_class` gives so many examples of each of so many classes, as `metric_learning`
+        needs them.
     validation: data on which the step's objective is measured at each epoch's end, or a function
         of the TrainState that returns numbers. Every example starts from zero there (`evaluate`
         can go on from a carry). Its "loss" goes to plateau rules.

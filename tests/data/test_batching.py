@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dlcore import data
-from dlcore.data import HostData
+from dlcore.data import HostData, batching
 from dlcore.data.batching import BatchError
 from tests.budget import examples
 
@@ -280,3 +280,66 @@ def test_host_data_refuses_indices_that_would_wrap(source, index):
 def test_host_data_refuses_ragged_and_empty(arrays):
     with pytest.raises(data.DataError, match="HostData"):
         HostData(arrays)
+
+
+# Batches of so many classes and so many examples of each.
+
+LABELS = np.repeat([3, 5, 7, 11], [5, 4, 9, 6])
+
+
+@given(seed=SEEDS, epoch=EPOCHS, classes=st.integers(1, 4), each=st.integers(1, 4))
+@examples(60)
+def test_per_class_batches_hold_different_examples_of_different_classes(seed, epoch, classes, each):
+    order, size = data.per_class(LABELS, classes=classes, examples=each), classes * each
+    if size > len(LABELS):
+        return
+    table = batching.rows(order, len(LABELS), size, seed, epoch)
+    assert table.shape == (len(LABELS) // size, size)
+    for row in table:
+        labels = LABELS[row].reshape(classes, each)
+        assert (labels == labels[:, :1]).all()
+        assert len(set(labels[:, 0])) == classes
+        assert len(set(row)) == size
+    np.testing.assert_array_equal(table, order(len(LABELS), size, seed, epoch))
+    others = [order(len(LABELS), size, seed, epoch + 1), order(len(LABELS), size, seed ^ 1, epoch)]
+    assert size > 12 or any((table != other).any() for other in others)
+
+
+def test_per_class_draws_all_classes_and_their_examples_alike():
+    order = data.per_class(LABELS, classes=2, examples=3)
+    tables = np.stack([order(len(LABELS), 6, 0, epoch) for epoch in range(1_000)])
+    drawn = np.bincount(LABELS[tables[..., ::3]].ravel(), minlength=12)[[3, 5, 7, 11]]
+    assert stats.chisquare(drawn).pvalue > 1e-3
+    counts = np.bincount(tables.ravel(), minlength=len(LABELS))
+    for label in (3, 5, 7, 11):
+        assert stats.chisquare(counts[label == LABELS]).pvalue > 1e-3
+
+
+def test_a_class_goes_through_its_examples_before_it_shuffles_anew():
+    order = data.per_class(LABELS[:9], classes=2, examples=2)  # five and four, in two batches
+    table = order(9, 4, 0, 0)
+    assert len(set(table.ravel())) == table.size
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: data.per_class(LABELS, classes=5, examples=2), "classes=5: .* from 1 to 4"),
+        (
+            lambda: data.per_class(LABELS, classes=2, examples=5),
+            "examples=5, but class 5 has 4: give examples=4 or less, or leave the class out",
+        ),
+        (lambda: data.per_class(LABELS + 0.5, classes=2, examples=2), r"labels are float64\[24\]"),
+        (
+            lambda: batching.rows(data.per_class(LABELS, classes=2, examples=3), 24, 8, 0, 0),
+            r"2 classes × 3 examples, but .* batches of 8: fit\(…, batch_size=6, order=",
+        ),
+        (
+            lambda: batching.rows(data.per_class(LABELS, classes=2, examples=3), 23, 6, 0, 0),
+            "24 labels .* but the data have 23 examples",
+        ),
+    ],
+)
+def test_per_class_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -21,7 +21,12 @@ from experiments.vision import transfer
 QUICK = {"averages", "augmentation_text", "classify", "lenet", "profile"}
 TOOLS = {"predict", "write"}
 
-SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "fsdd": (32, 32, 1)}
+SHAPES = {
+    "mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+    "fsdd": (32, 32, 1),
+    "att_faces": (56, 46, 1),
+}
 CLASSES = {"cifar10": tuple(sorted((*transfer.SOURCE, *transfer.TARGET)))}
 load = data.load
 

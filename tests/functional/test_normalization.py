@@ -173,3 +173,13 @@ def test_refuses_integers():
         F.normalize(np.ones((3, 2), np.uint8), np.zeros(2), np.ones(2))
     with pytest.raises(TypeError, match="rms_norm: x is int32"):
         F.rms_norm(np.ones((3, 2), np.int32))
+
+
+def test_unit_length_is_on_the_sphere_and_differentiable_at_0(x64):
+    x = 1e3 * np.random.default_rng(0).normal(size=(4, 5))
+    length, slope = jax.jit(lambda x: (F.unit_length(x), jax.jacrev(F.unit_length)(0 * x[0])))(x)
+    np.testing.assert_allclose(length, x / np.linalg.norm(x, axis=1, keepdims=True), rtol=1e-12)
+    assert np.isfinite(slope).all()
+    assert_derivatives(lambda x: F.unit_length(x) ** 3, np.array([0.3, -0.2, 0.5]))
+    narrow = jax.eval_shape(F.unit_length, jax.ShapeDtypeStruct((4,), jnp.bfloat16))
+    assert narrow.dtype == jnp.bfloat16

@@ -90,6 +90,7 @@ QUICK = {"linear", "mlp", "lenet5", "resnet_cifar"}  # others are dear even so
 # Their gradients are compared with torch's, in their own files.
 HUGE = {"resnet", "convnext_tiny"}
 TEXT = {"rnn_lm", "lstm_lm", "gru_lm", "gpt"}  # see test_language.py
+OF_NO_CLASSES = {"embedding_net", "zero_shot"}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ TEXT = {"rnn_lm", "lstm_lm", "gru_lm", "gpt"}  # see test_language.py
     [
         name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
         for name in models.MODELS
-        if name not in HUGE | TEXT
+        if name not in HUGE | TEXT | OF_NO_CLASSES
     ],
 )
 def test_learns_one_batch(name):
