@@ -150,7 +150,7 @@ def summary(layer: Any, shape: Sequence[int], dtype: Any = ..., **side: Any) -> 
 @overload
 def summary(layer: Params) -> Leaves: ...
 def summary(
-    layer: Any, shape: Sequence[int] | None = None, dtype: Any = jnp.float32, **side: Any
+    layer: Any, shape: Sequence[int] | None = None, dtype: Any = None, **side: Any
 ) -> Summary | Leaves:
     """The table of `layer` for inputs of `shape`, batch axis included; nothing is computed.
 
@@ -158,6 +158,7 @@ def summary(
     `wire` calls several times, or in a loop, is one row, with the FLOPs of all its calls. What
     combinators and `wire` compute between their layers is only in the total.
 
+    dtype: of the input; by default float32, and int32 for a layer that takes no other.
     side: the shapes of side inputs, `summary(layer, (8, 20, 64), mask=(8, 20))`; masks are then
     booleans, others of `dtype`. A `jax.ShapeDtypeStruct` or an array says its own.
 
@@ -185,11 +186,23 @@ def summary(
     _check_shape(shape)
     layer = layer if layer.info.children else serial(layer)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    x = jax.ShapeDtypeStruct(tuple(shape or ()), jnp.dtype(dtype))
-    also = {name: _side(name, given, dtype) for name, given in side.items()}
+    also = {name: _side(name, given, dtype or jnp.float32) for name, given in side.items()}
     params, state = jax.eval_shape(layer.init, key)
     held = frozenset(frozen(layer))
-    seen = applications(layer, params, state, x, **also)
+
+    def look(dtype: Any) -> tuple[Any, dict[str, Call]]:
+        x = jax.ShapeDtypeStruct(tuple(shape or ()), jnp.dtype(dtype))
+        return x, applications(layer, params, state, x, **also)
+
+    try:
+        x, seen = look(dtype or jnp.float32)
+    except TypeError as wrong:
+        if dtype is not None:
+            raise
+        try:
+            x, seen = look(jnp.int32)
+        except (TypeError, ValueError):
+            raise wrong from None
     described = ", ".join([describe(x), *(f"{name} {describe(also[name])}" for name in also)])
     return Summary(
         rows=tuple(_row(path, leaf, key, seen) for path, leaf in leaves(layer)),

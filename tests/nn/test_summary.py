@@ -320,3 +320,13 @@ def test_outputs_are_those_of_the_layers():
     assert {row.path: row.output for row in rows} == {
         path: str(list(y.shape)) for path, y in found.items()
     }
+
+
+def test_what_takes_integers_is_given_them():
+    layer = nn.serial(nn.embedding(5, 3), nn.linear(3, 2))
+    assert repr(nn.summary(layer, (1, 4))) == repr(nn.summary(layer, (1, 4), jnp.int32))
+    assert nn.summary(layer, (1, 4)).input == "int32[1, 4]"
+    with pytest.raises(TypeError, match="embedding expected integers, got float32"):
+        nn.summary(layer, (1, 4), jnp.float32)
+    with pytest.raises(TypeError, match="embedding expected integers"):  # the first reason
+        nn.summary(nn.serial(nn.embedding(5, 3), nn.linear(4, 2)), (1, 4))
