@@ -24,7 +24,7 @@ FLOORS: dict[str, set[str]] = {
     "tree": {"names"},
     "window": {"checks"},
     "kernels": {"checks", "window"},
-    "functional": {"checks", "kernels", "names", "window"},
+    "functional": {"checks", "fields", "kernels", "names", "window"},
     "derivatives": {"checks", "fields", "functional", "names", "window"},
     "device": {"flops", "functional", "kernels"},
     "data": {"checks", "fields", "keys", "files", "names"},

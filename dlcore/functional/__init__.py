@@ -18,7 +18,17 @@ from dlcore.functional.activations import (
     tanh,
 )
 from dlcore.functional.attention import attention
+from dlcore.functional.chunks import chunk_counts, chunk_f1, iob2_allowed
 from dlcore.functional.conv import conv, conv_transpose, locally_connected
+from dlcore.functional.crf import (
+    Chain,
+    crf_constrained,
+    crf_log_partition,
+    crf_loss,
+    crf_marginals,
+    crf_score,
+    crf_viterbi,
+)
 from dlcore.functional.dropout import dropconnect, dropout
 from dlcore.functional.linear import linear
 from dlcore.functional.local_response_norm import local_response_norm
@@ -59,6 +69,7 @@ from dlcore.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn
 from dlcore.names import api
 
 __all__ = [
+    "Chain",
     "absolute_error",
     "accuracy",
     "adaptive_avg_pool",
@@ -68,10 +79,18 @@ __all__ = [
     "batch_moments",
     "binary_cross_entropy",
     "binary_cross_entropy_probabilities",
+    "chunk_counts",
+    "chunk_f1",
     "confusion_matrix",
     "conv",
     "conv_transpose",
     "correct",
+    "crf_constrained",
+    "crf_log_partition",
+    "crf_loss",
+    "crf_marginals",
+    "crf_score",
+    "crf_viterbi",
     "cross_entropy",
     "cross_entropy_probabilities",
     "dropconnect",
@@ -86,6 +105,7 @@ __all__ = [
     "hinge",
     "huber",
     "identity",
+    "iob2_allowed",
     "leaky_relu",
     "linear",
     "local_response_norm",

@@ -14,6 +14,7 @@ from dlcore.models.mlp import mlp
 from dlcore.models.resnet import resnet
 from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
+from dlcore.models.tagger import tagger
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
 from dlcore.names import api
@@ -35,6 +36,7 @@ __all__ = [
     "resnet_cifar",
     "save",
     "small_vgg",
+    "tagger",
     "vgg",
     "vit",
 ]

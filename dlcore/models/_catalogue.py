@@ -16,6 +16,7 @@ from dlcore.models.mlp import mlp
 from dlcore.models.resnet import resnet
 from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
+from dlcore.models.tagger import tagger
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
 from dlcore.nn import Layer
@@ -36,6 +37,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
         resnet_cifar,
         convnext_tiny,
         vit,
+        tagger,
     )
 }
 

@@ -22,6 +22,7 @@ from dlcore.train.state import TrainState, train_state
 from dlcore.train.statistics import batch_norm_statistics
 from dlcore.train.step import Step, make_step
 from dlcore.train.stopping import EarlyStopping
+from dlcore.train.tagging import tagging
 from dlcore.train.tensorboard import tensorboard
 from dlcore.train.transfer import extract, layerwise
 
@@ -52,6 +53,7 @@ __all__ = [
     "regularized",
     "run",
     "supervised",
+    "tagging",
     "tensorboard",
     "train_state",
     "with_precision",
