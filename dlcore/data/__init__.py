@@ -15,6 +15,7 @@ from dlcore.data.dataset import DataError, Dataset
 from dlcore.data.folders import ImageFolder, image_folder
 from dlcore.data.forms import DataWarning
 from dlcore.data.images import canvas, resize, rgb, shift
+from dlcore.data.lengths import by_length
 from dlcore.data.loader import Loader
 from dlcore.data.preprocess import (
     Normalization,
@@ -32,6 +33,7 @@ from dlcore.data.preprocess import (
 from dlcore.data.quality import duplicates, nonfinite
 from dlcore.data.registry import NAMES, load
 from dlcore.data.selection import classes, subset, transform
+from dlcore.data.tagging import TaggedSentences
 from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.names import api
 
@@ -46,11 +48,13 @@ __all__ = [
     "ImageFolder",
     "Loader",
     "Normalization",
+    "TaggedSentences",
     "Vocabulary",
     "Whitening",
     "augment",
     "batches",
     "batches_per_epoch",
+    "by_length",
     "canvas",
     "classes",
     "denormalize",

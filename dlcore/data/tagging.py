@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,15 +188,15 @@ def _tagged(
     name: str, splits: Sequence[list[Sentence]], kinds: Sequence[str], description: str
 ) -> TaggedSentences:
     train = [word for sentence in splits[0] for word in sentence]
-    special = {"first": (PADDING,), "unknown": UNKNOWN}
-    words = vocabulary((word[0].lower() for word in train), minimum=2, **special)
-    letters = vocabulary((letter for word in train for letter in word[0]), **special)
+    known = partial(vocabulary, first=(PADDING,), unknown=UNKNOWN)
+    words = known((word[0].lower() for word in train), minimum=2)
+    letters = known(letter for word in train for letter in word[0])
     tags = {
         kind: Vocabulary(tuple(_names(kind, {word[number] for word in train})))
         for number, kind in enumerate(kinds, 1)
     }
-    arrays = [_arrays(split, words, letters, tags) for split in splits]
-    return TaggedSentences(name, *arrays, words, letters, tags, description)
+    one, two, three = (_arrays(split, words, letters, tags) for split in splits)
+    return TaggedSentences(name, one, two, three, words, letters, tags, description)
 
 
 def _names(kind: str, seen: set[str]) -> list[str]:

@@ -95,14 +95,13 @@ def heads(features: int, tags: Tags | Mapping[str, Tags], crf: bool) -> nn.Layer
 
 def head(features: int, tags: Tags, crf: bool) -> nn.Layer:
     """Scores of one kind of tags, and of their paths."""
-    count = tags if isinstance(tags, int) else len(tags)
+    names = () if isinstance(tags, int) else tuple(tags)
+    count = tags if isinstance(tags, int) else len(names)
     scores = nn.linear(features, count)
     if not crf:
         return scores
-    is_iob2 = not isinstance(tags, int) and all(
-        name == "O" or name.startswith(("B-", "I-")) for name in tags
-    )
-    return nn.serial(scores, nn.crf(count, allowed=F.iob2_allowed(tags) if is_iob2 else None))
+    is_iob2 = names and all(name == "O" or name.startswith(("B-", "I-")) for name in names)
+    return nn.serial(scores, nn.crf(count, allowed=F.iob2_allowed(names) if is_iob2 else None))
 
 
 def of_letters(x: jax.Array, *, letters: jax.Array) -> jax.Array:
