@@ -6,8 +6,8 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from dlcore.data.batching import order
-from dlcore.data.dataset import Arrays, DataError, check_count
+from dlcore.data.batching import batches_per_epoch, order
+from dlcore.data.dataset import Arrays, DataError
 
 
 def by_length(
@@ -28,19 +28,20 @@ def by_length(
         steps = data.batches_per_epoch(len(arrays["x"]), 16)
         loader = data.Loader(batches, steps, lengths_differ=True)
 
-    Raises DataError for sequences that are longer than all widths.
+    Raises DataError for sequences that are longer than all widths, ValueError where there are fewer
+    than a batch.
     """
-    count = check_count("batch_size", batch_size, 1)
+    per_epoch = batches_per_epoch(len(data["mask"]), batch_size)
     shuffled = order(len(data["mask"]), seed, epoch)
     places = _by_width(data["mask"], widths)[shuffled]
     batches: list[tuple[np.ndarray, int]] = []
     rest = shuffled[:0]
     for number, width in enumerate(widths):
         rows = np.concatenate([rest, shuffled[places == number]])
-        whole = len(rows) // count * count
-        batches += [(part, width) for part in rows[:whole].reshape(-1, count)]
+        whole = len(rows) // batch_size * batch_size
+        batches += [(part, width) for part in rows[:whole].reshape(-1, batch_size)]
         rest = rows[whole:]
-    for number in order(len(batches), seed, epoch):
+    for number in order(per_epoch, seed, epoch):
         rows, width = batches[number]
         yield {name: _cut(leaf[rows], data["mask"].shape[1], width) for name, leaf in data.items()}
 

@@ -78,7 +78,7 @@ def _measured(
     """The accuracy of each kind of tags, and what else is measured of the first."""
     first = next(iter(tags))
     mask = batch.get("mask", jnp.ones(tags[first].shape, bool))
-    weight = mask * batch.get("weight", jnp.ones(len(mask)))[:, None]
+    weight = jnp.where(mask, batch.get("weight", jnp.ones(len(mask)))[:, None], 0)
     name_of = "accuracy".format if len(tags) == 1 else "{}_accuracy".format
     measured = {name_of(name): mean_of(jnp.equal)(tags[name], batch[name], weight) for name in tags}
     return measured | {
