@@ -45,10 +45,12 @@ class Chain(NamedTuple):
 def crf_constrained(scores: ArrayLike, allowed: ArrayLike) -> jax.Array:
     """`scores` where `allowed`, elsewhere −10³⁰: transitions, start or end of a Chain.
 
-    So a path that is not allowed has probability 0, and no gradient flows to its scores.
+    So a path that is not allowed has probability 0, and no gradient flows to its scores. In
+    float16, which has no such number, its lowest one.
     """
     scores = floating("crf_constrained", "scores", scores)
-    return jnp.where(jnp.asarray(allowed), scores, jnp.asarray(NEVER, scores.dtype))
+    never = max(NEVER, float(jnp.finfo(scores.dtype).min))
+    return jnp.where(jnp.asarray(allowed), scores, jnp.asarray(never, scores.dtype))
 
 
 def crf_log_partition(chain: Chain) -> jax.Array:

@@ -41,6 +41,11 @@ CLAIMS = (
 )
 BATCH, WIDTHS = 16, (20, 36, 80)
 POS_WEIGHT = 0.5  # of the loss of parts of speech, where they are learned beside chunks
+# What a linear CRF sees: so many in a row, and from which places on, counted from the word's own.
+WINDOWS = {
+    "x": ((1, range(-2, 3)), (2, range(-1, 1))),
+    "pos": ((1, range(-2, 3)), (2, range(-2, 2)), (3, range(-2, 1))),
+}
 SHOWN = ("O", "B-NP", "I-NP", "B-VP", "I-VP", "B-PP", "B-SBAR", "B-ADJP", "I-ADJP", "B-ADVP")
 
 
@@ -266,22 +271,22 @@ def linear_crf(
 
 
 def seen(examples: Mapping[str, np.ndarray], row: int, length: int) -> list[list[str]]:
-    """What a linear CRF sees of each word: words and parts of speech up to two places away, two
-    words and two or three parts of speech that follow each other."""
-    words, pos = (
-        ["<", "<", *map(str, examples[column][row, :length]), ">", ">"] for column in ("x", "pos")
-    )
-
-    def at(place: int) -> Iterator[str]:
-        yield "always"
-        for letter, column, longest in (("w", words, 2), ("p", pos, 3)):
-            for count in range(1, longest + 1):
-                first, last = (-1, 1) if letter == "w" and count == 2 else (-2, 2)
-                for start in range(first, last - count + 2):
-                    parts = column[place + start : place + start + count]
-                    yield f"{letter}{start}={'|'.join(parts)}"
-
-    return [list(at(place)) for place in range(2, length + 2)]
+    """What a linear CRF sees of each word, by its place: words and parts of speech about it."""
+    columns = {
+        name: ["<", "<", *map(str, examples[name][row, :length]), ">", ">"] for name in WINDOWS
+    }
+    return [
+        [
+            "always",
+            *(
+                f"{name}{start}={'|'.join(columns[name][place + start : place + start + count])}"
+                for name, windows in WINDOWS.items()
+                for count, starts in windows
+                for start in starts
+            ),
+        ]
+        for place in range(2, length + 2)
+    ]
 
 
 # ------------------------------------------------------------------------------------- measuring
