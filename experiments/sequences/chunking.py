@@ -159,12 +159,12 @@ def table(result: Result[Measured]) -> dict[str, Table]:
     if LINEAR not in measured.f1:
         lines.append((LINEAR, "–", "pip install python-crfsuite", "–"))
     differences = [
-        (name, f"{np.mean(one.by_seed):+.4f}", f"{np.std(one.by_seed):.4f}", interval(one))
+        (name, f"{np.mean(one.by_seed):+.4f}", spread(one.by_seed), interval(one))
         for name, one in measured.differences.items()
     ]
     return {
         "F1 of chunks, test split": [("", "mean", "by seed", "strict IOB2"), *lines],
-        "Differences": [("", "mean", "spread over seeds", "95 % of test sets"), *differences],
+        "Differences": [("", "mean", "deviation of seeds", "95 % of test sets"), *differences],
     }
 
 
@@ -172,13 +172,22 @@ def plot(result: Result[Measured]) -> dict[str, Figure]:
     """F1 by arm, and what may follow what."""
     from dlcore import plot
 
-    errors = {
-        name: {"1 − F1": 1 - float(np.mean(each))} for name, each in result.measured.f1.items()
+    errors = {name: 1 - float(np.mean(each)) for name, each in result.measured.f1.items()}
+    given = {name: errors[name] for name in errors if name not in (ALONE, SHARED)}
+    groups = {
+        "parts of speech given": given,
+        "not given": {name: errors[name] for name in errors if name not in given},
     }
+    allowed, _ = F.iob2_allowed(SHOWN)
     return {
-        "errors": plot.bars(errors, title="Chunks missed or wrong", y="1 − F1", percent=True),
+        "errors": plot.bars(
+            {group: bars for group, bars in groups.items() if bars},
+            title="Chunks missed or wrong",
+            y="1 − F1",
+            percent=True,
+        ),
         "transitions": plot.heat_map(
-            result.measured.transitions,
+            np.where(allowed, np.round(result.measured.transitions, 2), np.nan),
             SHOWN,
             SHOWN,
             title="What a CRF has learned on top of an LSTM",
@@ -323,6 +332,11 @@ def difference(one: np.ndarray, other: np.ndarray, draws: int = 1000) -> Differe
     low, high = np.quantile(by_draw, [0.025, 0.975])
     by_seed = [f1(x.sum(0)) - f1(y.sum(0)) for x, y in pairs]
     return Difference(by_seed, float(low), float(high))
+
+
+def spread(by_seed: list[float]) -> str:
+    """The standard deviation between seeds, where there are several."""
+    return f"{np.std(by_seed, ddof=1):.4f}" if len(by_seed) > 1 else "–"
 
 
 def interval(one: Difference) -> str:
