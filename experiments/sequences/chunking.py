@@ -8,7 +8,8 @@ installed, on words and parts of speech up to two places away. Then the network 
 speech: chunks alone are learned, or both from one trunk with two heads.
 
 F1 is that of conlleval, on the official test split; what is settled was on the last 1,000 sentences
-of the training split. Lecture C: structured output, multiple outputs from a network.
+of the training split. Lecture C: structured output, multiple outputs from a network. The whole took
+690 seconds of CPU.
 """
 
 from __future__ import annotations
@@ -172,22 +173,22 @@ def plot(result: Result[Measured]) -> dict[str, Figure]:
     """F1 by arm, and what may follow what."""
     from dlcore import plot
 
-    errors = {name: 1 - float(np.mean(each)) for name, each in result.measured.f1.items()}
-    given = {name: errors[name] for name in errors if name not in (ALONE, SHARED)}
-    groups = {
-        "parts of speech given": given,
-        "not given": {name: errors[name] for name in errors if name not in given},
+    errors = {
+        name.replace(" ", "\n", 1): {"": 1 - float(np.mean(result.measured.f1[name]))}
+        for name in (CRF, SOFTMAX, LINEAR, ALONE, SHARED)
+        if name in result.measured.f1
     }
+    without = "; the last two know no parts of speech" if ALONE in result.measured.f1 else ""
     allowed, _ = F.iob2_allowed(SHOWN)
     return {
         "errors": plot.bars(
-            {group: bars for group, bars in groups.items() if bars},
-            title="Chunks missed or wrong",
+            errors,
+            title="Chunks missed or wrong" + without,
             y="1 − F1",
             percent=True,
         ),
         "transitions": plot.heat_map(
-            np.where(allowed, np.round(result.measured.transitions, 2), np.nan),
+            np.where(allowed, np.round(result.measured.transitions, 2) + 0.0, np.nan),
             SHOWN,
             SHOWN,
             title="What a CRF has learned on top of an LSTM",
