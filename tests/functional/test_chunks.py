@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import jax
@@ -95,11 +96,14 @@ def test_counts_are_conllevals_and_strict_ones_those_of_sets(seed, agreement):
 def test_known_sentences():
     """An I that goes on with nothing is a chunk by conlleval, and none in strict IOB2."""
 
-    def count(predictions, labels, **how):
+    counts = jax.jit(functools.partial(F.chunk_counts, names=NAMES), static_argnames="strict")
+
+    def count(predictions, labels, strict=False):
         tags = [
-            np.array([[NAMES.index(one) for one in tags.split()]]) for tags in (predictions, labels)
+            np.array([[NAMES.index(one) for one in tags.split()]], np.int32)
+            for tags in (predictions, labels)
         ]
-        return F.chunk_counts(*tags, NAMES, **how).tolist()
+        return counts(*tags, strict=strict).tolist()
 
     assert count("I-X I-X O", "B-X I-X O") == [1, 1, 1]
     assert count("I-X I-X O", "B-X I-X O", strict=True) == [0, 0, 1]
