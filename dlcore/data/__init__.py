@@ -18,6 +18,7 @@ from dlcore.data.dataset import DataError, Dataset
 from dlcore.data.folders import ImageFolder, image_folder
 from dlcore.data.forms import DataWarning
 from dlcore.data.images import canvas, resize, rgb, shift
+from dlcore.data.lengths import by_length
 from dlcore.data.loader import Loader
 from dlcore.data.novels import lower_words, novels
 from dlcore.data.phrases import join_phrases, phrase_scores
@@ -38,6 +39,7 @@ from dlcore.data.quality import duplicates, nonfinite
 from dlcore.data.registry import NAMES, load
 from dlcore.data.selection import classes, subset, transform
 from dlcore.data.subsampling import keep_probability, subsample
+from dlcore.data.tagging import TaggedSentences
 from dlcore.data.text import Corpus, tiny_shakespeare, windows
 from dlcore.data.tokenizers import Tokenizer, byte_pairs, characters, gpt2, tokenizer, words
 from dlcore.data.vocabulary import Vocabulary, vocabulary
@@ -56,6 +58,7 @@ __all__ = [
     "ImageFolder",
     "Loader",
     "Normalization",
+    "TaggedSentences",
     "Tokenizer",
     "Vocabulary",
     "Whitening",
@@ -65,6 +68,7 @@ __all__ = [
     "batches",
     "batches_per_epoch",
     "blocks",
+    "by_length",
     "byte_pairs",
     "canvas",
     "characters",

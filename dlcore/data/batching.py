@@ -260,14 +260,16 @@ def ahead(
     *,
     start: int = 0,
     like: Arrays | None = None,
+    free: int = 1,
 ) -> Generator[Arrays, None, None]:
     """read(place) for each place, by a thread that is up to `depth` of them ahead; see `prefetch`.
 
-    start: the position of the first. like: a batch whose form they have, or else the first.
+    start: the position of the first. like: a batch whose form they have, or else the first. free:
+    the number of leading axes that are no part of the form.
     """
     worker = ThreadPoolExecutor(1, thread_name_prefix="dlcore-prefetch")
     pending: deque[Future[Arrays]] = deque()
-    waiting, position, first = iter(places), start, _form(like) if like else ""
+    waiting, position, first = iter(places), start, _form(like, free) if like else ""
     try:
         while True:
             for place in islice(waiting, depth + 1 - len(pending)):
@@ -275,7 +277,7 @@ def ahead(
             if not pending:
                 return
             batch = _result(pending.popleft(), position)
-            form = _form(batch)
+            form = _form(batch, free)
             first = first or form
             if form != first:
                 raise BatchError(f"batch {position} (the first is 0) has {form}, others {first}")
@@ -285,11 +287,11 @@ def ahead(
         worker.shutdown(cancel_futures=True)
 
 
-def _form(batch: Arrays) -> str:
-    """What all batches of a source share."""
-    columns = sorted(batch.items())
+def _form(batch: Arrays, free: int) -> str:
+    """What all batches of a source share: dtypes, and shapes but for their first `free` axes."""
+    shapes = {key: (*"BT"[:free], *one.shape[free:])[: one.ndim] for key, one in batch.items()}
     return ", ".join(
-        f"{key} {one.dtype}[{', '.join(map(str, ('B', *one.shape[1:])))}]" for key, one in columns
+        f"{key} {batch[key].dtype}[{', '.join(map(str, shapes[key]))}]" for key in sorted(batch)
     )
 
 

@@ -23,10 +23,11 @@ class Loader:
         epoch 7 again as far as it had come, and trains on nothing twice, which one iterator for
         all epochs could not promise.
     steps_per_epoch: what follows these batches is left.
+    lengths_differ: whether the second axis, time, may differ between batches (`data.by_length`).
 
-    A batch of fewer examples than the others is one more program to compile. PyTorch's loaders give
-    pairs: `lambda epoch: ({"x": x, "y": y} for x, y in loader)`, with a sampler that is seeded by
-    the epoch.
+    A batch of another length or of fewer examples is one more program to compile. PyTorch's loaders
+    give pairs: `lambda epoch: ({"x": x, "y": y} for x, y in loader)`, with a sampler that is seeded
+    by the epoch.
 
     Raises TypeError for batches that are no function of the epoch; BatchError, when they are read,
     for a batch of another form and for an epoch that ends early.
@@ -34,6 +35,7 @@ class Loader:
 
     batches: Callable[[int], Iterable[Arrays]]
     steps_per_epoch: int
+    lengths_differ: bool = False
 
     def __post_init__(self) -> None:
         check_count("steps_per_epoch", self.steps_per_epoch, 1)
@@ -54,7 +56,8 @@ class Loader:
         epoch, start = divmod(step, self.steps_per_epoch)
         batches = self._epoch(epoch, start)
         places = range(start, self.steps_per_epoch)
-        return ahead(lambda _: next(batches), places, start=start, like=self.first)
+        free = 2 if self.lengths_differ else 1
+        return ahead(lambda _: next(batches), places, start=start, like=self.first, free=free)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[Arrays]:
         """The batches of an epoch from number `start` on."""

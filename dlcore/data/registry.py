@@ -5,17 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal, overload
 
-from dlcore.data import cifar, embedded, faces, files, fsdd, mnist, toy
+from dlcore.data import cifar, embedded, faces, files, fsdd, mnist, tagging, toy
 from dlcore.data.dataset import DataError, Dataset, unknown
+from dlcore.data.tagging import TaggedSentences
 
-FROM_FILES: dict[str, Callable[..., Dataset]] = {
+FROM_FILES: dict[str, Callable[..., Dataset | TaggedSentences]] = {
     "mnist": mnist.mnist,
     "fashion_mnist": mnist.fashion_mnist,
     "cifar10": cifar.cifar10,
     "fsdd": fsdd.fsdd,
     "att_faces": faces.att_faces,
+    "conll2000": tagging.conll2000,
+    "ud_english_ewt": tagging.ud_english_ewt,
 }
 BUILT_IN: dict[str, Callable[..., Dataset]] = {
     "digits": embedded.digits,
@@ -31,14 +34,25 @@ BUILT_IN: dict[str, Callable[..., Dataset]] = {
 NAMES = (*BUILT_IN, *FROM_FILES)
 
 
-def load(name: str, root: files.Root = None, **options: Any) -> Dataset:
+@overload
+def load(  # type: ignore[overload-overlap]
+    name: Literal["conll2000", "ud_english_ewt"], root: files.Root = None, **options: Any
+) -> TaggedSentences: ...
+
+
+@overload
+def load(name: str, root: files.Root = None, **options: Any) -> Dataset: ...
+
+
+def load(name: str, root: files.Root = None, **options: Any) -> Any:
     """The data set called `name`, one of NAMES, in train / validation / test splits.
 
-    mnist, fashion_mnist, cifar10 (option `validation`), fsdd (`validation`, `size`) and att_faces
-    (`split`) are files, looked for in `root/NAME`, `root/data/NAME` and `root`, then in the user's
-    cache (DLCORE_DATA, or the system's own), and otherwise, but for fsdd and att_faces, downloaded
-    there; the content is checked by SHA-256. digits (`size`) and diabetes come with scikit-learn;
-    xor, circles, gaussians, spiral, moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
+    mnist, fashion_mnist, cifar10 (option `validation`), fsdd (`validation`, `size`), att_faces
+    (`split`) and the tagged sentences of conll2000 (`validation`) and ud_english_ewt are files,
+    looked for in `root/NAME`, `root/data/NAME` and `root`, then in the user's cache (DLCORE_DATA,
+    or the system's own); mnist, fashion_mnist and cifar10 are otherwise downloaded there. The
+    content is checked by SHA-256. digits (`size`) and diabetes come with scikit-learn; xor,
+    circles, gaussians, spiral, moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
 
     Raises ValueError for an unknown name or option, DataError for a missing or damaged file.
 

@@ -18,7 +18,17 @@ from dlcore.functional.activations import (
     tanh,
 )
 from dlcore.functional.attention import alibi, attention, visible
+from dlcore.functional.chunks import chunk_counts, chunk_f1, iob2_allowed
 from dlcore.functional.conv import conv, conv_transpose, locally_connected
+from dlcore.functional.crf import (
+    Chain,
+    crf_constrained,
+    crf_log_partition,
+    crf_loss,
+    crf_marginals,
+    crf_score,
+    crf_viterbi,
+)
 from dlcore.functional.dropout import dropconnect, dropout
 from dlcore.functional.linear import linear
 from dlcore.functional.local_response_norm import local_response_norm
@@ -81,6 +91,7 @@ from dlcore.functional.zero_shot import eszsl, generalized_accuracy, nearness
 from dlcore.names import api
 
 __all__ = [
+    "Chain",
     "absolute_error",
     "accuracy",
     "adaptive_avg_pool",
@@ -91,11 +102,19 @@ __all__ = [
     "batch_moments",
     "binary_cross_entropy",
     "binary_cross_entropy_probabilities",
+    "chunk_counts",
+    "chunk_f1",
     "confusion_matrix",
     "contrastive",
     "conv",
     "conv_transpose",
     "correct",
+    "crf_constrained",
+    "crf_log_partition",
+    "crf_loss",
+    "crf_marginals",
+    "crf_score",
+    "crf_viterbi",
     "cross_entropy",
     "cross_entropy_probabilities",
     "distances",
@@ -114,6 +133,7 @@ __all__ = [
     "hinge",
     "huber",
     "identity",
+    "iob2_allowed",
     "leaky_relu",
     "linear",
     "local_response_norm",

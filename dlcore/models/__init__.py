@@ -17,6 +17,7 @@ from dlcore.models.recurrent_lm import gru_lm, lstm_lm, rnn_lm
 from dlcore.models.resnet import resnet
 from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
+from dlcore.models.tagger import tagger
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
 from dlcore.models.word2vec import (
@@ -55,6 +56,7 @@ __all__ = [
     "save",
     "skip_gram",
     "small_vgg",
+    "tagger",
     "vgg",
     "vit",
     "word2vec",

@@ -19,6 +19,7 @@ from dlcore.models.recurrent_lm import gru_lm, lstm_lm, rnn_lm
 from dlcore.models.resnet import resnet
 from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.small_vgg import small_vgg
+from dlcore.models.tagger import tagger
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
 from dlcore.models.zero_shot import zero_shot
@@ -46,6 +47,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
         gpt,
         embedding_net,
         zero_shot,
+        tagger,
     )
 }
 

@@ -10,6 +10,7 @@ from dlcore.nn.activation import prelu, rbf
 from dlcore.nn.attention import attention
 from dlcore.nn.combinators import branch, concat, repeat, residual, serial, wire
 from dlcore.nn.conv import conv, conv_transpose, depthwise, locally_connected
+from dlcore.nn.crf import crf
 from dlcore.nn.dropout import (
     dropconnect,
     dropout,
@@ -54,6 +55,7 @@ __all__ = [
     "concat",
     "conv",
     "conv_transpose",
+    "crf",
     "depthwise",
     "dropconnect",
     "dropout",

@@ -24,6 +24,7 @@ from dlcore.train.state import TrainState, train_state
 from dlcore.train.statistics import batch_norm_statistics
 from dlcore.train.step import Step, make_step
 from dlcore.train.stopping import EarlyStopping
+from dlcore.train.tagging import tagging
 from dlcore.train.tensorboard import tensorboard
 from dlcore.train.transfer import extract, layerwise
 
@@ -58,6 +59,7 @@ __all__ = [
     "row_step",
     "run",
     "supervised",
+    "tagging",
     "tensorboard",
     "train_state",
     "with_precision",

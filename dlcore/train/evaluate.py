@@ -158,8 +158,10 @@ def predict(
     data: Batch | HostData | Any,
     *,
     batch_size: int = 1000,
-) -> np.ndarray:
+) -> Any:
     """The outputs of `layer` in evaluation for every x in `data`, as one numpy array [N, ...].
+
+    Where there are several outputs (a dict of heads, a `functional.Chain`), each is such an array.
 
     The side inputs that the layer reads are columns of `data`, as in training; `data` may also be
     the array x alone.
@@ -172,12 +174,13 @@ def predict(
     remembering.refuse("predict", state)
     if hasattr(data, "shape") or isinstance(data, list):
         data = {"x": data}
-    return np.concatenate([y for _, y in applied(layer, params, state, data, batch_size)])
+    parts = [y for _, y in applied(layer, params, state, data, batch_size)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def applied(
     layer: Layer, params: Params, state: State, data: Batch | HostData, batch_size: int
-) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+) -> Iterator[tuple[dict[str, np.ndarray], Any]]:
     """`data` in batches, in order, each with the outputs of `layer` in evaluation for its x."""
     data = given(data)
     n = examples(data)
@@ -188,14 +191,14 @@ def applied(
         batch = source.gather(np.minimum(np.arange(start, start + batch_size), n - 1))
         check_columns(layer, batch, wanted=("x",))
         side = read_by(layer, batch)
-        y = np.asarray(_outputs(params, state, batch["x"], side, apply=layer.apply))
-        if len(y) != batch_size:
-            raise ValueError(
-                f"predict: x {list(batch['x'].shape)} gave outputs {list(y.shape)}, which are not "
-                "one for each example: a single one is x[None]"
-            )
-        inside = slice(n - start)
-        yield {name: leaf[inside] for name, leaf in batch.items()}, y[inside]
+        y = jax.device_get(_outputs(params, state, batch["x"], side, apply=layer.apply))
+        for leaf in jax.tree.leaves(y):
+            if len(leaf) != batch_size:
+                raise ValueError(
+                    f"predict: x {list(batch['x'].shape)} gave outputs {list(leaf.shape)}, which "
+                    "are not one for each example: a single one is x[None]"
+                )
+        yield jax.tree.map(lambda leaf, count=n - start: np.asarray(leaf)[:count], (batch, y))
 
 
 @device.jit_each("apply")

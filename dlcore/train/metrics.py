@@ -6,7 +6,7 @@ So an average over batches of unequal or padded size is exact, and what is no av
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -84,6 +84,20 @@ Metric = Any  # a NamedTuple of sums with `value()`
 MetricFunction = Callable[[jax.Array, jax.Array, jax.Array | None], Metric]
 
 
+@documented
+class ChunkF1(NamedTuple):
+    """The F1 of chunks, as the counts that it is formed of.
+
+    counts: right, found, and there, [3], of `functional.chunk_counts`.
+    """
+
+    counts: jax.Array
+
+    def value(self) -> jax.Array:
+        """2 · right / (found + there)"""
+        return F.chunk_f1(self.counts)
+
+
 def mean(values: jax.Array, weight: jax.Array | None = None) -> Mean:
     """The Mean of per-example `values` [B, …], of which each example counts `weight` [B] times."""
     values = values.astype(jnp.float32)
@@ -117,6 +131,19 @@ def confusion_of(classes: int, metric: Callable[[jax.Array], Metric] = Confusion
 
     def counts(logits: jax.Array, labels: jax.Array, weight: jax.Array | None) -> Metric:
         return metric(F.confusion_matrix(jnp.argmax(logits, -1), labels, classes, weight=weight))
+
+    return counts
+
+
+def chunks_of(names: Sequence[str], *, strict: bool = False) -> MetricFunction:
+    """The metric function of ChunkF1 of tags [B, T] with these names, for `train.tagging`.
+
+    Of sentences only whether they count is read from the weight, and not how often.
+    """
+
+    def counts(tags: jax.Array, labels: jax.Array, weight: jax.Array | None) -> Metric:
+        mask = None if weight is None else weight > 0
+        return ChunkF1(F.chunk_counts(tags, labels, names, mask, strict=strict))
 
     return counts
 

@@ -93,7 +93,7 @@ def check_columns(layer: Layer, batch: Batch, wanted: Sequence[str] = ("x", "y")
     for name in wanted:
         if name not in batch:
             raise ValueError(f'the data have no "{name}", but only {", ".join(batch) or "nothing"}')
-    reads = {"x", "y", "weight", "begins", *layer.info.reads}
+    reads = {"x", "y", "weight", "begins", *wanted, *layer.info.reads}
     for name in batch:
         if name not in reads:
             raise ValueError(

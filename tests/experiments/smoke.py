@@ -62,6 +62,8 @@ def holds(experiment, measured, config=None):
 
 def drawn(name, root=None, **options):
     """Ten patterns under noise in the place of a data set; what comes along as it is."""
+    if name == "conll2000":
+        return tagged()
     if name not in SHAPES:
         return load(name, root, **options)
     shape = SHAPES[name]
@@ -74,6 +76,33 @@ def drawn(name, root=None, **options):
 
     classes = CLASSES.get(name, tuple("0123456789"))
     return Dataset(name, part(600, 1), part(100, 2), part(120, 3), classes, "drawn")
+
+
+def tagged():
+    """Sentences whose chunks follow from their parts of speech, and those from the words."""
+    names = (
+        "O",
+        *(
+            f"{letter}-{kind}"
+            for kind in ("NP", "VP", "ADJP", "PP", "SBAR", "ADVP")
+            for letter in "BI"
+        ),
+    )
+
+    def part(count, seed):
+        x = np.random.default_rng(seed).integers(1, 10, (count, 6)).astype(np.int32)
+        return {
+            "x": x,
+            "letters": np.repeat(x[..., None], 3, axis=2).astype(np.uint8),
+            "mask": np.arange(6) < 4 + np.arange(count)[:, None] % 3,
+            "pos": x % 4,
+            "chunk": np.array([0, 1, 3, 5], np.int32)[x % 4],
+        }
+
+    words, pos = (data.Vocabulary(tuple(map(str, range(count)))) for count in (10, 4))
+    tags = {"pos": pos, "chunk": data.Vocabulary(names)}
+    parts = part(32, 0), part(4, 1), part(20, 2)
+    return data.TaggedSentences("conll2000", *parts, words, words, tags, "drawn")
 
 
 def opinions(root=None):

@@ -89,8 +89,8 @@ SMALL = {
 QUICK = {"linear", "mlp", "lenet5", "resnet_cifar"}  # others are dear even so
 # Their gradients are compared with torch's, in their own files.
 HUGE = {"resnet", "convnext_tiny"}
-TEXT = {"rnn_lm", "lstm_lm", "gru_lm", "gpt"}  # see test_language.py
-OF_NO_CLASSES = {"embedding_net", "zero_shot"}
+# Those of texts, of no classes and of sentences have tests of their own.
+OTHERS = {"rnn_lm", "lstm_lm", "gru_lm", "gpt", "embedding_net", "zero_shot", "tagger"}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ OF_NO_CLASSES = {"embedding_net", "zero_shot"}
     [
         name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
         for name in models.MODELS
-        if name not in HUGE | TEXT | OF_NO_CLASSES
+        if name not in HUGE | OTHERS
     ],
 )
 def test_learns_one_batch(name):

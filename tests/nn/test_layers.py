@@ -25,6 +25,11 @@ def forward(parts, x, *, key, train):
     return parts.decoder(F.tanh(parts.encoder(x))) + x @ parts.encoder.params["kernel"]
 
 
+def chained(chain):
+    """What a CRF gives, as one array."""
+    return chain.emissions[:, :, None] + chain.transitions[:, None] + chain.start[:, None, None]
+
+
 LAYERS = {
     "linear": (lambda: nn.linear(4, 4), VECTOR),
     "conv": (lambda: nn.conv(4, 2, 3), IMAGE),
@@ -71,6 +76,7 @@ LAYERS = {
     "dropconnect": (lambda: nn.dropconnect(4, 3, 0.4), SEQUENCE),
     "layer_scale": (lambda: nn.layer_scale(4, 0.5), IMAGE),
     "attention": (lambda: nn.attention(4, 2), SEQUENCE),
+    "crf": (lambda: nn.serial(nn.crf(4), chained), SEQUENCE),
     "embedding": (lambda: nn.embedding(6, 4, padding=0), (3, 5)),
     "rnn": (lambda: nn.rnn(4, 3, recurrent_dropout=0.4), SEQUENCE),
     "rnn relu": (lambda: nn.rnn(4, 3, activation="relu", reverse=True, bias=False), SEQUENCE),

@@ -194,3 +194,23 @@ def test_a_loader_of_tensors(torch, problem, blobs):
     ]
     assert losses[-1] < losses[0]
     assert jax.tree.all(jax.tree.map(lambda leaf: np.isfinite(leaf).all(), losses))
+
+
+def test_batches_may_differ_in_length_where_it_is_said():
+    """A program for each length."""
+    rng = np.random.default_rng(0)
+    lengths = np.array([3, 5, 3, 5])
+
+    def batches(epoch):
+        for length in lengths:
+            x = rng.normal(size=(B, length, 2)).astype(np.float32)
+            yield {"x": x, "y": np.zeros((B, length), np.int32)}
+
+    layer = nn.linear(2, 3)
+    optimizer = optim.sgd(0.1)
+    step = train.make_step(train.tagging(layer), optimizer)
+    state = train.train_state(layer, optimizer)
+    *_, last = train.fit(step, state, Loader(batches, 4, lengths_differ=True), epochs=1)
+    assert last.step == 4
+    with pytest.raises(BatchError, match=r"batch 1 .* has x float32\[B, 5, 2\]"):
+        list(train.fit(step, state, Loader(batches, 4), epochs=1))

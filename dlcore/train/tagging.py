@@ -1,0 +1,86 @@
+"""The objective of taggers: one tag, or one of several kinds, for each step of a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore import functional as F
+from dlcore.functional.crf import Chain
+from dlcore.keys import Key
+from dlcore.names import arguments
+from dlcore.nn.layer import Layer, Params, State, read_by
+from dlcore.train.metrics import Mean, MetricFunction, mean, mean_of
+from dlcore.train.objective import Batch, Objective, check_columns
+
+
+@arguments()
+def tagging(
+    layer: Layer,
+    labels: str | Mapping[str, float] = "y",
+    *,
+    metrics: Mapping[str, MetricFunction] | None = None,
+) -> Objective:
+    """The mean over sentences of −log p(tags), and in evaluation the accuracy of the tags.
+
+    The layer's outputs are a `functional.Chain`, as those of `nn.crf`, or logits [B, T, C], by
+    which each step's tag is drawn for itself: −log p is the sum of the steps' cross-entropies. A
+    step where the column `mask` [B, T] is False is none; `weight` [B] counts sentences.
+
+    labels: the column of the right tags, integers [B, T]; or where the layer gives a dict of
+        outputs, several columns named as these are, each with the weight of its loss in the sum.
+    metrics: further ones, of the first kind of tags: metric(tags, labels, weight), all [B, T].
+    """
+    weights = {labels: 1.0} if isinstance(labels, str) else dict(labels)
+
+    def objective(
+        params: Params, state: State, batch: Batch, *, key: Key | None = None, train: bool = False
+    ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
+        check_columns(layer, batch, wanted=("x", *weights, *({"mask"} & batch.keys())))
+        side = read_by(layer, batch)
+        outputs, state = layer.apply(params, state, batch["x"], key=key, train=train, **side)
+        outputs = {labels: outputs} if isinstance(labels, str) else outputs
+        mask, weight = batch.get("mask"), batch.get("weight")
+        losses = {name: mean(_loss(outputs[name], batch[name], mask), weight) for name in weights}
+        total = sum((weights[name] * losses[name].total for name in weights), jnp.float32(0))
+        measured: dict[str, Any] = {"loss": Mean(total, next(iter(losses.values())).weight)}
+        if not train:
+            tags = {name: tags_of(outputs[name]) for name in weights}
+            measured |= _measured(tags, batch, metrics or {})
+        return measured["loss"].value(), (state, measured)
+
+    return objective
+
+
+def tags_of(outputs: Chain | jax.Array) -> jax.Array:
+    """The most likely tags int32 [B, T]: the best path of a Chain, of logits the largest ones."""
+    if isinstance(outputs, Chain):
+        return F.crf_viterbi(outputs)[0]
+    return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
+
+
+def _loss(outputs: Chain | jax.Array, labels: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """−log p(labels) of each sentence, [B]."""
+    if isinstance(outputs, Chain):
+        return F.crf_loss(outputs if mask is None else outputs._replace(mask=mask), labels)
+    if mask is None:
+        return jnp.sum(F.cross_entropy(outputs, labels, reduction="none"), axis=1)
+    nats = F.cross_entropy(outputs, jnp.where(mask, labels, 0), reduction="none")
+    return jnp.sum(jnp.where(mask, nats, 0.0), axis=1)
+
+
+def _measured(
+    tags: dict[str, jax.Array], batch: Batch, metrics: Mapping[str, MetricFunction]
+) -> dict[str, Any]:
+    """The accuracy of each kind of tags, and what else is measured of the first."""
+    first = next(iter(tags))
+    mask = batch.get("mask", jnp.ones(tags[first].shape, bool))
+    weight = jnp.where(mask, batch.get("weight", jnp.ones(len(mask)))[:, None], 0)
+    name_of = "accuracy".format if len(tags) == 1 else "{}_accuracy".format
+    measured = {name_of(name): mean_of(jnp.equal)(tags[name], batch[name], weight) for name in tags}
+    return measured | {
+        name: metric(tags[first], batch[first], weight) for name, metric in metrics.items()
+    }
