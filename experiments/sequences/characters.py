@@ -183,12 +183,20 @@ def operations(network: Network, objective: train.Objective, batch: dict[str, np
 def trained(
     step: train.Step, state: train.TrainState, windows: data.HostData, batch: int, steps: int
 ) -> tuple[train.TrainState, list[tuple[int, float]]]:
-    """The state after `steps`, and some twenty points of the training loss on the way."""
+    """The state after `steps`, and some twenty points of the training loss on the way.
+
+    A record's loss is the mean since its epoch began; a point is that since the point before.
+    """
     epochs = -(-steps // data.batches_per_epoch(len(windows), batch))
     every = max(1, steps // 20)
-    curve = []
+    curve, began, before, total = [], 0, 0, 0.0
     for record in train.fit(step, state, windows, epochs=epochs, batch_size=batch, every=every):
-        curve.append((record.step, float(record.metrics["loss"])))
+        inside = record.step - began
+        whole = inside * float(record.metrics["loss"])
+        curve.append((record.step, (whole - total) / (inside - before)))
+        before, total = inside, whole
+        if record.ends_epoch:
+            began, before, total = record.step, 0, 0.0
         state = record.state
         if record.step >= steps:
             break

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore import data, models
+from dlcore import data, models, optim, train
 from experiments import command
 from experiments.choice import BadInput
 from experiments.sequences import _ngram, characters, write
@@ -69,6 +69,22 @@ def test_characters_claims():
     assert judged(1.8, 1.7, 1.6, 1.9, 1.67) == [True] * 5
     assert judged(1.6, 1.7, 1.75, 1.65, 1.8) == [False, True, False, False, False]
     assert judged(1.8, 1.7, 1.6, 1.95, 1.67) == [True, False, True, True, True]
+
+
+def test_the_curve_is_the_loss_since_the_point_before():
+    """The mean of what each step measures, also across the end of an epoch."""
+    layer = models.rnn_lm(3, 2, 2)
+    objective = train.classification(layer)
+    optimizer = optim.sgd(0.0)
+    text = np.random.default_rng(0).integers(0, 3, 26).astype(np.int32)
+    windows = data.HostData(data.windows(text, 2, stride=1))
+    state = train.train_state(layer, optimizer)
+    _, curve = characters.trained(train.make_step(objective, optimizer), state, windows, 3, 24)
+    assert [at for at, _ in curve] == [*range(1, 25)]
+    rows = np.concatenate([data.batches(24, 3, state.seed, epoch) for epoch in range(3)])
+    loss = jax.jit(lambda batch: objective(state.params, (), batch)[0])
+    wanted = [loss(windows.gather(one)) for one in rows]
+    np.testing.assert_allclose([value for _, value in curve], wanted, rtol=1e-4)
 
 
 @pytest.fixture
