@@ -16,6 +16,7 @@ from dlcore.data.folders import ImageFolder, image_folder
 from dlcore.data.forms import DataWarning
 from dlcore.data.images import canvas, resize, rgb, shift
 from dlcore.data.loader import Loader
+from dlcore.data.long_memory import adding, copying
 from dlcore.data.preprocess import (
     Normalization,
     Whitening,
@@ -32,6 +33,7 @@ from dlcore.data.preprocess import (
 from dlcore.data.quality import duplicates, nonfinite
 from dlcore.data.registry import NAMES, load
 from dlcore.data.selection import classes, subset, transform
+from dlcore.data.timeseries import Forecasting, Series, forecasting, series
 from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.names import api
 
@@ -41,24 +43,29 @@ __all__ = [
     "DataError",
     "DataWarning",
     "Dataset",
+    "Forecasting",
     "HostData",
     "HostSource",
     "ImageFolder",
     "Loader",
     "Normalization",
+    "Series",
     "Vocabulary",
     "Whitening",
+    "adding",
     "augment",
     "batches",
     "batches_per_epoch",
     "canvas",
     "classes",
+    "copying",
     "denormalize",
     "duplicates",
     "fit_centering",
     "fit_decorrelation",
     "fit_pca",
     "fit_zca",
+    "forecasting",
     "image_folder",
     "load",
     "mean_and_std",
@@ -68,6 +75,7 @@ __all__ = [
     "prefetch",
     "resize",
     "rgb",
+    "series",
     "shift",
     "streams",
     "subset",

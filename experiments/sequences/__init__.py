@@ -1,0 +1,1 @@
+"""Sequences, language and structure: lectures A to D."""
