@@ -6,6 +6,7 @@ from dlcore.models._catalogue import MODELS, build
 from dlcore.models._files import load, save
 from dlcore.models.alexnet import alexnet, alexnet_2012
 from dlcore.models.convnext import convnext_tiny
+from dlcore.models.forecaster import forecaster
 from dlcore.models.googlenet import googlenet, inception
 from dlcore.models.lenet5 import lenet5
 from dlcore.models.lenet5_1998 import lenet5_1998
@@ -24,6 +25,7 @@ __all__ = [
     "alexnet_2012",
     "build",
     "convnext_tiny",
+    "forecaster",
     "googlenet",
     "inception",
     "lenet5",

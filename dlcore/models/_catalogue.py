@@ -8,6 +8,7 @@ from typing import Any
 
 from dlcore.models.alexnet import alexnet, alexnet_2012
 from dlcore.models.convnext import convnext_tiny
+from dlcore.models.forecaster import forecaster
 from dlcore.models.googlenet import googlenet
 from dlcore.models.lenet5 import lenet5
 from dlcore.models.lenet5_1998 import lenet5_1998
@@ -36,6 +37,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
         resnet_cifar,
         convnext_tiny,
         vit,
+        forecaster,
     )
 }
 

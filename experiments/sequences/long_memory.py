@@ -82,7 +82,7 @@ class Config(BaseConfig):
 
 
 SMOKE = Config(
-    delays=(2, 3),
+    delays=(2,),
     length=4,
     hidden=4,
     copying_updates=2,
@@ -202,10 +202,7 @@ def measure(kind: str, config: Config) -> Network:
     x = draw(100, seed=2 * seed + 1)["x"]
     start = train.train_state(copier, optimizer, seed=seed).params
     cell = make_cell(ALPHABET + 2, config.hidden)
-    before, after = (
-        gradient_lengths(cell, one["recurrent"], one["symbols"]["embedding"][x], seed)
-        for one in (start, params)
-    )
+    before, after = gradient_lengths(cell, [start, params], x, seed)
     adder = network(F.identity, make(2, config.hidden), 1, 1)
     draw = functools.partial(data.adding, length=config.length)
     _, scores = learned(adder, train.regression(adder), draw, config.adding_updates)
@@ -230,28 +227,31 @@ def network(symbols: Any, recurrent: nn.Layer, places: int, outputs: int) -> nn.
     )
 
 
-def gradient_lengths(cell: nn.Layer, params: Any, x: jax.Array, seed: int) -> list[float]:
-    """‖v‖ at 0, 1, …, T steps back from the end of x [B, T, F], the median over B sequences.
+def gradient_lengths(
+    cell: nn.Layer, copiers: list[Any], x: np.ndarray, seed: int
+) -> list[list[float]]:
+    """‖v‖ at 0, 1, …, T steps back from the end of x [B, T], the median, for each one's parameters.
 
     vₜ₋₁ = vₜ · ∂mₜ/∂mₜ₋₁, where m is all that the cell remembers, from a random v of length 1.
     """
 
-    def step(m: Any, x: jax.Array) -> Any:
-        return cell.apply(params, m, x)[1]
-
-    def back(v: Any, at: Any) -> Any:
-        m, x = at
-        (v,) = jax.vjp(lambda m: step(m, x), m)[1](v)
-        return v, lengths(v)
-
     @jax.jit
-    def all_steps(x: jax.Array) -> jax.Array:
-        end, memories = jax.lax.scan(lambda m, x: (step(m, x), m), nn.memory(cell, x.shape[1]), x)
-        v = direction(jax.random.key(seed), end)
-        return jax.lax.scan(back, v, (memories, x), reverse=True)[1]
+    def all_steps(params: Any, x: jax.Array) -> jax.Array:
+        def step(m: Any, x: jax.Array) -> Any:
+            return cell.apply(params["recurrent"], m, x)[1]
 
-    by_time = np.asarray(all_steps(jnp.swapaxes(x, 0, 1)))
-    return [1.0, *np.median(by_time, axis=1)[::-1].tolist()]
+        def back(v: Any, at: Any) -> Any:
+            m, x = at
+            (v,) = jax.vjp(lambda m: step(m, x), m)[1](v)
+            return v, lengths(v)
+
+        xs = params["symbols"]["embedding"][x.T]
+        end, ms = jax.lax.scan(lambda m, x: (step(m, x), m), nn.memory(cell, len(x)), xs)
+        v = direction(jax.random.key(seed), end)
+        return jax.lax.scan(back, v, (ms, xs), reverse=True)[1]
+
+    by_time = [np.asarray(all_steps(params, x)) for params in copiers]
+    return [[1.0, *np.median(one, axis=1)[::-1].tolist()] for one in by_time]
 
 
 def direction(key: jax.Array, m: dict[str, dict[str, jax.Array]]) -> Any:

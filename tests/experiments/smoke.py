@@ -38,6 +38,7 @@ def run(name, out):
     experiment = catalogue.find(name).load()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", drawn)
+        patch.setattr(data, "series", waves)
         patch.setattr(rare_features, "sentences", opinions)
         patch.setattr(augmentation_text, "polarity", sentences)
         return frame.run(experiment, dataclasses.replace(experiment.SMOKE, out=out))
@@ -63,6 +64,14 @@ def drawn(name, root=None, **options):
 
     classes = CLASSES.get(name, tuple("0123456789"))
     return Dataset(name, part(600, 1), part(100, 2), part(120, 3), classes, "drawn")
+
+
+def waves(name, root=None):
+    """A wave of twelve steps under noise in the place of a time series."""
+    steps = np.arange(100)
+    noise = np.random.default_rng(0).random(100)
+    values = (20 + 10 * np.sin(2 * np.pi * steps / 12) + noise)[:, None].astype(np.float32)
+    return data.Series(name, ("waves",), values, 12, "drawn")
 
 
 def opinions(root=None):

@@ -13,8 +13,11 @@ def test_the_gradient_on_its_way_back_through_an_rnn():
     """vₜ₋₁ = vₜ · diag(1 − hₜ²) · Kᵀ, in NumPy, from the same v."""
     cell = nn.rnn_cell(3, 4)
     params, _ = cell.init(jax.random.key(0))
-    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
-    found = long_memory.gradient_lengths(cell, params, x, seed=1)
+    rng = np.random.default_rng(0)
+    symbols, table = rng.integers(0, 6, (2, 5)), rng.normal(size=(6, 3)).astype(np.float32)
+    copier = {"symbols": {"embedding": table}, "recurrent": params}
+    (found,) = long_memory.gradient_lengths(cell, [copier], symbols, seed=1)
+    x = table[symbols]
     hs = [np.zeros((2, 4))]
     for t in range(5):
         hs.append(np.tanh(x[:, t] @ params["kernel"] + hs[-1] @ params["recurrent_kernel"]))

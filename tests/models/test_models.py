@@ -89,6 +89,7 @@ SMALL = {
 QUICK = {"linear", "mlp", "lenet5", "resnet_cifar"}  # others are dear even so
 # Their gradients are compared with torch's, in their own files.
 HUGE = {"resnet", "convnext_tiny"}
+FORECASTS = {"forecaster"}  # which has no classes
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ HUGE = {"resnet", "convnext_tiny"}
     [
         name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
         for name in models.MODELS
-        if name not in HUGE
+        if name not in HUGE | FORECASTS
     ],
 )
 def test_learns_one_batch(name):
