@@ -14,6 +14,7 @@ from dlcore.data.batching import (
 from dlcore.data.dataset import DataError, Dataset
 from dlcore.data.folders import ImageFolder, image_folder
 from dlcore.data.forms import DataWarning
+from dlcore.data.fsdd import fsdd_sequences
 from dlcore.data.images import canvas, resize, rgb, shift
 from dlcore.data.loader import Loader
 from dlcore.data.long_memory import adding, copying
@@ -66,6 +67,7 @@ __all__ = [
     "fit_pca",
     "fit_zca",
     "forecasting",
+    "fsdd_sequences",
     "image_folder",
     "load",
     "mean_and_std",
