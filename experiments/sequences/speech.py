@@ -49,9 +49,9 @@ class Config(DataConfig):
     """Who is held out, one after another."""
     steps: int = 48
     """Steps of 16 ms that are heard of each recording."""
-    hidden: int = 64
+    hidden: int = 48
     """Units of the GRU in each direction."""
-    updates: int = 500
+    updates: int = 400
     """Updates of each network, with batches of 64."""
     seed: int = 0
     """Of the networks, their batches and augmentation."""

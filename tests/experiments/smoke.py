@@ -39,6 +39,7 @@ def run(name, out):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", drawn)
         patch.setattr(data, "series", waves)
+        patch.setattr(data, "fsdd_sequences", sounds)
         patch.setattr(rare_features, "sentences", opinions)
         patch.setattr(augmentation_text, "polarity", sentences)
         return frame.run(experiment, dataclasses.replace(experiment.SMOKE, out=out))
@@ -72,6 +73,18 @@ def waves(name, root=None):
     noise = np.random.default_rng(0).random(100)
     values = (20 + 10 * np.sin(2 * np.pi * steps / 12) + noise)[:, None].astype(np.float32)
     return data.Series(name, ("waves",), values, 12, "drawn")
+
+
+def sounds(root=None, steps=64):
+    """Noise in the place of spoken digits, each by each of six speakers three times."""
+    rng = np.random.default_rng(0)
+    rows = np.arange(180)
+    return {
+        "x": rng.random((180, steps, 8), np.float32),
+        "mask": np.arange(steps) < rng.integers(1, steps + 1, (180, 1)),
+        "y": (rows % 10).astype(np.int32),
+        "speaker": (rows // 10 % 6).astype(np.int32),
+    }
 
 
 def opinions(root=None):
