@@ -5,7 +5,8 @@ each of them; the loss is the mean over all steps. Beside them a linear model of
 the same images. The same again where the rows come in another order, and where all pixels do: what
 lies side by side is then far apart, which a linear model does not notice.
 
-The learning rate, 5e-3, was the best for each of them of 1e-3, 2e-3 and 5e-3 in validation.
+The claims are from the validation images, which are easier than the test images (by 0.012 for the
+LSTM and 0.017 for the linear model). The learning rate, 5e-3, was the best for each of them of 1e-3, 2e-3 and 5e-3 in validation.
 
 Lecture B: recurrent networks. Le et al. 2015, section 4.2, has pixels one by one, 784 steps.
 """
