@@ -6,7 +6,8 @@ the same images. The same again where the rows come in another order, and where 
 lies side by side is then far apart, which a linear model does not notice.
 
 The claims are from the validation images, which are easier than the test images (by 0.012 for the
-LSTM and 0.017 for the linear model). The learning rate, 5e-3, was the best for each of them of 1e-3, 2e-3 and 5e-3 in validation.
+LSTM and 0.017 for the linear model). The learning rate, 5e-3, was the best for each network of
+1e-3, 2e-3 and 5e-3 there.
 
 Lecture B: recurrent networks. Le et al. 2015, section 4.2, has pixels one by one, 784 steps.
 """
