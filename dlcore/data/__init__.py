@@ -17,9 +17,11 @@ from dlcore.data.blocks import blocks
 from dlcore.data.dataset import DataError, Dataset
 from dlcore.data.folders import ImageFolder, image_folder
 from dlcore.data.forms import DataWarning
+from dlcore.data.fsdd import fsdd_sequences
 from dlcore.data.images import canvas, resize, rgb, shift
 from dlcore.data.lengths import by_length
 from dlcore.data.loader import Loader
+from dlcore.data.long_memory import adding, copying
 from dlcore.data.novels import lower_words, novels
 from dlcore.data.phrases import join_phrases, phrase_scores
 from dlcore.data.preprocess import (
@@ -41,6 +43,7 @@ from dlcore.data.selection import classes, subset, transform
 from dlcore.data.subsampling import keep_probability, subsample
 from dlcore.data.tagging import TaggedSentences
 from dlcore.data.text import Corpus, tiny_shakespeare, windows
+from dlcore.data.timeseries import Forecasting, Series, forecasting, series
 from dlcore.data.tokenizers import Tokenizer, byte_pairs, characters, gpt2, tokenizer, words
 from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.data.word_pairs import WordPairs, word_pairs
@@ -53,16 +56,19 @@ __all__ = [
     "DataError",
     "DataWarning",
     "Dataset",
+    "Forecasting",
     "HostData",
     "HostSource",
     "ImageFolder",
     "Loader",
     "Normalization",
+    "Series",
     "TaggedSentences",
     "Tokenizer",
     "Vocabulary",
     "Whitening",
     "WordPairs",
+    "adding",
     "analogies",
     "augment",
     "batches",
@@ -73,12 +79,15 @@ __all__ = [
     "canvas",
     "characters",
     "classes",
+    "copying",
     "denormalize",
     "duplicates",
     "fit_centering",
     "fit_decorrelation",
     "fit_pca",
     "fit_zca",
+    "forecasting",
+    "fsdd_sequences",
     "gpt2",
     "image_folder",
     "join_phrases",
@@ -95,6 +104,7 @@ __all__ = [
     "prefetch",
     "resize",
     "rgb",
+    "series",
     "shift",
     "streams",
     "subsample",

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dlcore.data import files
-from dlcore.data.dataset import DataError, Dataset, hold_out
+from dlcore.data.augment.audio.spectrum import mel_bands
+from dlcore.data.dataset import Arrays, DataError, Dataset, check_count, hold_out
 from dlcore.data.images import resize
 
 SOURCE = "https://github.com/Jakobovski/free-spoken-digit-dataset"
@@ -57,6 +58,31 @@ def fsdd(root: files.Root = None, validation: int = 300, size: int = 32) -> Data
     )
 
 
+def fsdd_sequences(
+    root: files.Root = None, steps: int = 64, bands: int = 40, hop: int = 128
+) -> Arrays:
+    """All 3,000 recordings as sequences, for splits of one's own such as a speaker held out.
+
+    x float32 [N, steps, bands] in [0, 1], the loudness of the mel bands every `hop` samples, as
+    `augment.audio.mel_spectrogram` gives it; mask bool [N, steps], False where a recording has
+    ended (there x is 0), and longer ones are cut; y int32 [N], the digits; speaker int32 [N], which
+    of `fsdd.SPEAKERS`. By default 64 steps are 1.0 s, and 17 recordings are longer.
+    """
+    check_count("steps", steps, 1)
+    weights = mel_bands(RATE, check_count("bands", bands, 1), _WINDOW)
+    check_count("hop", hop, 1)
+    recordings = _read(root)
+    x = np.zeros((len(recordings), steps, bands), np.float32)
+    mask = np.zeros(x.shape[:2], bool)
+    for row, samples in enumerate(recordings):
+        found = _mel_spectrogram(samples, weights, hop)[:steps]
+        x[row, : len(found)], mask[row, : len(found)] = found, True
+    names = _names()
+    digits = np.array([int(name[0]) for name in names], np.int32)
+    speakers = np.array([SPEAKERS.index(name.split("_")[1]) for name in names], np.int32)
+    return {"x": x, "mask": mask, "y": digits, "speaker": speakers}
+
+
 def read_wav(data: bytes) -> np.ndarray:
     """The samples float32 [T] in [−1, 1) of a WAV file with one channel of 16 bits at 8 kHz."""
     try:
@@ -79,12 +105,23 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
     1 + max(20·log₁₀(|X| / max |X|), −80) / 80, where X are the Fourier transforms of 256 samples
     about every 64th one, under a Hann window. Rows are frequencies, the highest on top.
     """
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, _WINDOW // 2), _WINDOW)
-    hann = np.hanning(_WINDOW + 1)[:-1]
-    magnitude = np.abs(np.fft.rfft(frames[::_HOP] * hann)).T[::-1]
+    magnitude = np.abs(_transforms(samples, _HOP)).T[::-1]
     loudest = magnitude.max() or 1.0  # silence stays silent
     decibels = 20 * np.log10(np.maximum(magnitude / loudest, 10 ** (-_FLOOR / 20)))
     return (1 + decibels / _FLOOR).astype(np.float32)
+
+
+def _mel_spectrogram(samples: np.ndarray, weights: np.ndarray, hop: int) -> np.ndarray:
+    """1 + max(10·log₁₀(E / max E), −80) / 80 [1 + T // hop, bands], in NumPy: T is another each."""
+    energy = np.abs(_transforms(samples, hop)) ** 2 @ weights
+    relative = energy / (energy.max() or 1.0)
+    return 1 + 10 / _FLOOR * np.log10(np.maximum(relative, 10 ** (-_FLOOR / 10)))
+
+
+def _transforms(samples: np.ndarray, hop: int) -> np.ndarray:
+    """Fourier transforms [1 + T // hop, 129] of 256 samples about every hop-th, in a window."""
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, _WINDOW // 2), _WINDOW)
+    return np.fft.rfft(frames[::hop] * np.hanning(_WINDOW + 1)[:-1])
 
 
 def _names() -> list[str]:

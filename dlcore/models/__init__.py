@@ -7,6 +7,7 @@ from dlcore.models._files import load, save
 from dlcore.models.alexnet import alexnet, alexnet_2012
 from dlcore.models.convnext import convnext_tiny
 from dlcore.models.embedding_net import embedding_net
+from dlcore.models.forecaster import forecaster
 from dlcore.models.googlenet import googlenet, inception
 from dlcore.models.gpt import gpt
 from dlcore.models.lenet5 import lenet5
@@ -38,6 +39,7 @@ __all__ = [
     "cbow",
     "convnext_tiny",
     "embedding_net",
+    "forecaster",
     "googlenet",
     "gpt",
     "gru_lm",

@@ -9,6 +9,7 @@ from typing import Any
 from dlcore.models.alexnet import alexnet, alexnet_2012
 from dlcore.models.convnext import convnext_tiny
 from dlcore.models.embedding_net import embedding_net
+from dlcore.models.forecaster import forecaster
 from dlcore.models.googlenet import googlenet
 from dlcore.models.gpt import gpt
 from dlcore.models.lenet5 import lenet5
@@ -48,6 +49,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
         embedding_net,
         zero_shot,
         tagger,
+        forecaster,
     )
 }
 

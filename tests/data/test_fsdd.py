@@ -5,6 +5,7 @@ import io
 import tarfile
 import wave
 
+import jax
 import numpy as np
 import pytest
 from scipy import signal
@@ -12,6 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from dlcore import data
 from dlcore.data import DataError, fsdd
+from dlcore.data.augment import audio
 
 TAKES = 7
 
@@ -56,6 +58,33 @@ def test_splits_labels_and_images(recordings, tmp_path):
             picture = fsdd.spectrogram(recordings[name] / 32_768)[None, ..., None]
             np.testing.assert_allclose(image, data.resize(picture, 16)[0, ..., 0], atol=1e-6)
     assert loaded.classes[7] == "7"
+
+
+def test_sequences_are_mel_spectrograms_with_their_ends_masked(recordings, tmp_path):
+    found = data.fsdd_sequences(tmp_path, steps=12, bands=20, hop=100)
+    names = list(recordings)
+    assert [(x.dtype, x.shape) for x in found.values()] == [
+        (np.float32, (140, 12, 20)),
+        (bool, (140, 12)),
+        (np.int32, (140,)),
+        (np.int32, (140,)),
+    ]
+    who = [fsdd.SPEAKERS[one] for one in found["speaker"]]
+    assert [*zip(map(str, found["y"]), who, strict=True)] == [
+        tuple(name.split("_")[:2]) for name in names
+    ]
+    lengths = [min(12, 1 + len(recordings[name]) // 100) for name in names]
+    assert found["mask"].tolist() == [[t < length for t in range(12)] for length in lengths]
+    assert not found["x"][~found["mask"]].any()
+    longest = max(map(len, recordings.values()))
+    padded = [
+        np.pad(one, (0, longest - len(one))) / np.float32(32_768) for one in recordings.values()
+    ]
+    whole = jax.jit(jax.vmap(lambda x: audio.mel_spectrogram(x, 8_000, 20, hop=100)))(
+        np.stack(padded)[:5]
+    )
+    for row, length in enumerate(lengths[:5]):
+        np.testing.assert_allclose(found["x"][row, :length], whole[row, :length], atol=1e-4)
 
 
 def test_an_archive_is_as_good_as_the_folder(recordings, tmp_path):

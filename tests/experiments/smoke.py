@@ -49,6 +49,8 @@ def run(name, out):
         patch.setattr(data, "novels", novels)
         patch.setattr(data, "word_pairs", word_pairs)
         patch.setattr(data, "analogies", analogies)
+        patch.setattr(data, "series", waves)
+        patch.setattr(data, "fsdd_sequences", sounds)
         patch.setattr(rare_features, "sentences", opinions)
         patch.setattr(augmentation_text, "polarity", sentences)
         return frame.run(experiment, dataclasses.replace(experiment.SMOKE, out=out))
@@ -103,6 +105,26 @@ def tagged():
     tags = {"pos": pos, "chunk": data.Vocabulary(names)}
     parts = part(32, 0), part(4, 1), part(20, 2)
     return data.TaggedSentences("conll2000", *parts, words, words, tags, "drawn")
+
+
+def waves(name, root=None):
+    """A wave of twelve steps under noise in the place of a time series."""
+    steps = np.arange(100)
+    noise = np.random.default_rng(0).random(100)
+    values = (20 + 10 * np.sin(2 * np.pi * steps / 12) + noise)[:, None].astype(np.float32)
+    return data.Series(name, ("waves",), values, 12, "drawn")
+
+
+def sounds(root=None, steps=64):
+    """Noise in the place of spoken digits, each by each of six speakers three times."""
+    rng = np.random.default_rng(0)
+    rows = np.arange(180)
+    return {
+        "x": rng.random((180, steps, 8), np.float32),
+        "mask": np.arange(steps) < rng.integers(1, steps + 1, (180, 1)),
+        "y": (rows % 10).astype(np.int32),
+        "speaker": (rows // 10 % 6).astype(np.int32),
+    }
 
 
 def opinions(root=None):

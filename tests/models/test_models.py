@@ -89,8 +89,9 @@ SMALL = {
 QUICK = {"linear", "mlp", "lenet5", "resnet_cifar"}  # others are dear even so
 # Their gradients are compared with torch's, in their own files.
 HUGE = {"resnet", "convnext_tiny"}
-# Those of texts, of no classes and of sentences have tests of their own.
-OTHERS = {"rnn_lm", "lstm_lm", "gru_lm", "gpt", "embedding_net", "zero_shot", "tagger"}
+# Those of texts, of sentences, of time and of no classes have tests of their own.
+OTHERS = {"rnn_lm", "lstm_lm", "gru_lm", "gpt", "tagger", "forecaster"}
+OTHERS |= {"embedding_net", "zero_shot"}
 
 
 @pytest.mark.parametrize(
