@@ -20,12 +20,13 @@ import numpy as np
 import optax
 
 from dlcore import data, flops, generate, models, nn, optim, train, tree
-from experiments.choice import BadInput, at_least
+from experiments.choice import BadInput, at_least, one_of
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
 from experiments.sequences import _ngram
 
 LENGTH = 64  # characters of a window
 ORDER = 5
+NAMES = ("RNN", "LSTM", "GPT")
 CLAIMS = (
     Claim("5-gram (Witten–Bell), nats a character", "≤ 1.7", "Witten and Bell 1991"),
     Claim("GPT with nanoGPT's setting for a CPU, nats a character", "≤ 1.93", "Karpathy 2022"),
@@ -39,6 +40,8 @@ CLAIMS = (
 class Config(DataConfig):
     """How much is learned."""
 
+    networks: tuple[str, ...] = NAMES
+    """Which of them are trained."""
     compute: float = 8.133e12
     """Floating-point operations of each network's training."""
     layers: int = 4
@@ -57,6 +60,8 @@ class Config(DataConfig):
         at_least(1e6, compute=self.compute)
         if self.characters is not None:
             at_least(10 * LENGTH, characters=self.characters)
+        for name in self.networks:
+            one_of("network", name, NAMES)
         if not self.prompt:
             raise BadInput("prompt needs a character at least")
 
@@ -130,6 +135,7 @@ def run(config: Config) -> Measured:
     arms = [
         train_arm(name, network, learned, measured, letters, config)
         for name, network in networks(len(letters), config.layers).items()
+        if name in config.networks
     ]
     return Measured(arms, ngram)
 
@@ -225,16 +231,17 @@ def written(
     return config.prompt + letters.decode(drawn.tokens[0])
 
 
-def figures(result: Result[Measured]) -> list[float]:
+def figures(result: Result[Measured]) -> list[float | None]:
     """The losses, and what lies between them."""
-    rnn, lstm, gpt = result.measured.arms
-    assert lstm.carried is not None
+    arms = {arm.name: arm for arm in result.measured.arms}
+    rnn, lstm, gpt = (arms[name].loss if name in arms else None for name in NAMES)
+    carried = arms["LSTM"].carried if "LSTM" in arms else None
     return [
         result.measured.ngram,
-        gpt.loss,
-        rnn.loss - lstm.loss,
-        gpt.loss - lstm.loss,
-        lstm.loss - lstm.carried,
+        gpt,
+        None if rnn is None or lstm is None else rnn - lstm,
+        None if gpt is None or lstm is None else gpt - lstm,
+        None if lstm is None or carried is None else lstm - carried,
     ]
 
 

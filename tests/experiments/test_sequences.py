@@ -69,6 +69,8 @@ def test_characters_claims():
     assert judged(1.8, 1.7, 1.6, 1.9, 1.67) == [True] * 5
     assert judged(1.6, 1.7, 1.75, 1.65, 1.8) == [False, True, False, False, False]
     assert judged(1.8, 1.7, 1.6, 1.95, 1.67) == [True, False, True, True, True]
+    alone = characters.Measured([arm("LSTM", 1.7, 1.6)], 1.67)
+    assert holds(characters, alone) == [True, True], "of the LSTM and of the 5-gram"
 
 
 def test_the_curve_is_the_loss_since_the_point_before():
