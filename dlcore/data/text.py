@@ -20,7 +20,9 @@ _BYTES = 1_115_394
 class Corpus:
     """A text in two parts: what is learned from, and what is measured on, which comes after it.
 
-    name: what it is called. train, validation: the parts. description: where it is from, in words.
+    name: what it is called.
+    train, validation: the parts.
+    description: where it is from, in words.
     """
 
     name: str

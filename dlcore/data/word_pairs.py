@@ -16,8 +16,14 @@ MIRRORS = (f"https://raw.githubusercontent.com/mfaruqui/eval-word-vectors/{COMMI
 _BYTES = 1 << 17  # the largest has 53,593
 
 
+@documented
 class File(NamedTuple):
-    """A file of pairs: its name, how many it has, and its SHA-256."""
+    """A file of pairs.
+
+    name: its own.
+    pairs: how many it has.
+    sha256: of its content.
+    """
 
     name: str
     pairs: int

@@ -8,10 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.checks import floating, is_concrete
+from dlcore.fields import documented
 
 
+@documented
 class Rules(NamedTuple):
-    """How a token is chosen; None leaves a rule out."""
+    """How a token is chosen; None leaves a rule out.
+
+    temperature, top_k, top_p, min_p: see `filtered`; a temperature of 0 takes the most probable.
+    repetition_penalty: above 1 makes what was there already less likely.
+    """
 
     temperature: Any = 1.0
     top_k: Any = None

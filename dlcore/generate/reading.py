@@ -11,14 +11,20 @@ import numpy as np
 
 from dlcore import nn
 from dlcore.checks import is_concrete
+from dlcore.fields import documented
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State
 
 Side = Mapping[str, Any]
 
 
+@documented
 class Reader(NamedTuple):
-    """`begin` reads prompts, `step` a token [B]; both give the logits [B, V] of what follows."""
+    """Two functions that give the logits [B, V] of what follows, and the state with its memory.
+
+    begin: of (params, state, prompt [B, T], mask, side), without a memory.
+    step: of (params, state, token [B], side), from the state on that either gave.
+    """
 
     begin: Callable[..., tuple[jax.Array, State]]
     step: Callable[..., tuple[jax.Array, State]]

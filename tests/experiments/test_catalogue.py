@@ -35,7 +35,7 @@ def test_the_help_fits_a_terminal_and_shows_every_default(name, command, monkeyp
     assert max(map(cell_len, out.splitlines())) <= 80
     assert out.startswith(f"usage: python -m experiments {name} ")
     for field in dataclasses.fields(ENTRIES[name].load().Config):
-        assert f"--{field.name.replace('_', '-')}" in out or field.name == "images"
+        assert f"--{field.name.replace('_', '-')}" in out or field.name in ("images", "prompt")
     assert out.count("(default:") >= len(dataclasses.fields(ENTRIES[name].load().Config))
 
 
