@@ -63,6 +63,7 @@ from dlcore.functional.metrics import (
 )
 from dlcore.functional.normalization import (
     batch_moments,
+    layer_norm,
     moments,
     normalize,
     rms_norm,
@@ -134,6 +135,7 @@ __all__ = [
     "huber",
     "identity",
     "iob2_allowed",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "local_response_norm",

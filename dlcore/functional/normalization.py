@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -141,6 +142,47 @@ def _scaled_jvp(primals: Any, tangents: Any) -> Any:
     """The product rule with dmean·factor apart: backwards Σ g·factor is factor·Σ g."""
     (x, mean, factor), (dx, dmean, dfactor) = primals, tangents
     return _scaled(x, mean, factor), dx * factor - dmean * factor + (x - mean) * dfactor
+
+
+def layer_norm(
+    x: jax.Array,
+    scale: jax.Array | None = None,
+    offset: jax.Array | None = None,
+    *,
+    eps: float = 1e-5,
+) -> jax.Array:
+    """y = (x − mean) / √(var + eps) · scale + offset, with the moments over the last axis of x.
+
+    `normalize` with the `moments` of x [..., features] itself, fast to differentiate. Computed in
+    float32 or wider, and returned in the dtype of x. Ba et al. 2016, section 3.
+    """
+    x = floating("layer_norm", "x", x)
+    y = _standardized(x.astype(wide_dtype(x.dtype)), eps)
+    if scale is not None:
+        y = y * scale.astype(y.dtype)
+    if offset is not None:
+        y = y + offset.astype(y.dtype)
+    return y.astype(x.dtype)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _standardized(x: jax.Array, eps: float) -> jax.Array:
+    return _standardized_and_factor(x, eps)[0]
+
+
+def _standardized_and_factor(x: jax.Array, eps: float) -> tuple[jax.Array, jax.Array]:
+    centered = x - jnp.mean(x, -1, keepdims=True)
+    factor = lax.rsqrt(jnp.mean(jnp.square(centered), -1, keepdims=True) + eps)
+    return centered * factor, factor
+
+
+@_standardized.defjvp
+def _standardized_jvp(eps: float, primals: Any, tangents: Any) -> Any:
+    """dy = (dx − E[dx] − y·E[y dx]) / √(σ² + eps), which keeps y, as the scale's gradient does."""
+    (x,), (dx,) = primals, tangents
+    y, factor = _standardized_and_factor(x, eps)
+    along = jnp.mean(y * dx, -1, keepdims=True)
+    return y, factor * (dx - jnp.mean(dx, -1, keepdims=True) - y * along)
 
 
 def rms_norm(x: jax.Array, scale: jax.Array | None = None, *, eps: float = 1e-5) -> jax.Array:

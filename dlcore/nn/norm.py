@@ -6,6 +6,7 @@ some features of one example and instance_norm one. `rms_norm` has no mean, `sta
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -78,7 +79,7 @@ def batch_norm(
     layer = _norm(
         batch_norm,
         2,
-        statistics,
+        _by(statistics, eps),
         start,
         features=features,
         momentum=momentum,
@@ -103,13 +104,15 @@ def layer_norm(
     Ba et al. 2016, equations 3 and 4. PyTorch's eps is the same, Flax's 1e-6.
     """
 
-    def statistics(x: jax.Array, state: State, train: bool) -> Statistics:
-        return *F.moments(x, -1, keepdims=True), state
+    def normalized(
+        x: jax.Array, state: State, train: bool, scale: Any, offset: Any
+    ) -> tuple[jax.Array, State]:
+        return F.layer_norm(x, scale, offset, eps=eps), state
 
     return _norm(
         layer_norm,
         1,
-        statistics,
+        normalized,
         features=features,
         eps=eps,
         scale=scale,
@@ -144,7 +147,7 @@ def group_norm(
     return _norm(
         group_norm,
         2,
-        statistics,
+        _by(statistics, eps),
         features=features,
         groups=groups,
         eps=eps,
@@ -172,7 +175,7 @@ def instance_norm(
     return _norm(
         instance_norm,
         3,
-        statistics,
+        _by(statistics, eps),
         features=features,
         eps=eps,
         scale=scale,
@@ -210,15 +213,15 @@ def rms_norm(features: int, *, eps: float = 1e-5, scale: bool = True) -> Layer:
 def _norm(
     factory: Callable[..., Layer],
     axes: int,
-    statistics: Callable[..., Statistics],
+    normalized: Callable[..., tuple[jax.Array, State]],
     start: Callable[[], State] = lambda: (),
     /,
     **config: Any,
 ) -> Layer:
     """What the norms share: all but the numbers that mean and var are taken over.
 
-    `statistics(x, state, train)` gives mean, var and the new state, for x of at least `axes` axes,
-    and names the side inputs that the norm reads; `start()` is the first state.
+    `normalized(x, state, train, scale, offset)` gives y and the new state, for x of at least `axes`
+    axes, and names the side inputs that the norm reads; `start()` is the first state.
     """
     features, eps, scale, offset = (config[name] for name in ("features", "eps", "scale", "offset"))
     kind = factory.__name__
@@ -246,11 +249,28 @@ def _norm(
         if x.ndim < axes or x.shape[-1] != features:
             wanted = ", ".join([*"BH"[: axes - 1], "...", str(features)])
             raise ValueError(f"{kind} expected [{wanted}], got {describe(x)}")
-        mean, var, state = statistics(x, state, train, **side)
         affine = (params["scale"] if scale else None, params["offset"] if offset else None)
-        return F.normalize(x, mean, var, *affine, eps=eps), state
+        return normalized(x, state, train, *affine, **side)
 
-    return make(factory, init, apply, (), None, side_inputs.named(statistics), **config)
+    return make(factory, init, apply, (), None, side_inputs.named(normalized), **config)
+
+
+def _by(
+    statistics: Callable[..., Statistics], eps: float
+) -> Callable[..., tuple[jax.Array, State]]:
+    """x normalised by the mean and var that `statistics(x, state, train)` gives, and a new state.
+
+    It reads the side inputs that `statistics` names.
+    """
+
+    @functools.wraps(statistics)
+    def normalized(
+        x: jax.Array, state: State, train: bool, scale: Any, offset: Any, **side: Any
+    ) -> tuple[jax.Array, State]:
+        mean, var, state = statistics(x, state, train, **side)
+        return F.normalize(x, mean, var, scale, offset, eps=eps), state
+
+    return normalized
 
 
 @arguments()

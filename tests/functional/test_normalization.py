@@ -183,3 +183,27 @@ def test_unit_length_is_on_the_sphere_and_differentiable_at_0(x64):
     assert_derivatives(lambda x: F.unit_length(x) ** 3, np.array([0.3, -0.2, 0.5]))
     narrow = jax.eval_shape(F.unit_length, jax.ShapeDtypeStruct((4,), jnp.bfloat16))
     assert narrow.dtype == jnp.bfloat16
+
+
+def test_layer_norm_is_normalize_with_the_moments_of_each_vector(x64):
+    """In value and derivatives, second ones too."""
+    rng = np.random.default_rng(0)
+    scale, offset = rng.normal(size=(2, 4))
+
+    def plain(x):
+        mean, var = F.moments(x, -1, keepdims=True)
+        return F.normalize(x, mean, var, scale, offset)
+
+    def ours(x):
+        return F.layer_norm(x, scale, offset)
+
+    @jax.jit
+    def values(x):
+        return [
+            (f(x), jax.jacfwd(f)(x), jax.jacrev(f)(x), jax.hessian(f)(x)) for f in (ours, plain)
+        ]
+
+    x = 5 + rng.normal(size=(2, 4))
+    chex.assert_trees_all_close(*values(x), rtol=1e-9, atol=1e-9)
+    assert F.layer_norm(jnp.ones((2, 4), jnp.bfloat16)).dtype == jnp.bfloat16
+    np.testing.assert_array_equal(F.layer_norm(jnp.full((1, 3), 7.0)), np.zeros((1, 3)))
