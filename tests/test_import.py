@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 HEAVY = (
     "matplotlib", "sklearn", "scipy.stats", "flax", "rich", "PIL", "pooch", "tqdm", "tyro", "torch",
-    "pandas", "IPython",
+    "pandas", "IPython", "tokenizers",
 )  # fmt: skip
 PARTS = (
-    "analysis", "data", "derivatives", "flops", "functional", "interop", "keys", "models", "nn",
-    "optim", "plot", "search", "train", "tree",
+    "analysis", "data", "derivatives", "flops", "functional", "generate", "interop", "keys",
+    "models", "nn", "optim", "plot", "search", "train", "tree",
 )  # fmt: skip
 
 
@@ -128,3 +129,11 @@ def test_package_is_typed():
     from importlib.resources import files
 
     assert (files("dlcore") / "py.typed").is_file()
+
+
+def test_every_room_is_named():
+    """But for the kernels, which stand behind functions."""
+    import dlcore
+
+    folder = Path(dlcore.__file__).parent
+    assert {path.parent.name for path in folder.glob("*/__init__.py")} - {"kernels"} <= {*PARTS}
