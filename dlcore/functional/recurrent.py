@@ -179,7 +179,7 @@ def _over_time(
 ) -> tuple[jax.Array, Any]:
     z, real = _by_time(z, mask)
     keep = None if keep is None else jax.lax.stop_gradient(keep)
-    if not len(z):
+    if z.shape[0] == 0:
         return _nothing(carry), carry
     hs, carry = network(z, kernel, carry, real, keep, *how)
     return jnp.swapaxes(hs, 0, 1), carry
@@ -231,7 +231,10 @@ def _check(
         raise ValueError(f"{function}: z is [B, T, {gates} · H], got {list(z.shape)}")
     units = z.shape[-1] // gates
     outputs = units if projection is None else projection.shape[-1]
-    wanted: dict[str, Any] = {**dict.fromkeys(carry, (len(z), units)), "h": (len(z), outputs)}
+    wanted: dict[str, Any] = {
+        **dict.fromkeys(carry, (z.shape[0], units)),
+        "h": (z.shape[0], outputs),
+    }
     given = {**carry, "kernel": kernel}
     wanted["kernel"] = (outputs, gates * units)
     if mask is not None:
@@ -241,7 +244,7 @@ def _check(
                 f"{function}: mask is {mask.dtype}, but True (a real step) and False are wanted"
             )
     if keep is not None:
-        given["keep"], wanted["keep"] = keep, (len(z), outputs)
+        given["keep"], wanted["keep"] = keep, (z.shape[0], outputs)
     for name, one in given.items():
         if one.shape != wanted[name]:
             raise ValueError(

@@ -239,9 +239,9 @@ def _across(how: _How, children: Children) -> Any:
         source_mask: jax.Array | None = None,
     ) -> tuple[Any, State]:
         _check_x(how, x)
-        if source.ndim != 3 or (len(source), source.shape[-1]) != (len(x), how.source):
+        if source.ndim != 3 or (source.shape[0], source.shape[-1]) != (x.shape[0], how.source):
             raise ValueError(
-                f"attention expected source [{len(x)}, S, {how.source}], got {describe(source)}"
+                f"attention expected source [{x.shape[0]}, S, {how.source}], got {describe(source)}"
             )
         source = cleaned("attention", source, source_mask, "source_mask")
         parts = bound(children, params, state, key, train)
@@ -292,7 +292,7 @@ def _attended(
         ones = jnp.ones((*query.shape[:-1], new.shape[-2]))
         seen["keep"] = F.dropout(own, ones, how.dropout)
     y = F.attention(query, new, value, soft_cap=how.soft_cap, **seen)
-    return y.swapaxes(1, 2).reshape(len(y), -1, how.features)
+    return y.swapaxes(1, 2).reshape(y.shape[0], -1, how.features)
 
 
 # ---------------------------------------------------------------------------------------- memory
@@ -333,7 +333,7 @@ def _with(
     where: jax.Array,
 ) -> dict[str, jax.Array]:
     """The cache with the real steps of x at their places."""
-    rows, nowhere = jnp.arange(len(x))[:, None], cache["key"].shape[2]
+    rows, nowhere = jnp.arange(x.shape[0])[:, None], cache["key"].shape[2]
     where = where if mask is None else jnp.where(mask, where, nowhere)
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:

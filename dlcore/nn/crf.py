@@ -58,7 +58,7 @@ def crf(tags: int, *, allowed: tuple[ArrayLike, ArrayLike] | None = None) -> Lay
             start = F.crf_constrained(start, allowed[1])
 
         def each(scores: jax.Array) -> jax.Array:
-            return jnp.broadcast_to(scores.astype(x.dtype), (len(x), *scores.shape))
+            return jnp.broadcast_to(scores.astype(x.dtype), (x.shape[0], *scores.shape))
 
         return Chain(x, each(transitions), each(start), each(params["end"]), mask), state
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from dlcore import functional as F
 from dlcore import keys
@@ -87,7 +88,12 @@ def nothing_seen(batch: int) -> dict[str, jax.Array]:
 
 
 def check_length(kind: str, x: jax.Array, before: jax.Array | None, length: int) -> None:
-    """Refuses what is longer than `length`, together with what was seen before if that is known."""
+    """Refuses what is longer than `length`, together with what was seen before if that is known.
+
+    What is exported for any length is as long as it is.
+    """
+    if is_symbolic_dim(x.shape[1]):
+        return
     seen = 0
     if before is not None and is_concrete(before):
         seen = int(np.max(np.asarray(before), initial=0))
@@ -101,4 +107,4 @@ def _begin(
 ) -> tuple[jax.Array, jax.Array]:
     if x.ndim != 3 or x.shape[-1] != features:
         raise ValueError(f"{kind} expected [B, T, {features}], got {describe(x)}")
-    return cleaned(kind, x, mask), remembered(state, nothing_seen(len(x)), x)["at"]
+    return cleaned(kind, x, mask), remembered(state, nothing_seen(x.shape[0]), x)["at"]

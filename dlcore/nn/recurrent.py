@@ -255,7 +255,7 @@ def _cell(kind: Callable[..., Layer], network: _Network, config: dict[str, Any])
         params: Params, state: State, x: jax.Array, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, State]:
         z = _inputs(kind.__name__, network, params, x, "[B, {}]")
-        after = network.step(params, z, remembered(state, network.zeros(len(x)), x))
+        after = network.step(params, z, remembered(state, network.zeros(x.shape[0]), x))
         return after["h"], left(state, after)
 
     layer = make(kind, lambda key: (network.draw(key), ()), apply, **config)
@@ -288,7 +288,7 @@ def recurrent(cell: Any, *, reverse: bool = False) -> Layer:
         x = cleaned("recurrent", x, mask)
         own = select(state, "cell")
         streams = not is_empty(parted(own)[1])
-        start = own if streams else joined(own, memory(cell, len(x)))
+        start = own if streams else joined(own, memory(cell, x.shape[0]))
 
         def turn(before: State, at: Any) -> tuple[State, Any]:
             index, x, real = at
@@ -335,13 +335,14 @@ def _where(real: jax.Array, new: Any, old: Any) -> Any:
 def _held(ys: Any, real: jax.Array | None, reverse: bool) -> Any:
     """What the steps gave, [T, B, …], as [B, T, …]; where none was real, what the last one gave."""
     if real is not None:
-        places = jnp.arange(len(real))[:, None]
+        steps = real.shape[0]
+        places = jnp.arange(steps)[:, None]
         if reverse:
-            nearest = jax.lax.cummin(jnp.where(real, places, len(real)), reverse=True)
+            nearest = jax.lax.cummin(jnp.where(real, places, steps), reverse=True)
         else:
             nearest = jax.lax.cummax(jnp.where(real, places, -1))
-        found = (nearest >= 0) & (nearest < len(real))
-        rows = jnp.clip(nearest, 0, len(real) - 1), jnp.arange(real.shape[1])
+        found = (nearest >= 0) & (nearest < steps)
+        rows = jnp.clip(nearest, 0, steps - 1), jnp.arange(real.shape[1])
         ys = jax.tree.map(lambda y: _where(found, y[rows], jnp.zeros((), y.dtype)), ys)
     return jax.tree.map(lambda y: jnp.swapaxes(y, 0, 1), ys)
 
@@ -505,7 +506,7 @@ def _over_time(
     ) -> tuple[Any, State]:
         x = cleaned(name, x, mask)
         z = _inputs(name, network, params, x, "[B, T, {}]")
-        start = remembered(state, network.zeros(len(x)), x)
+        start = remembered(state, network.zeros(x.shape[0]), x)
         keep = None
         if train and rate:
             keep = F.dropout(needed(key, name), jnp.ones_like(start["h"]), rate)

@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.export import is_symbolic_dim
 
 from dlcore.nn.describing import shapes
 from dlcore.nn.layer import Layer, State, check_sizes, gather, is_empty, select
@@ -32,7 +33,8 @@ def memory(layer: Layer, batch: int) -> Any:
     Raises ValueError, with the path, for a layer whose outputs for one window depend on the next
     (bidirectional, attention to all places): of it no windows equal the whole.
     """
-    check_sizes("memory", batch=batch)
+    if not is_symbolic_dim(batch):  # which is exported for any
+        check_sizes("memory", batch=batch)
     return _memory(layer, batch, "")
 
 

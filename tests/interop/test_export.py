@@ -105,3 +105,27 @@ def test_side_inputs_are_called_by_name(tmp_path):
         mask = np.arange(shape[1]) < np.arange(1, shape[0] + 1)[:, None]
         expected, _ = layer.apply(params, state, x, mask=mask)
         np.testing.assert_allclose(network.call(x, mask=mask), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "layer",
+    [
+        models.gpt(5, 8, features=8, heads=2, layers=1),
+        nn.serial(nn.embedding(5, 4), nn.lstm(4, 3, bidirectional=True)),
+        nn.serial(nn.embedding(5, 4), nn.recurrent(nn.gru_cell(4, 4)), nn.sinusoidal(4)),
+    ],
+    ids=["gpt", "lstm", "recurrent"],
+)
+def test_sequences_of_any_length(layer, tmp_path):
+    from jax import export
+
+    params, state = jax.jit(layer.init)(jax.random.key(0))
+    interop.export(layer, params, state, (None, None), tmp_path / "n", dtype=jnp.int32)
+    network = export.deserialize((tmp_path / "n").read_bytes())
+    for shape in ((1, 3), (2, 6)):
+        x = np.random.default_rng(0).integers(0, 5, shape).astype(np.int32)
+        expected, _ = layer.apply(params, state, x)
+        found = jax.tree.leaves(network.call(x))
+        for one, other in zip(found, jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
