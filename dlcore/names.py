@@ -52,12 +52,13 @@ mask globs leaves where weight_decay_mask
 in_features in_channels input_size input_dim
 out_features out_channels features units filters output_size
 features num_features num_channels num_parameters normalized_shape embed_dim dim vector_size
+features n_embd d_model hidden_size embedding_size
 negatives negative
 power ns_exponent
 channels in_channels num_channels
 features input_size embedding_dim
 hidden hidden_size units hidden_features
-layers num_layers
+layers num_layers n_layer n_layers num_hidden_layers depth
 activation nonlinearity
 projection proj_size
 recurrent_init recurrent_initializer recurrent_kernel_init
@@ -69,8 +70,22 @@ stride strides
 padding pad
 dilation dilation_rate kernel_dilation
 groups num_groups feature_group_count
-heads num_heads
-rate p prob drop_rate
+heads num_heads n_head n_heads nhead num_attention_heads
+kv_heads num_kv_heads n_kv_heads num_key_value_heads
+causal is_causal
+context block_size n_positions n_ctx max_position_embeddings max_len max_length seq_len
+length max_len max_length num_positions
+rotary rope rope_theta rotary_base
+soft_cap softcap logits_soft_cap
+dropout dropout_rate dropout_p attn_dropout rate p
+source kdim kv_features
+prompt input_ids prompt_ids tokens
+steps max_new_tokens max_tokens max_length length
+stop eos_token_id eos stop_tokens stop_token end
+fill pad_token_id pad
+beams num_beams beam_size beam_width
+repetition_penalty penalty
+rate p prob drop_rate dropout
 std stddev sigma
 bias use_bias with_bias
 scale use_scale
@@ -189,9 +204,21 @@ def _corrected(
     arrays: str,
 ) -> str | None:
     """What is wrong with a call, and how to write it; None where nothing is known to be."""
-    parameters = inspect.signature(function).parameters
+    parameters = {
+        name: one
+        for name, one in inspect.signature(function).parameters.items()
+        if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    }
     places = [one.name for one in parameters.values() if one.kind is not one.KEYWORD_ONLY]
     call, faults = _Call(function.__name__, list(args), dict(kwargs), []), []
+    hands_on = any(
+        one.kind is one.VAR_KEYWORD for one in inspect.signature(function).parameters.values()
+    )
+
+    def takes(name: str) -> bool:
+        """Whether it may be a side input, which is an array."""
+        return hands_on and hasattr(kwargs[name], "dtype")
+
     if arrays:
         faults.append(f"is given {written(call.given.pop(0))} as {places[0]}")
     if len(call.given) > len(places):
@@ -203,7 +230,8 @@ def _corrected(
         taken = {*places[: len(call.given)], *call.named}
         return [name for name in parameters if name not in taken]
 
-    unknown = sorted(call.named.keys() - parameters.keys(), key=[*elsewhere, *call.named].index)
+    foreign = {name for name in call.named.keys() - parameters.keys() if not takes(name)}
+    unknown = sorted(foreign, key=[*elsewhere, *call.named].index)
     placed = [_place(call, word, elsewhere.get(word, ""), free()) for word in unknown]
     if unknown:
         known = "" if all(placed) else f", only {', '.join(parameters)}"

@@ -13,6 +13,7 @@ import numpy as np
 from dlcore import nn
 from dlcore.fields import documented
 from dlcore.generate.reading import Side, check, reader
+from dlcore.names import arguments
 from dlcore.nn.layer import Layer, Params, State, check_sizes
 
 
@@ -30,6 +31,7 @@ class Beams(NamedTuple):
     scores: Any
 
 
+@arguments()
 def beam_search(
     layer: Layer,
     params: Params,
@@ -58,7 +60,9 @@ def beam_search(
     check_sizes("beam_search", beams=beams)
     if not length_penalty >= 0:
         raise ValueError(f"beam_search: length_penalty is {length_penalty}, but ≥ 0 is wanted")
-    prompt = check("beam_search", layer, params, state, prompt, steps, mask, side)
+    if stop is not None and not isinstance(stop, int | np.integer):
+        raise TypeError(f"beam_search: stop is {stop!r:.80}, but one token's number is wanted")
+    prompt, steps = check("beam_search", layer, params, state, prompt, steps, mask, side)
     end = jnp.int32(-1 if stop is None else stop)
     search = _search(layer, steps, beams)
     found = search(params, state, prompt, mask, end, jnp.float32(length_penalty), side)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from dlcore.checks import floating, is_concrete
 from dlcore.fields import documented
+from dlcore.names import arguments
 
 
 @documented
@@ -26,6 +27,7 @@ class Rules(NamedTuple):
     repetition_penalty: Any = None
 
 
+@arguments()
 def filtered(
     logits: jax.Array,
     *,

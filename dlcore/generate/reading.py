@@ -63,11 +63,11 @@ def check(
     params: Params,
     state: State,
     prompt: Any,
-    steps: int,
+    steps: Any,
     mask: Any,
     side: Side,
-) -> jax.Array:
-    """The prompt int32 [B, T]; refused, with the reason, is what cannot be gone on with.
+) -> tuple[jax.Array, int]:
+    """The prompt int32 [B, T] and steps; refused, with the reason, is what cannot be gone on with.
 
     So is what would overflow: the whole, prompt and steps, is applied in the abstract first.
     """
@@ -87,19 +87,32 @@ def check(
         raise ValueError(
             f"{function}: prompt is {describe(prompt)}, but integers [B, T] are wanted, T ≥ 1{fix}"
         )
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"{function}: steps is {steps!r}, but ≥ 1, an integer, is wanted")
     if mask is not None:
         _check_mask(function, layer, prompt, mask)
     nn.memory(layer, 1)  # refuses what has none
-    whole = jax.ShapeDtypeStruct((len(prompt), prompt.shape[1] + steps - 1), prompt.dtype)
+    whole = jax.ShapeDtypeStruct((len(prompt), prompt.shape[1] + int(steps) - 1), prompt.dtype)
     shape = jax.eval_shape(lambda *all: layer.apply(*all, **side)[0], params, state, whole)
     if getattr(shape, "ndim", 0) != 3:
         raise ValueError(
             f"{function}: the {layer.info.kind} gives {describe(shape)}, but logits [B, T, V] of "
             "the next token after each are wanted"
         )
-    return prompt.astype(jnp.int32)
+    _check_tokens(function, prompt, shape.shape[-1])
+    return prompt.astype(jnp.int32), int(steps)
+
+
+def _check_tokens(function: str, prompt: jax.Array, count: int) -> None:
+    """Refuses a token that the network does not tell from others, which would become NaN."""
+    if not is_concrete(prompt):
+        return
+    foreign = prompt[(prompt < 0) | (prompt >= count)]
+    if foreign.size:
+        raise ValueError(
+            f"{function}: the prompt has the token {int(foreign[0])}, but the network knows "
+            f"0 … {count - 1}: is it of another tokenizer?"
+        )
 
 
 def _check_mask(function: str, layer: Layer, prompt: jax.Array, mask: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from dlcore.generate.choice import Rules, check, chosen, penalized
 from dlcore.generate.reading import Side, reader
 from dlcore.generate.reading import check as check_prompt
 from dlcore.keys import Key
+from dlcore.names import arguments
 from dlcore.nn.layer import Layer, Params, State
 
 
@@ -33,6 +35,7 @@ class Sampled(NamedTuple):
     log_probabilities: Any
 
 
+@arguments()
 def sample(
     layer: Layer,
     params: Params,
@@ -47,7 +50,7 @@ def sample(
     top_p: float | None = None,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
-    stop: Sequence[int] = (),
+    stop: int | Sequence[int] = (),
     fill: int = 0,
     **side: Any,
 ) -> Sampled:
@@ -62,18 +65,19 @@ def sample(
     mask: [B, T], True for the real tokens of prompts of several lengths, on the left or the right.
     temperature, top_k, top_p, min_p: see `filtered`.
     repetition_penalty: above 1 makes what is in prompt or text already less likely.
-    stop: the tokens that end a row. fill: what stands after its end.
+    stop: the token, or the tokens, that end a row. fill: what stands after its end.
     side: side inputs of the layer, the same at each step (`source`, `source_mask`).
     """
     rules = Rules(temperature, top_k, top_p, min_p, repetition_penalty)
     check("sample", rules)
-    prompt = check_prompt("sample", layer, params, state, prompt, steps, mask, side)
+    prompt, steps = check_prompt("sample", layer, params, state, prompt, steps, mask, side)
     own = _key("sample", key, temperature)
-    stops = jnp.asarray([*stop], jnp.int32)
+    stops = jnp.asarray(_stops("sample", stop), jnp.int32)
     given = (params, state, prompt, mask, own, rules, stops, jnp.int32(fill), side)
     return Sampled(*map(np.asarray, _loop(layer, steps)(*given)))
 
 
+@arguments()
 def stream(
     layer: Layer,
     params: Params,
@@ -87,7 +91,7 @@ def stream(
     top_p: float | None = None,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
-    stop: Sequence[int] = (),
+    stop: int | Sequence[int] = (),
     **side: Any,
 ) -> Iterator[int]:
     """The tokens of `sample` for one prompt [1, T], each as soon as it is drawn.
@@ -96,11 +100,13 @@ def stream(
     """
     rules = Rules(temperature, top_k, top_p, min_p, repetition_penalty)
     check("stream", rules)
-    prompt = check_prompt("stream", layer, params, state, prompt, steps, None, side)
+    prompt, steps = check_prompt("stream", layer, params, state, prompt, steps, None, side)
     if len(prompt) != 1:
         raise ValueError(f"stream goes on with one prompt, got {len(prompt)}: sample takes several")
     own = _key("stream", key, temperature)
-    return _tokens(layer, params, state, prompt, steps, own, rules, frozenset(stop), side)
+    return _tokens(
+        layer, params, state, prompt, steps, own, rules, frozenset(_stops("stream", stop)), side
+    )
 
 
 def _tokens(
@@ -209,6 +215,17 @@ def _loop(layer: Layer, steps: int) -> Callable[..., Any]:
         return tokens, lengths, log_ps
 
     return loop
+
+
+def _stops(function: str, stop: Any) -> list[int]:
+    """The tokens that end a row."""
+    try:
+        return [operator.index(one) for one in ([stop] if np.ndim(stop) == 0 else stop)]
+    except TypeError:
+        raise TypeError(
+            f"{function}: stop is {stop!r:.80}, but the numbers of tokens are wanted: "
+            f'tokenizer.encode("\\n")'
+        ) from None
 
 
 def _key(function: str, key: Key | None, temperature: float) -> Key:

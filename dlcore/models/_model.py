@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import ParamSpec
 
+from dlcore.names import arguments
 from dlcore.nn import Layer
 
 Arguments = ParamSpec("Arguments")
@@ -19,11 +20,11 @@ def model(factory: Callable[Arguments, Layer]) -> Callable[Arguments, Layer]:
     So the Layer prints as the call that made it, a weights file can name its architecture as data,
     and another library's names are found by kind.
     """
-    signature = inspect.signature(factory)
+    signature, corrected = inspect.signature(factory), arguments()(factory)
 
     @functools.wraps(factory)
     def build(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Layer:
-        layer = factory(*args, **kwargs)
+        layer = corrected(*args, **kwargs)
         call = signature.bind(*args, **kwargs)
         call.apply_defaults()
         info = dataclasses.replace(layer.info, kind=factory.__name__, config=dict(call.arguments))

@@ -161,10 +161,11 @@ def _check(how: _How) -> None:
             "attention: rotary turns pairs of features, but a head has "
             f"features / heads = {how.depth}: even is wanted"
         )
-    if how.source is not None and (how.causal or how.window or how.rotary or how.alibi):
+    of_places = (how.causal, how.window, how.rotary, how.alibi, how.context)
+    if how.source is not None and any(of_places):
         raise ValueError(
             "attention: the places of a source are not those of x: "
-            "leave causal, window, rotary and alibi out, or source"
+            "leave causal, window, rotary, alibi and context out, or source"
         )
 
 

@@ -75,3 +75,5 @@ def test_refuses():
         generate.beam_search(LAYER, PARAMS, STATE, PROMPT, 3, beams=0)
     with pytest.raises(ValueError, match="length_penalty is -1, but ≥ 0"):
         generate.beam_search(LAYER, PARAMS, STATE, PROMPT, 3, length_penalty=-1)
+    with pytest.raises(TypeError, match="stop is \\[0\\], but one token's number is wanted"):
+        generate.beam_search(LAYER, PARAMS, STATE, PROMPT, 3, stop=[0])

@@ -82,7 +82,7 @@ def test_a_stream_gives_what_the_loop_gives():
     assert [*streamed] == whole.tokens[0].tolist()
     stop = int(whole.tokens[0, 3])
     first = whole.tokens[0].tolist().index(stop) + 1
-    assert [*generate.stream(layer, params, state, PROMPT[:1], 9, stop=[stop], **rules)] == [
+    assert [*generate.stream(layer, params, state, PROMPT[:1], 9, stop=stop, **rules)] == [
         *whole.tokens[0, :first]
     ]
 
@@ -142,6 +142,14 @@ def test_a_source_goes_with_every_step():
             ValueError,
             "prompt is float32[2, 4], but integers",
         ),
+        (
+            {"prompt": PROMPT + 3},
+            ValueError,
+            "has the token 7, but the network knows 0 … 6: is it of",
+        ),
+        ({"stop": "\n"}, TypeError, "stop is '\\n', but the numbers of tokens are wanted"),
+        ({"max_new_tokens": 5}, TypeError, "sample has no max_new_tokens"),
+        ({"temperature": "1"}, TypeError, "sample takes a number as temperature, got '1': write"),
         ({"steps": 0}, ValueError, "steps is 0, but ≥ 1, an integer, is wanted"),
         ({"mask": np.ones((2, 3), bool)}, ValueError, "mask is bool[2, 3], but bool [2, 4]"),
         ({"mask": np.zeros((2, 4), bool)}, ValueError, "no real token to begin with"),

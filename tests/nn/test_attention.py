@@ -252,7 +252,10 @@ def test_memory_is_refused_with_the_reason():
         ({"rotary": True}, "rotary is True, but its base is wanted: 10_000"),
         ({"heads": 8, "rotary": 10_000}, "features / heads = 1: even is wanted"),
         ({"dropout": 1.0}, "attention: rate is 1.0"),
-        ({"source": 4, "causal": True}, "leave causal, window, rotary and alibi out, or source"),
+        (
+            {"source": 4, "causal": True},
+            "leave causal, window, rotary, alibi and context out, or source",
+        ),
     ],
 )
 def test_refuses_settings(settings, message):
