@@ -69,6 +69,7 @@ MINUTES: dict[str, tuple[float, tuple[str, ...]]] = {
             "tests/functional/test_chunks.py",
             "tests/functional/test_crf.py",
             "tests/functional/test_metric_learning.py",
+            "tests/functional/test_onnx.py",
             "tests/functional/test_positions.py",
             "tests/functional/test_recurrent.py",
             "tests/functional/test_verification.py",
