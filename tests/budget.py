@@ -27,7 +27,7 @@ PROGRAMS = {
     "tests/data": {"quick": 470, "slow": 90},
     "tests/derivatives": {"quick": 175, "slow": 10},
     "tests/experiments": {"quick": 515, "slow": 1400},
-    "tests/functional": {"quick": 1130, "slow": 20},
+    "tests/functional": {"quick": 1300, "slow": 20},
     "tests/generate": {"quick": 85},
     "tests/interop": {"quick": 340, "slow": 290},
     "tests/kernels": {"quick": 85, "slow": 10},
