@@ -29,6 +29,7 @@ SMALL = {
     "googlenet": {"auxiliary": True, "width": 8},
     "resnet": {"depth": 18},
     "vit": {"size": "tiny"},
+    "gpt": {"vocabulary": 9, "context": 8, "features": 8, "heads": 2, "layers": 2},
 }
 
 
