@@ -63,6 +63,10 @@ activation nonlinearity
 projection proj_size
 recurrent_init recurrent_initializer recurrent_kernel_init
 vocabulary num_embeddings vocab_size input_dim
+size vocab_size num_tokens max_tokens
+minimum min_count min_frequency min_freq
+unknown unk_token oov_token
+length block_size seq_len context
 padding padding_idx
 multiplier depth_multiplier channel_multiplier
 kernel_size kernel window pool_size window_shape

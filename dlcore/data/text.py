@@ -9,6 +9,7 @@ import numpy as np
 
 from dlcore.data import files
 from dlcore.data.dataset import Arrays, DataError, check_count
+from dlcore.names import arguments
 
 SOURCE = "https://raw.githubusercontent.com/karpathy/char-rnn"
 COMMIT = "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
@@ -57,6 +58,7 @@ def tiny_shakespeare(root: files.Root = None) -> Corpus:
     )
 
 
+@arguments()
 def windows(
     numbers: Any, length: int, *, stride: int | None = None, padding: int | None = None
 ) -> Arrays:

@@ -13,7 +13,8 @@ import numpy as np
 
 from dlcore.data import files
 from dlcore.data.dataset import DataError, check_count
-from dlcore.data.vocabulary import Vocabulary, vocabulary
+from dlcore.data.vocabulary import Vocabulary, checked, vocabulary
+from dlcore.names import arguments
 
 # A word with the blank before it, signs likewise, and what other blanks there are: nothing is lost.
 WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+")
@@ -53,6 +54,7 @@ def characters(text: str) -> Tokenizer:
     return _of(Vocabulary(tuple(sorted(set(text)))), "characters")
 
 
+@arguments()
 def words(
     text: str, *, size: int | None = None, minimum: int = 1, unknown: str = "<unk>"
 ) -> Tokenizer:
@@ -64,6 +66,7 @@ def words(
     return _of(known, "words")
 
 
+@arguments()
 def byte_pairs(texts: str | Iterable[str], size: int) -> Tokenizer:
     """`size` tokens by byte-pair encoding: the 256 bytes, then the pair that is most frequent, …
 
@@ -146,7 +149,8 @@ def _byte_pairs(inner: Any) -> Tokenizer:
         return np.array(inner.encode(text).ids, np.int32)
 
     def decode(numbers: Any) -> str:
-        return str(inner.decode(np.asarray(numbers).tolist(), skip_special_tokens=False))
+        known = checked(numbers, inner.get_vocab_size())
+        return str(inner.decode(known.tolist(), skip_special_tokens=False))
 
     tokens = tuple(inner.id_to_token(number) for number in range(inner.get_vocab_size()))
     return Tokenizer(encode, decode, tokens, {"kind": "byte pairs", "json": inner.to_str()})

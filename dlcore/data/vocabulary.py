@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.dataset import DataError, check_count
+from dlcore.names import arguments
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,24 @@ class Vocabulary:
 
     def decode(self, numbers: Any) -> list[str]:
         """The tokens of these numbers [T]."""
-        numbers = np.asarray(numbers)
-        outside = numbers[(numbers < 0) | (numbers >= len(self))]
-        if outside.size:
-            raise DataError(f"{outside[0]} is no number of a token: there are {len(self):,}")
-        return [self.tokens[number] for number in numbers]
+        return [self.tokens[number] for number in checked(numbers, len(self))]
 
 
+def checked(numbers: Any, count: int) -> np.ndarray:
+    """Numbers [T] of tokens, of which there are `count`; refused is what is none."""
+    numbers = np.asarray(numbers)
+    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+        raise TypeError(
+            f"decode: the numbers of tokens are integers [T], got {numbers.dtype}"
+            f"{[*numbers.shape]}: one sequence at a time"
+        )
+    outside = numbers[(numbers < 0) | (numbers >= count)] if numbers.size else numbers
+    if outside.size:
+        raise DataError(f"{outside[0]} is no number of a token: there are {count:,}")
+    return numbers
+
+
+@arguments()
 def vocabulary(
     tokens: Iterable[str],
     *,
@@ -91,6 +103,7 @@ def vocabulary(
     special = list(dict.fromkeys([*first, *([] if unknown is None else [unknown])]))
     if size is not None:
         check_count("size", size, len(special) + 1)
+    minimum = check_count("minimum", minimum, 1)
     counts = Counter(tokens)
     often = [token for token, count in counts.most_common() if count >= minimum]
     known = [*special, *(token for token in often if token not in special)]

@@ -12,6 +12,7 @@ import numpy as np
 from dlcore import nn
 from dlcore.checks import is_concrete
 from dlcore.fields import documented
+from dlcore.nn import remembering
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State
 
@@ -91,6 +92,7 @@ def check(
         raise ValueError(f"{function}: steps is {steps!r}, but ≥ 1, an integer, is wanted")
     if mask is not None:
         _check_mask(function, layer, prompt, mask)
+    remembering.refuse(function, state)
     nn.memory(layer, 1)  # refuses what has none
     whole = jax.ShapeDtypeStruct((len(prompt), prompt.shape[1] + int(steps) - 1), prompt.dtype)
     shape = jax.eval_shape(lambda *all: layer.apply(*all, **side)[0], params, state, whole)

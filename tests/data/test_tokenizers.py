@@ -61,6 +61,13 @@ def test_words_that_are_not_known_are_told():
         data.characters("abc").encode("abcd")
 
 
+def test_numbers_beyond_and_other_words_are_refused(pairs):
+    with pytest.raises(DataError, match="300 is no number of a token: there are 300"):
+        pairs.decode([300])
+    with pytest.raises(TypeError, match=r"byte_pairs has no vocab_size: write data.byte_pairs\("):
+        data.byte_pairs(TEXT, vocab_size=300)
+
+
 def test_a_description_is_json_and_enough(pairs):
     for one in (data.characters(TEXT), data.words(TEXT), pairs):
         again = data.tokenizer(json.loads(json.dumps(one.description)))

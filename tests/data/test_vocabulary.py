@@ -46,3 +46,15 @@ def test_size_counts_what_comes_first():
 def test_refuses(call, message):
     with pytest.raises(DataError, match=message):
         call()
+
+
+@pytest.mark.parametrize("numbers", [[0.5], [[0]], 0, "a"])
+def test_refuses_what_are_no_numbers(numbers):
+    with pytest.raises(TypeError, match="decode: the numbers of tokens are integers"):
+        Vocabulary(("a",)).decode(numbers)
+    assert Vocabulary(("a",)).decode([]) == []
+
+
+def test_other_libraries_words_are_corrected():
+    with pytest.raises(TypeError, match=r"vocabulary has no min_count: write data.vocabulary"):
+        vocabulary("aab", min_count=2)

@@ -169,6 +169,13 @@ def test_refuses(changes, error, message):
         call(**how)
 
 
+def test_refuses_a_state_that_remembers():
+    layer, params, state = WEIGHTS["lstm"]
+    carried = nn.joined(state, nn.memory(layer, 2))
+    with pytest.raises(ValueError, match="sample: the state still holds memory"):
+        generate.sample(layer, params, carried, PROMPT, 3, temperature=0)
+
+
 def test_refuses_what_gives_no_logits_and_a_mask_that_nobody_reads():
     pooled = nn.serial(nn.embedding(V, 4), nn.from_function(lambda x: jnp.mean(x, 1), "pool"))
     params, state = pooled.init(jax.random.key(0))
