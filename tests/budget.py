@@ -28,7 +28,7 @@ PROGRAMS = {
     "tests/derivatives": {"quick": 175, "slow": 10},
     "tests/experiments": {"quick": 515, "slow": 1400},
     "tests/functional": {"quick": 1300, "slow": 20},
-    "tests/generate": {"quick": 85},
+    "tests/generate": {"quick": 110},
     "tests/interop": {"quick": 340, "slow": 290},
     "tests/kernels": {"quick": 85, "slow": 10},
     "tests/models": {"quick": 235, "slow": 195},
