@@ -38,6 +38,14 @@ def floating(function: str, name: str, x: ArrayLike) -> jax.Array:
     return array
 
 
+def places(function: str, name: str, x: ArrayLike) -> jax.Array:
+    """`x`, where in a sequence something stands, as int32: unsigned ones would wrap at 0."""
+    array = jnp.asarray(x)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{function}: {name} are {array.dtype}, but places are integers: 0, 1, …")
+    return array.astype(jnp.int32)
+
+
 def wide_dtype(dtype: Any) -> Any:
     """float32 for everything narrower (bfloat16, integers), else the dtype itself."""
     is_wide = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits >= 32

@@ -4,7 +4,6 @@ they are called here, or where it is.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import functools
@@ -15,8 +14,14 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.kinds import UNKNOWN, Kind, kinds
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 # A line is one quantity, by its names here and elsewhere.
 _SYNONYMS = """
@@ -134,7 +139,9 @@ def arguments(
     """A decorator of functions that people call by hand: a call that does not fit them is answered
     in one line, with the corrected call. Nothing else changes.
 
-    An argument that is not there is taken for a synonym of one that is, or for the nearest.
+    An argument that is not there is taken for a synonym of one that is, or for the nearest. What
+    is of another kind than its parameter (`kinds`) is refused before anything runs; a number of
+    NumPy's becomes Python's.
 
     Args:
         arrays: what takes the arrays (or a generator of them) that were given first, as PyTorch's
@@ -149,6 +156,7 @@ def arguments(
         @functools.wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
             try:
+                args, kwargs = _of_their_kinds(function, args, kwargs)
                 return function(*args, **kwargs)
             except (TypeError, ValueError):
                 misplaced = bool(arrays and args) and _holds_arrays(args[0])
@@ -168,6 +176,8 @@ def written(value: Any) -> str:
     if isinstance(value, Iterator | MappingView):
         return f"a {type(value).__name__}"
     arrays = _arrays(value)
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        arrays = [value]
     if not arrays:
         return f"{' '.join(repr(value).split()):.80}"
     first = f"{arrays[0].dtype}{list(arrays[0].shape)}"
@@ -188,6 +198,32 @@ def _plain(name: str) -> str:
 
 
 # ------------------------------------------------------------------------------- calls corrected
+
+
+@functools.cache
+def _kinds(function: Callable[..., Any]) -> tuple[list[str], dict[str, tuple[Kind, ...]]]:
+    """The names of what is given by position, and the kinds of those parameters that have some."""
+    every = inspect.signature(function).parameters
+    found = {name: kinds(one) for name, one in every.items()}
+    places = [name for name, one in every.items() if one.kind in _BY_POSITION]
+    return places, {name: some for name, some in found.items() if some}
+
+
+def _of_their_kinds(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """args and kwargs with Python's numbers for NumPy's; TypeError for what is of another kind."""
+    places, taken = _kinds(function)
+
+    def one(name: str, value: Any) -> Any:
+        if name not in taken:
+            return value
+        if not any(kind.holds(value) for kind in taken[name]):
+            raise TypeError(f"{function.__name__}: {name} is {written(value)}")
+        return value.item() if isinstance(value, np.generic) else value
+
+    placed = [one(name, value) for name, value in zip(places, args, strict=False)]
+    return (*placed, *args[len(placed) :]), {name: one(name, kwargs[name]) for name in kwargs}
 
 
 @dataclasses.dataclass
@@ -240,7 +276,7 @@ def _corrected(
     if unknown:
         known = "" if all(placed) else f", only {', '.join(parameters)}"
         faults.append(f"has no {' and '.join(unknown)}{known}")
-    faults += _numbers(call, places, parameters)
+    faults += _of_another_kind(call, places, parameters)
     missing = [name for name in free() if parameters[name].default is inspect.Parameter.empty]
     if missing and not faults:
         faults.append(f"needs {' and '.join(missing)}")
@@ -251,21 +287,23 @@ def _corrected(
     return f"{function.__name__} {', and '.join(faults)}: write {text}"
 
 
-def _numbers(
+def _of_another_kind(
     call: _Call, places: list[str], parameters: Mapping[str, inspect.Parameter]
 ) -> list[str]:
-    """The faults of numbers given as text, as a command line and a table of settings have them."""
+    """The faults of values that are of no kind that their parameter takes; in the call stands what
+    they were meant to be, such as the number of a text.
+    """
     faults = []
     for name, value in [*zip(places, call.given, strict=False), *call.named.items()]:
-        kinds = str(parameters[name].annotation).split(" | ") if name in parameters else ["Any"]
-        if isinstance(value, str) and {*kinds} <= {"int", "float", "None"}:
-            faults.append(f"takes a number as {name}, got {value!r}")
-            with contextlib.suppress(ValueError):
-                number = (int if "int" in kinds else float)(value)
-                if name in call.named:
-                    call.named[name] = number
-                else:
-                    call.given[places.index(name)] = number
+        taken = kinds(parameters[name]) if name in parameters else ()
+        if not taken or any(kind.holds(value) for kind in taken):
+            continue
+        words = " or ".join(kind.words for kind in taken)
+        faults.append(f"takes {words} as {name}, got {written(value)}")
+        if name in call.named:
+            call.named[name] = taken[0].meant(value)
+        else:
+            call.given[places.index(name)] = taken[0].meant(value)
     return faults
 
 
@@ -330,6 +368,8 @@ def _meant(word: str, names: Sequence[str]) -> str | None:
 
 def _text(value: Any, otherwise: str = "…") -> str:
     """A value in a call; `otherwise` for what is no short piece of data, or an array."""
+    if value is UNKNOWN:
+        return "…"
     name = getattr(value, "__name__", "<")
     is_data = all(isinstance(leaf, str | int | float) for leaf in jax.tree.leaves(value))
     text = repr(value) if is_data else name

@@ -12,14 +12,27 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Each part of dlcore and the parts it may know. A new one has to find its floor here first.
-GROUND = {"checks", "fields", "functional", "keys", "tree", "flops", "files", "names", "tracebacks"}
+GROUND = {
+    "checks",
+    "fields",
+    "functional",
+    "keys",
+    "tree",
+    "flops",
+    "files",
+    "names",
+    "tracebacks",
+    "misfits",
+}
 FLOORS: dict[str, set[str]] = {
     "checks": set(),
     "fields": set(),
     "files": set(),
     "flops": set(),
     "keys": set(),
-    "names": set(),
+    "kinds": {"fields"},
+    "misfits": set(),
+    "names": {"kinds"},
     "tracebacks": set(),
     "tree": {"names"},
     "window": {"checks"},

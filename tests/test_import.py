@@ -44,7 +44,7 @@ print(*(name for name in sys.modules if "dlcore." in name))
 dlcore.optim
 print(*(name for name in sys.modules if "dlcore." in name))
 """).splitlines()
-    assert before == "dlcore.names"
+    assert before == "dlcore.fields dlcore.kinds dlcore.names"
     assert {"dlcore.optim", "dlcore.tree"} <= {*after.split()}
     assert "dlcore.data" not in after.split()
 

@@ -83,6 +83,8 @@ def per_class(labels: np.ndarray, *, classes: int, examples: int) -> Order:
         raise ValueError(
             f"per_class: labels are {labels.dtype}{list(labels.shape)}, but integers [n] are wanted"
         )
+    if not labels.size:
+        raise ValueError("per_class: there are no labels: labels of the data are wanted")
     members = [np.flatnonzero(labels == name) for name in np.unique(labels)]
     classes = check_count("classes", classes, 1, len(members))
     examples = check_count("examples", examples, 1)

@@ -31,6 +31,11 @@ def by_length(
     Raises DataError for sequences that are longer than all widths, ValueError where there are fewer
     than a batch.
     """
+    if "mask" not in data:
+        raise DataError(
+            'by_length: the data have no "mask" [N, T], False where a sequence has ended, but only '
+            f"{', '.join(data)}"
+        )
     per_epoch = batches_per_epoch(len(data["mask"]), batch_size)
     shuffled = order(len(data["mask"]), seed, epoch)
     places = _by_width(data["mask"], widths)[shuffled]

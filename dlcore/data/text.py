@@ -70,8 +70,8 @@ def windows(
 
     stride: with 1 there is a window from each place, as a view: give it as `HostData`, which copies
         no more than a batch.
-    padding: the last window is filled up with it, so that nothing is left over; the column weight
-        [N, length] is 0 there, and 1 else. Not with a stride.
+    padding: a token; the last window is filled up with it, so that nothing is left over; the column
+        weight [N, length] is 0 there, and 1 else. Not with a stride.
 
     >>> windows([1, 2, 3, 4, 5], 2)["y"].tolist()
     [[2, 3], [4, 5]]

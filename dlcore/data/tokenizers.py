@@ -44,6 +44,7 @@ class Tokenizer:
         return f"Tokenizer({self.description['kind']}, {len(self.tokens):,} tokens)"
 
 
+@arguments()
 def characters(text: str) -> Tokenizer:
     """A token for each character of `text`, in their order; others are refused.
 
@@ -68,9 +69,10 @@ def words(
 
 @arguments()
 def byte_pairs(texts: str | Iterable[str], size: int) -> Tokenizer:
-    """`size` tokens by byte-pair encoding: the 256 bytes, then the pair that is most frequent, …
+    """Up to `size` tokens by byte-pair encoding: the 256 bytes, then the most frequent pair, …
 
-    Of any text nothing is lost. Sennrich et al. 2016, on bytes as in GPT-2 (Radford et al. 2019,
+    They are fewer where no pair is left. Of any text nothing is lost, but what no file can hold (a
+    lone surrogate). Sennrich et al. 2016, on bytes as in GPT-2 (Radford et al. 2019,
     section 2.2). Needs tokenizers: pip install 'dlcore[text]'.
     """
     check_count("size", size, 257)
@@ -87,6 +89,7 @@ def byte_pairs(texts: str | Iterable[str], size: int) -> Tokenizer:
     return _byte_pairs(trained)
 
 
+@arguments()
 def gpt2(folder: str | Path) -> Tokenizer:
     """GPT-2's, from the files `vocab.json` and `merges.txt` (or `encoder.json`, `vocab.bpe`)."""
     library = _library()
@@ -115,7 +118,9 @@ def gpt2(folder: str | Path) -> Tokenizer:
 def tokenizer(description: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer of this `description`, which a weights file may hold in its metadata.
 
-    models.save(path, layer, params, state, {"tokenizer": tokenizer.description})
+    models.save(path, layer, params, state, {"tokenizer": letters.description})
+    about = interop.weights.load(path)[1]
+    letters = data.tokenizer(about["tokenizer"])
     """
     try:
         kind = description["kind"]

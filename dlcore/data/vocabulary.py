@@ -98,8 +98,9 @@ def vocabulary(
     """The vocabulary of the tokens seen, the most frequent first (equal ones as seen first).
 
     size: how many there are at most. minimum: how often one must have been seen. first: tokens that
-    come before them, such as "<pad>", and unknown, where there is one.
+    come before them, such as "<pad>" (a text is one), and unknown, where there is one.
     """
+    first = (first,) if isinstance(first, str) else first
     special = list(dict.fromkeys([*first, *([] if unknown is None else [unknown])]))
     if size is not None:
         check_count("size", size, len(special) + 1)

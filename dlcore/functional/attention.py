@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dlcore.checks import floating, wide_dtype
+from dlcore.checks import floating, places, wide_dtype
 from dlcore.kernels.attention import attend
 
 
@@ -40,7 +40,8 @@ def attention(
     soft_cap: before that, scores s become soft_cap · tanh(s / soft_cap). Gemma team 2024.
     keep: what the weights are multiplied by, broadcasts to [..., T, S]: `dropout` of ones.
     """
-    query = floating("attention", "query", query)
+    named = {"query": query, "key": key, "value": value}
+    query, key, value = (floating("attention", name, x) for name, x in named.items())
     _check(query, key, value, causal, window, soft_cap)
     groups = _groups(query, key)
     if groups:
@@ -55,8 +56,8 @@ def attention(
     if real is not None:
         query, key, value = _unspoiled(query, key, value, real)
     if causal or window is not None:
-        places = visible(*map(jnp.arange, shape[-2:]), causal=causal, window=window)
-        real = places if real is None else real & places
+        near = visible(*map(jnp.arange, shape[-2:]), causal=causal, window=window)
+        real = near if real is None else real & near
     scale = 1 / math.sqrt(query.shape[-1])
     y = attend(query, key, value, bias, real, keep, scale, soft_cap)
     return y.reshape(*y.shape[:-4], -1, *y.shape[-2:]) if groups else y
@@ -70,7 +71,8 @@ def visible(
     Boolean [..., T, S]: s ≤ t if `causal`; with a `window` |t − s| < window. Places count from 0 in
     each sequence, so that they are the same whether it is read at once or token by token.
     """
-    distance = jnp.asarray(queries)[..., :, None] - jnp.asarray(keys)[..., None, :]
+    _check_window("visible", window)
+    distance = _distance("visible", queries, keys)
     seen = distance >= 0 if causal else jnp.ones_like(distance, bool)
     return seen if window is None else seen & (jnp.abs(distance) < window)
 
@@ -81,9 +83,22 @@ def alibi(heads: int, queries: ArrayLike, keys: ArrayLike) -> jax.Array:
     The slopes m are 2^(−8h / heads), h = 1 … heads; where heads is no power of two, those of the
     power below, then every second of twice as many. Press et al. 2022, section 3.
     """
-    distance = jnp.asarray(queries)[..., :, None] - jnp.asarray(keys)[..., None, :]
+    if heads < 1:
+        raise ValueError(f"alibi: heads is {heads}, but ≥ 1 is wanted")
+    distance = _distance("alibi", queries, keys)
     slopes = jnp.asarray(_slopes(heads), jnp.float32)[:, None, None]
     return -slopes * jnp.abs(distance)[..., None, :, :].astype(jnp.float32)
+
+
+def _distance(function: str, queries: ArrayLike, keys: ArrayLike) -> jax.Array:
+    """t − s [..., T, S]."""
+    here, there = places(function, "queries", queries), places(function, "keys", keys)
+    if not here.ndim or not there.ndim:
+        raise ValueError(
+            f"{function}: queries {here.shape} and keys {there.shape} are places [..., T] and "
+            "[..., S]: give jnp.arange(length)"
+        )
+    return here[..., :, None] - there[..., None, :]
 
 
 def _slopes(heads: int) -> list[float]:
@@ -101,7 +116,8 @@ def _check(
     window: int | None,
     soft_cap: float | None,
 ) -> None:
-    fits = key.shape[-1] == query.shape[-1] and value.shape[-2] == key.shape[-2]
+    fits = min(query.ndim, key.ndim, value.ndim) > 1
+    fits = fits and key.shape[-1] == query.shape[-1] and value.shape[-2] == key.shape[-2]
     without = -3 if _groups(query, key) else -2
     parts = (query.shape[:without], key.shape[:without], value.shape[:without])
     if without == -3:
@@ -111,10 +127,14 @@ def _check(
             f"attention: query {query.shape}, key {key.shape} and value {value.shape} do not fit: "
             "[..., T, D], [..., S, D] and [..., S, E] are wanted, with leading axes that broadcast"
         )
-    if window is not None and window < 1:
-        raise ValueError(f"attention: window is {window}, but a place sees itself at least: 1")
+    _check_window("attention", window)
     if soft_cap is not None and not soft_cap > 0:
         raise ValueError(f"attention: soft_cap is {soft_cap}, but must exceed 0; None is no cap")
+
+
+def _check_window(function: str, window: int | None) -> None:
+    if window is not None and window < 1:
+        raise ValueError(f"{function}: window is {window}, but a place sees itself at least: 1")
 
 
 def _groups(query: jax.Array, key: jax.Array) -> int:

@@ -80,9 +80,8 @@ def triplet(
     Without any triplet the loss is 0. PyTorch's TripletMarginLoss takes triplets that are mined
     already, and adds 1e-6 to each difference.
     """
-    mine = one_of("triplet", "mining", mining, _MINING)
-    if margin is not None and is_concrete(margin) and not margin >= 0:
-        raise ValueError(f"triplet: margin is {margin}, but 0 or more is wanted, or None")
+    check_triplet("triplet", mining, margin)
+    mine = _MINING[mining]
     positive, negative, weight = _pairs("triplet", embeddings, labels, weight)
     d = squared_distances(embeddings) if squared else distances(embeddings)
     gap, is_triplet = mine(d, positive, negative)
@@ -90,6 +89,13 @@ def triplet(
     values = softplus(gap) if margin is None else relu(gap + margin)
     counts = jnp.where(is_triplet, jnp.expand_dims(weight, tuple(range(1, gap.ndim))), 0)
     return _mean(values, counts, of_active=mining == "batch_all")
+
+
+def check_triplet(function: str, mining: Any, margin: Any) -> None:
+    """Refuses what `triplet` does not know."""
+    one_of(function, "mining", mining, _MINING)
+    if margin is not None and is_concrete(margin) and not margin >= 0:
+        raise ValueError(f"{function}: margin is {margin}, but 0 or more is wanted, or None")
 
 
 def contrastive(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -28,6 +30,11 @@ def rotary(x: jax.Array, places: ArrayLike, *, base: float = 10_000.0) -> jax.Ar
     """
     x = floating("rotary", "x", x)
     angles = _angles("rotary", places, x.shape[-1], base)
+    if x.ndim < 2 or not _broadcasts(angles.shape[:-1], x.shape[:-1]):
+        raise ValueError(
+            f"rotary: the places {angles.shape[:-1]} of x {x.shape} are not its [..., T]: "
+            f"jnp.arange({x.shape[-2] if x.ndim > 1 else 'T'})"
+        )
     one, other = jnp.split(x.astype(wide_dtype(x.dtype)), 2, axis=-1)
     cos, sin = (wave(angles).astype(one.dtype) for wave in (jnp.cos, jnp.sin))
     turned = jnp.concatenate([one * cos - other * sin, other * cos + one * sin], axis=-1)
@@ -39,5 +46,15 @@ def _angles(name: str, places: ArrayLike, features: int, base: float) -> jax.Arr
         raise ValueError(
             f"{name} turns pairs of features, but there are {features}: even is wanted"
         )
+    if not 1 < base < math.inf:
+        raise ValueError(f"{name}: base is {base}, but above 1 is wanted: 10_000")
     rates = base ** (-jnp.arange(0, features, 2, dtype=jnp.float32) / features)
     return jnp.asarray(places, jnp.float32)[..., None] * rates
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether one shape broadcasts to the other."""
+    try:
+        return jnp.broadcast_shapes(shape, to) == to
+    except ValueError:
+        return False

@@ -60,9 +60,10 @@ def beam_search(
     check_sizes("beam_search", beams=beams)
     if not length_penalty >= 0:
         raise ValueError(f"beam_search: length_penalty is {length_penalty}, but ≥ 0 is wanted")
-    if stop is not None and not isinstance(stop, int | np.integer):
-        raise TypeError(f"beam_search: stop is {stop!r:.80}, but one token's number is wanted")
-    prompt, steps = check("beam_search", layer, params, state, prompt, steps, mask, side)
+    ends = () if stop is None else (stop,)
+    prompt, mask, steps = check(
+        "beam_search", layer, params, state, prompt, steps, mask, side, ends
+    )
     end = jnp.int32(-1 if stop is None else stop)
     search = _search(layer, steps, beams)
     found = search(params, state, prompt, mask, end, jnp.float32(length_penalty), side)

@@ -6,17 +6,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.checks import floating, is_concrete
 from dlcore.fields import documented
 from dlcore.names import arguments
+from dlcore.nn.describing import describe
+
+COLDEST = 1e-9  # a temperature that float32 divides by
 
 
 @documented
 class Rules(NamedTuple):
     """How a token is chosen; None leaves a rule out.
 
-    temperature, top_k, top_p, min_p: see `filtered`; a temperature of 0 takes the most probable.
+    temperature, top_k, top_p, min_p: see `filtered`; a temperature of 0, or below COLDEST, takes
+        the most probable.
     repetition_penalty: above 1 makes what was there already less likely.
     """
 
@@ -46,7 +51,7 @@ def filtered(
     Each rule looks at the probabilities at this temperature, of all tokens; as equal ones are all
     left or none, top_k may leave more than k.
     """
-    check("filtered", Rules(temperature, top_k, top_p, min_p), coldest=1e-9)
+    check("filtered", Rules(temperature, top_k, top_p, min_p), coldest=COLDEST)
     logits = floating("filtered", "logits", logits).astype(jnp.float32) / temperature
     lowest = jnp.full(logits.shape[:-1], -jnp.inf)
     if top_k is not None or top_p is not None:
@@ -56,7 +61,8 @@ def filtered(
         lowest = jnp.maximum(lowest, jnp.take(falling, k - 1, axis=-1))
     if top_p is not None:
         before = jnp.cumsum(jax.nn.softmax(falling), axis=-1) - jax.nn.softmax(falling)
-        left = jnp.where(before < top_p, falling, jnp.inf).at[..., 0].set(falling[..., 0])
+        is_in = (before < top_p) | (jnp.asarray(top_p) >= 1)  # where `before` may round to 1
+        left = jnp.where(is_in, falling, jnp.inf).at[..., 0].set(falling[..., 0])
         lowest = jnp.maximum(lowest, jnp.min(left, axis=-1))
     if min_p is not None:
         lowest = jnp.maximum(lowest, jnp.max(logits, axis=-1) + jnp.log(min_p))
@@ -74,9 +80,9 @@ def penalized(logits: jax.Array, seen: jax.Array, penalty: Any) -> jax.Array:
 def chosen(key: jax.Array, logits: jax.Array, rules: Rules) -> tuple[jax.Array, jax.Array]:
     """A token [B] of logits [B, V], and the log of its probability among those that are left.
 
-    A temperature of 0 takes the most probable one, the first of equal ones.
+    A temperature below COLDEST takes the most probable one, the first of equal ones.
     """
-    cold = rules.temperature == 0
+    cold = rules.temperature < COLDEST
     warm = jnp.where(cold, 1.0, rules.temperature)
     left = filtered(
         logits, temperature=warm, top_k=rules.top_k, top_p=rules.top_p, min_p=rules.min_p
@@ -89,7 +95,7 @@ def chosen(key: jax.Array, logits: jax.Array, rules: Rules) -> tuple[jax.Array, 
 
 def check(function: str, rules: Rules, *, coldest: float = 0.0) -> None:
     """Refuses what is out of range; what is traced passes."""
-    wanted = "above 0" if coldest else "≥ 0 (0 takes the most probable token)"
+    wanted = f"{coldest} or more" if coldest else "≥ 0 (0 takes the most probable token)"
     ranges = {
         "temperature": (coldest, float("inf"), wanted),
         "top_k": (1, float("inf"), "≥ 1"),
@@ -99,5 +105,9 @@ def check(function: str, rules: Rules, *, coldest: float = 0.0) -> None:
     }
     for name, (low, high, wanted) in ranges.items():
         value = getattr(rules, name)
-        if value is not None and is_concrete(value) and not low <= value <= high:
+        if value is None or not is_concrete(value):
+            continue
+        if np.ndim(value):
+            raise ValueError(f"{function}: {name} is {describe(value)}, but one number is wanted")
+        if not low <= value <= high:
             raise ValueError(f"{function}: {name} is {value}, but {wanted} is wanted")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,8 @@ import numpy as np
 from dlcore import nn
 from dlcore.checks import is_concrete
 from dlcore.fields import documented
-from dlcore.nn import remembering
+from dlcore.names import written
+from dlcore.nn import fitting, remembering, side_inputs
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State
 
@@ -67,8 +68,10 @@ def check(
     steps: Any,
     mask: Any,
     side: Side,
-) -> tuple[jax.Array, int]:
-    """The prompt int32 [B, T] and steps; refused, with the reason, is what cannot be gone on with.
+    stops: Sequence[int] = (),
+) -> tuple[jax.Array, Any, int]:
+    """The prompt int32 [B, T], its mask and steps; refused, with the reason, is what cannot be gone
+    on with.
 
     So is what would overflow: the whole, prompt and steps, is applied in the abstract first.
     """
@@ -82,16 +85,20 @@ def check(
             f"{function}: the prompt is text; its numbers are wanted, one row a sequence: "
             "tokenizer.encode(text)[None]"
         )
-    prompt = jnp.asarray(prompt)
-    if prompt.ndim != 2 or not jnp.issubdtype(prompt.dtype, jnp.integer) or not prompt.shape[1]:
+    side_inputs.check(f"{function}: the {layer.info.kind}", side, layer.info.reads - {"mask"})
+    prompt = _array(function, "prompt", prompt)
+    if prompt.ndim != 2 or not jnp.issubdtype(prompt.dtype, jnp.integer) or not prompt.size:
         fix = ": prompt[None] is one of one sequence" if prompt.ndim == 1 and prompt.size else ""
         raise ValueError(
-            f"{function}: prompt is {describe(prompt)}, but integers [B, T] are wanted, T ≥ 1{fix}"
+            f"{function}: prompt is {describe(prompt)}, but integers [B, T] are wanted, B ≥ 1 and "
+            f"T ≥ 1{fix}"
         )
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"{function}: steps is {steps!r}, but ≥ 1, an integer, is wanted")
     if mask is not None:
+        mask = _array(function, "mask", mask)
         _check_mask(function, layer, prompt, mask)
+    fitting.check(f"{function}: the {layer.info.kind}", layer.init, params, state)
     remembering.refuse(function, state)
     nn.memory(layer, 1)  # refuses what has none
     whole = jax.ShapeDtypeStruct((len(prompt), prompt.shape[1] + int(steps) - 1), prompt.dtype)
@@ -101,19 +108,32 @@ def check(
             f"{function}: the {layer.info.kind} gives {describe(shape)}, but logits [B, T, V] of "
             "the next token after each are wanted"
         )
-    _check_tokens(function, prompt, shape.shape[-1])
-    return prompt.astype(jnp.int32), int(steps)
+    for what, tokens in (("the prompt has", prompt), ("stop has", stops)):
+        _check_tokens(f"{function}: {what}", tokens, shape.shape[-1])
+    return prompt.astype(jnp.int32), mask, int(steps)
 
 
-def _check_tokens(function: str, prompt: jax.Array, count: int) -> None:
+def _array(function: str, name: str, value: Any) -> jax.Array:
+    """`value` as an array."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{function}: the {name} {written(value)} is no array [B, T]: fill shorter rows up, "
+            f"and give mask=, True for their real tokens"
+        ) from None
+
+
+def _check_tokens(what: str, tokens: Any, count: int) -> None:
     """Refuses a token that the network does not tell from others, which would become NaN."""
-    if not is_concrete(prompt):
+    if not is_concrete(tokens):
         return
-    foreign = prompt[(prompt < 0) | (prompt >= count)]
+    tokens = np.asarray(tokens, int)
+    foreign = tokens[(tokens < 0) | (tokens >= count)]
     if foreign.size:
         raise ValueError(
-            f"{function}: the prompt has the token {int(foreign[0])}, but the network knows "
-            f"0 … {count - 1}: is it of another tokenizer?"
+            f"{what} the token {int(foreign[0])}, but the network knows 0 … {count - 1}: is it of "
+            "another tokenizer?"
         )
 
 

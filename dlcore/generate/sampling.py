@@ -18,6 +18,7 @@ from dlcore.generate.reading import Side, reader
 from dlcore.generate.reading import check as check_prompt
 from dlcore.keys import Key
 from dlcore.names import arguments
+from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State
 
 
@@ -70,10 +71,12 @@ def sample(
     """
     rules = Rules(temperature, top_k, top_p, min_p, repetition_penalty)
     check("sample", rules)
-    prompt, steps = check_prompt("sample", layer, params, state, prompt, steps, mask, side)
-    own = _key("sample", key, temperature)
-    stops = jnp.asarray(_stops("sample", stop), jnp.int32)
-    given = (params, state, prompt, mask, own, rules, stops, jnp.int32(fill), side)
+    stops = _stops("sample", stop)
+    prompt, mask, steps = check_prompt(
+        "sample", layer, params, state, prompt, steps, mask, side, stops
+    )
+    own, ends = _key("sample", key, temperature), jnp.asarray(stops, jnp.int32)
+    given = (params, state, prompt, mask, own, rules, ends, jnp.int32(fill), side)
     return Sampled(*map(np.asarray, _loop(layer, steps)(*given)))
 
 
@@ -100,13 +103,14 @@ def stream(
     """
     rules = Rules(temperature, top_k, top_p, min_p, repetition_penalty)
     check("stream", rules)
-    prompt, steps = check_prompt("stream", layer, params, state, prompt, steps, None, side)
+    stops = _stops("stream", stop)
+    prompt, _, steps = check_prompt(
+        "stream", layer, params, state, prompt, steps, None, side, stops
+    )
     if len(prompt) != 1:
         raise ValueError(f"stream goes on with one prompt, got {len(prompt)}: sample takes several")
     own = _key("stream", key, temperature)
-    return _tokens(
-        layer, params, state, prompt, steps, own, rules, frozenset(_stops("stream", stop)), side
-    )
+    return _tokens(layer, params, state, prompt, steps, own, rules, frozenset(stops), side)
 
 
 def _tokens(
@@ -230,7 +234,9 @@ def _stops(function: str, stop: Any) -> list[int]:
 
 def _key(function: str, key: Key | None, temperature: float) -> Key:
     if key is not None:
-        return keys.check(key)
+        if np.ndim(keys.check(key)):
+            raise ValueError(f"{function}: key is an array of keys {describe(key)}: give one")
+        return key
     if temperature != 0:
         raise ValueError(
             f"{function} draws: {function}(…, key=jax.random.key(0)), or temperature=0 for the "

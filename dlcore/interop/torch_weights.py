@@ -23,7 +23,8 @@ import numpy as np
 from dlcore import files
 from dlcore.interop import weights
 from dlcore.interop.torch_names import NAMES, TIMM, Names
-from dlcore.interop.weights import WeightsError, WeightsWarning, about, check_fit, listed
+from dlcore.interop.weights import WeightsError, WeightsWarning, about, check_fit
+from dlcore.misfits import listed
 from dlcore.nn.layer import Info, Layer, Params, State
 from dlcore.tree import leaves_with_paths
 

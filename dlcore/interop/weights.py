@@ -10,7 +10,6 @@ one flipped bit anywhere is refused, which the safetensors format by itself does
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import io
 import itertools
@@ -29,13 +28,12 @@ import safetensors
 import safetensors.numpy
 
 from dlcore import files
+from dlcore.misfits import listed, misfits
 from dlcore.tree import leaves_with_paths
 
 FORMAT = 1
 HEADER_LIMIT = 100_000_000  # bytes, the format's own
 DEPTH_LIMIT = 100  # levels of a tree
-LISTED = 8  # things that an error names
-ITEM_LIMIT = 200  # characters of one of them
 
 _DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -342,52 +340,7 @@ def _placed(path: str, leaf: Any, like: Any) -> Any:
 
 
 def check_fit(what: str, wanted: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuses whatever is missing, too much or of another form, by name and with both forms.
-
-    Beside one that is missing stands the nearest of those that are too much.
-    """
-    lacking = [name for name in wanted if name not in given]
-    spare = [name for name in given if name not in wanted]
-    misfits = [
-        f"{name}: wanted {wanted[name]}, got {given[name]}"
-        for name in wanted
-        if name in given and wanted[name] != given[name]
-    ]
-    if not (count := len(misfits) + len(lacking) + len(spare)):
-        return
-    for name in lacking:
-        misfit = f"{name}: wanted {wanted[name]}, got none"
-        if spare and len(misfits) < LISTED:
-            near = _nearest(name, wanted[name], {one: given[one] for one in spare})
-            misfit += f", the nearest is {near} {given[near]}"
-            spare.remove(near)
-        misfits.append(misfit)
-    misfits += [f"{name}: wanted none, got {given[name]}" for name in spare]
-    raise WeightsError(f"{count} {what}: {listed(misfits)}")
-
-
-def _nearest(name: str, form: Any, others: Mapping[str, Any]) -> str:
-    """The name most like this one, among those of the same form where there are any."""
-    alike = [other for other in others if others[other] == form] or list(others)
-    matcher = difflib.SequenceMatcher(b=name[:ITEM_LIMIT])
-
-    def likeness(other: str) -> float:
-        matcher.set_seq1(other[:ITEM_LIMIT])
-        return matcher.ratio()
-
-    return max(alike[:1_000], key=likeness)
-
-
-def listed(items: list[str]) -> str:
-    """The items in one line; of a long list the first, and how many there are more."""
-    shown = [one_line(item) for item in items[:LISTED]]
-    more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return "; ".join(shown) + more
-
-
-def one_line(text: str) -> str:
-    """A file's own words, which may be anything, as an error can show them."""
-    shown = " ".join(text.split())[:ITEM_LIMIT]
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown
-    )
+    """Refuses whatever is missing, too much or of another form, by name and with both forms."""
+    count, found = misfits(wanted, given)
+    if count:
+        raise WeightsError(f"{count} {what}: {listed(found)}")

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from dlcore import nn
 from dlcore.interop import weights
 from dlcore.interop.weights import WeightsError, WeightsWarning
+from dlcore.misfits import listed, one_line
 from dlcore.models._catalogue import MODELS, build
+from dlcore.names import written
 from dlcore.nn import Layer
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Params, State, as_layer
@@ -52,13 +54,18 @@ def save(
     layer = _network("save(path, layer, params, state)", layer)
     if memory := leaves_with_paths(nn.parted(state)[1]):
         raise ValueError(
-            f"models.save: the state holds memory ({weights.listed([path for path, _ in memory])}),"
+            f"models.save: the state holds memory ({listed([path for path, _ in memory])}),"
             " which is no weight: give nn.parted(state)[0]"
         )
     trees = {"params": params, "state": state}
     drawn = _check_form(layer, trees)
     described = {**_architecture(layer), "structure": structure(layer)}
     described |= {"drawn": drawn} if drawn else {}
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError(
+            f"models.save: metadata is {written(metadata)}, but values by name are wanted: "
+            '{"epochs": 3}'
+        )
     given = {name: value for name, value in (metadata or {}).items() if name not in _OURS}
     weights.save(path, trees, {**given, **described})
 
@@ -169,7 +176,7 @@ def _described(description: Mapping[str, Any]) -> tuple[Layer, dict[str, Any]]:
     """The model that a file describes, and the form of its weights."""
     give = "give the network it was saved with: models.load(path, network)"
     if "architecture" not in description and isinstance(description.get("structure"), str):
-        kind = weights.one_line(description["structure"].partition("\n")[0].partition("(")[0])
+        kind = one_line(description["structure"].partition("\n")[0].partition("(")[0])
         raise WeightsError(
             f"a file holds no code, and models.build does not make this {kind:.80} of data; {give}"
         )
@@ -210,6 +217,6 @@ def _difference(layer: Layer, there: Any) -> str:
             break
         above[depth:] = [line.strip().partition(":")[0]]
     place = "/".join(above[1:depth])
-    ours, theirs = (weights.one_line(line) or "nothing" for line in (ours, theirs))
+    ours, theirs = (one_line(line) or "nothing" for line in (ours, theirs))
     where = f" in {place}" if place else ""
     return f"; the structures differ{where}: here {ours:.100}, in the file {theirs:.100}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from dlcore.names import arguments
-from dlcore.nn import Layer
+from dlcore.nn import Layer, make
 
 Arguments = ParamSpec("Arguments")
 
@@ -27,7 +27,10 @@ def model(factory: Callable[Arguments, Layer]) -> Callable[Arguments, Layer]:
         layer = corrected(*args, **kwargs)
         call = signature.bind(*args, **kwargs)
         call.apply_defaults()
-        info = dataclasses.replace(layer.info, kind=factory.__name__, config=dict(call.arguments))
-        return layer._replace(info=info)
+        info, kind = layer.info, factory.__name__
+        # Made anew, so that its errors have the model's name too.
+        own = make(kind, layer.init, layer.apply, info.children, info.rebuild, info.reads)
+        own_info = dataclasses.replace(info, kind=kind, config=dict(call.arguments))
+        return own._replace(info=own_info)
 
     return build

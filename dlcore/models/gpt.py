@@ -13,6 +13,7 @@ from dlcore import nn
 from dlcore.models._model import model
 from dlcore.models._transformer import block
 from dlcore.nn.init import normal, zeros
+from dlcore.nn.layer import check_sizes
 
 EPS = 1e-5
 
@@ -48,6 +49,7 @@ def gpt(
 
     Reads `mask` [B, T], True for real tokens. Its memory holds `context` tokens.
     """
+    check_sizes("gpt", vocabulary=vocabulary, context=context, features=features, layers=layers)
     start: dict[str, Any] = {"kernel_init": normal(0.02), "bias_init": zeros}
     start["output_init"] = normal(0.02 / math.sqrt(2 * layers))
     attention = nn.attention(

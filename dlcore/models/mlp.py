@@ -33,6 +33,11 @@ def mlp(
 
     Raises ValueError for sizes and classes below 1 and a dropout outside [0, 1).
     """
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str):
+        raise TypeError(
+            f"mlp: hidden is {hidden!r}, but the width of each hidden layer is wanted: "
+            f"hidden=({hidden},)"
+        )
     widths = [size(inputs), *hidden]
     layers: list[Any] = [nn.flatten]
     for fan_in, fan_out in itertools.pairwise(widths):

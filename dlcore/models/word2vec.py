@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import keys, nn
-from dlcore.checks import values_of
+from dlcore.checks import valid, values_of
 from dlcore.keys import Key
 from dlcore.models._huffman import huffman
-from dlcore.names import arguments
+from dlcore.names import arguments, written
 from dlcore.nn.arguments import factory
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Params, State, check_sizes, make
@@ -72,8 +72,13 @@ def skip_gram(output: Output, *, window: int = 5) -> Callable[..., Any]:
     count more. ℓ is the output's: `negative_sampling` or `hierarchical_softmax`. The weight is the
     number of pairs (t, c).
 
+    window: that of the stretches too, `data.blocks(…, halo=window)`: from their shape alone nobody
+        can tell another one.
+
     The program word2vec turns round who predicts whom, which is the same set of pairs but for rₜ.
     """
+
+    _check("skip_gram", output, window)
 
     def objective(batch: Any, *, key: Key) -> tuple[Any, Callable[[Any], Any]]:
         words = batch["x"]
@@ -99,6 +104,8 @@ def cbow(output: Output, *, window: int = 5) -> Callable[..., Any]:
     does there, some 0.3 does here.
     """
 
+    _check("cbow", output, window)
+
     def objective(batch: Any, *, key: Key) -> tuple[Any, Callable[[Any], Any]]:
         words = batch["x"]
         near = _near(words, window, keys.child(key, "window"))
@@ -116,10 +123,19 @@ def cbow(output: Output, *, window: int = 5) -> Callable[..., Any]:
     return objective
 
 
+def _check(function: str, output: Any, window: int) -> None:
+    check_sizes(function, window=window)
+    if not callable(output):
+        raise TypeError(
+            f"{function} got {written(output)} as output, but how a word is predicted is wanted: "
+            f"models.{function}(models.negative_sampling(counts))"
+        )
+
+
 def _near(words: jax.Array, window: int, key: Key) -> jax.Array:
     """Which words [B, T, window + T + window] are beside each: 1.0 within a distance drawn."""
-    size = words.shape[1] - 2 * window
-    if window < 1 or size < 1:
+    size = words.shape[1] - 2 * window if words.ndim == 2 else 0
+    if size < 1:
         raise ValueError(
             f"word2vec: x is {describe(words)}, but stretches of text with {window} words on "
             f"either side are wanted: data.blocks(texts, length=16, halo={window})"
@@ -149,10 +165,14 @@ def negative_sampling(
     counts: how often each of the V words was seen, [V].
     """
     check_sizes("negative_sampling", negatives=negatives, shared=shared)
-    share = np.cumsum(_checked(counts) ** power)
+    if not 0 <= power < np.inf:
+        raise ValueError(f"negative_sampling: power is {power}, but 0 or more is wanted")
+    counts = _checked("negative_sampling", counts)
+    share = np.cumsum(counts**power)
     edges = np.minimum(share / share[-1] * 2.0**32, 2.0**32 - 1).astype(np.uint32)
 
     def output(words: jax.Array, key: Key) -> tuple[jax.Array, Callable[..., jax.Array]]:
+        words = _known("negative_sampling", words, len(counts))
         bits = jax.random.bits(key, (len(words), shared))
         noise = jnp.searchsorted(jnp.asarray(edges), bits, side="right").astype(jnp.int32)
         size = words.shape[1]
@@ -178,10 +198,13 @@ def hierarchical_softmax(counts: np.ndarray) -> Output:
 
     counts: how often each of the V words was seen, [V].
     """
-    nodes, signs = huffman(_checked(counts))
+    counts = _checked("hierarchical_softmax", counts)
+    nodes, signs = huffman(counts)
 
     def output(words: jax.Array, key: Key) -> tuple[jax.Array, Callable[..., jax.Array]]:
-        read, sign = jnp.asarray(nodes)[words], jnp.asarray(signs)[words]
+        words = _known("hierarchical_softmax", words, len(counts))
+        read = jnp.asarray(nodes).at[words].get(mode="fill", fill_value=_NOWHERE)
+        sign = jnp.asarray(signs)[words]
 
         def loss(x: jax.Array, y: jax.Array, weight: jax.Array) -> jax.Array:
             logits = jnp.einsum("btd,bcld->btcl", x, y)
@@ -199,11 +222,21 @@ def _softplus(x: jax.Array) -> jax.Array:
     return jnp.where(is_positive, x, 0) + jnp.log1p(jnp.exp(jnp.where(is_positive, -x, x)))
 
 
-def _checked(counts: Any) -> np.ndarray:
+def _checked(function: str, counts: Any) -> np.ndarray:
     counts = np.asarray(counts, np.float64)
-    if counts.ndim != 1 or len(counts) < 2 or not np.all((counts >= 0) & (counts < np.inf)):
+    is_count = (counts >= 0) & (counts < np.inf)
+    if counts.ndim != 1 or len(counts) < 2 or not is_count.all() or not counts.any():
         raise ValueError(
-            f"word2vec: counts is {list(counts.shape)}, but how often each of two or more words "
-            "was seen, [V] numbers ≥ 0, is wanted: numpy.bincount(ids, minlength=V)"
+            f"{function}: counts is {list(counts.shape)}, but how often each of two or more words "
+            "was seen, [V] numbers ≥ 0, not all 0, is wanted: numpy.bincount(ids, minlength=V)"
         )
     return counts
+
+
+_NOWHERE = np.iinfo(np.int32).max  # a row that no table has
+
+
+def _known(function: str, words: Any, count: int) -> jax.Array:
+    """`words`; one that was not counted is refused, in a compiled program it has no row."""
+    known = valid(function, "x", words, lambda words: words < count, f"counts has {count} words")
+    return jnp.where(known, words, _NOWHERE)

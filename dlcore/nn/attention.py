@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -154,7 +155,11 @@ def _check(how: _How) -> None:
             "attention needs heads that kv_heads divides, got "
             f"heads={how.heads}, kv_heads={how.kv_heads}"
         )
-    if how.rotary is not None and (how.rotary is True or not how.rotary > 1):
+    if how.soft_cap is not None and not how.soft_cap > 0:
+        raise ValueError(
+            f"attention: soft_cap is {how.soft_cap}, but must exceed 0; None is no cap"
+        )
+    if how.rotary is not None and not 1 < how.rotary < math.inf:
         raise ValueError(f"attention: rotary is {how.rotary!r}, but its base is wanted: 10_000")
     if how.rotary is not None and how.depth % 2:
         raise ValueError(

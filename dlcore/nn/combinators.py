@@ -289,7 +289,7 @@ def _one(
     def one(
         params: Params, state: State, x: Any, key: Key | None, side: dict[str, Any]
     ) -> tuple[Any, State]:
-        with noted(span, block, params, x):
+        with noted(span, block, x):
             y, state = block.apply(params, state, x, key=key, train=train, **side)
             if keeps_shape and shapes(y) != shapes(x):
                 raise ValueError(

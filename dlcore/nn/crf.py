@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from dlcore import functional as F
 from dlcore.functional.crf import Chain
 from dlcore.keys import Key
+from dlcore.names import written
 from dlcore.nn.arguments import factory
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State, check_sizes, make
@@ -28,11 +29,8 @@ def crf(tags: int, *, allowed: tuple[ArrayLike, ArrayLike] | None = None) -> Lay
         may be, such as `functional.iob2_allowed(names)`; others have probability 0.
     """
     check_sizes("crf", tags=tags)
-    for what, given, shape in zip(
-        ("transitions", "first tags"), allowed or (), ((tags, tags), (tags,)), strict=False
-    ):
-        if jnp.shape(given) != shape:
-            raise ValueError(f"crf: allowed {what} are {jnp.shape(given)}, but {shape} is wanted")
+    if allowed is not None:
+        _check_allowed(allowed, tags)
 
     def init(key: Key) -> tuple[Params, State]:
         return {
@@ -63,3 +61,19 @@ def crf(tags: int, *, allowed: tuple[ArrayLike, ArrayLike] | None = None) -> Lay
         return Chain(x, each(transitions), each(start), each(params["end"]), mask), state
 
     return make(crf, init, apply, tags=tags)
+
+
+def _check_allowed(allowed: Any, tags: int) -> None:
+    if not isinstance(allowed, tuple | list) or len(allowed) != 2:
+        raise TypeError(
+            f"crf: allowed is {written(allowed)}, but two are wanted, (transitions, first tags): "
+            "functional.iob2_allowed(names)"
+        )
+    for what, given, shape in zip(
+        ("transitions", "first tags"), allowed, ((tags, tags), (tags,)), strict=True
+    ):
+        if jnp.shape(given) != shape or jnp.asarray(given).dtype != bool:
+            raise ValueError(
+                f"crf: allowed {what} are {describe(jnp.asarray(given))}, but "
+                f"bool{[*shape]} is wanted"
+            )

@@ -25,7 +25,7 @@ import jax
 from dlcore import keys, tracebacks
 from dlcore.fields import documented
 from dlcore.keys import Key
-from dlcore.nn import side_inputs
+from dlcore.nn import fitting, side_inputs
 from dlcore.nn.describing import describe
 
 Params = Any
@@ -129,6 +129,7 @@ def make(
         reads = side_inputs.named(apply).union(*inner)
     known, needed = frozenset(reads), side_inputs.named(apply, required=True)
     side_inputs.check_names(name, known)
+    inside = {child for child, _ in children} or None
 
     @tracebacks.short
     def init(key: Key) -> tuple[Params, State]:
@@ -147,7 +148,13 @@ def make(
     ) -> tuple[Any, State]:
         side_inputs.check(name, side, known)
         side_inputs.check_given(name, side, needed)
-        given = apply(params, state, x, key=key, train=train, **side)
+        if inside is None or (isinstance(params, dict) and not params.keys() <= inside):
+            fitting.check(name, draw, params, state)
+        try:
+            given = apply(params, state, x, key=key, train=train, **side)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            fitting.check(name, draw, params, state)
+            raise
         _check_pair(name, given, state)
         return given
 

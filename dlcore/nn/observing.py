@@ -39,7 +39,7 @@ def call(
     params, state = select(params, name), select(state, name)
     key = None if key is None else keys.child(key, name)
     own = read_by(layer, side)
-    with _observed(name) as observe, noted(name, layer, params, x):
+    with _observed(name) as observe, noted(name, layer, x):
         y, new = layer.apply(params, state, x, key=key, train=train, **own)
         y = observe(Call(layer, params, state, x, _narrowed(y), own))
     return y, new
@@ -277,29 +277,23 @@ _NOTE = "in layer "
 
 
 @contextlib.contextmanager
-def noted(name: str, layer: Layer, params: Params, x: Any) -> Iterator[None]:
+def noted(name: str, layer: Layer, x: Any) -> Iterator[None]:
     """Notes on an error inside that it arose in the child `name`, and what that was given."""
     try:
         yield
     except Exception as error:
         with contextlib.suppress(Exception):  # what cannot be said must not take its place
-            _annotate(error, name, layer, params, x)
+            _annotate(error, name, layer, x)
         raise
 
 
-def _annotate(error: Any, name: str, layer: Layer, params: Params, x: Any) -> None:
+def _annotate(error: Any, name: str, layer: Layer, x: Any) -> None:
     """Adds or extends the one note that says where in the network `error` arose."""
     notes = getattr(error, "__notes__", [])
     mine = [note for note in notes if note.startswith(_NOTE)]
     if mine and layer.info.children:
         note = f"{_NOTE}{name}/{mine[-1].removeprefix(_NOTE)}"
     else:
-        note = f"{_NOTE}{name} ({layer.info.kind}), given {describe(x)}{_misfit(layer, params)}"
+        note = f"{_NOTE}{name} ({layer.info.kind}), given {describe(x)}"
     error.__notes__ = [one for one in notes if one not in mine]
     error.add_note(note)
-
-
-def _misfit(layer: Layer, params: Params) -> str:
-    """What is wrong with the parameters, where their tree or shapes are not the layer's own."""
-    wanted, given = shapes(jax.eval_shape(layer.init, jax.random.key(0))[0]), shapes(params)
-    return "" if wanted == given else f"; its params should be {wanted}, got {given}"

@@ -63,7 +63,7 @@ def sinusoidal(features: int, *, base: float = 10_000.0) -> Layer:
     section 3.5.
     """
     check_sizes("sinusoidal", features=features)
-    F.sinusoidal(0, features)  # refuses an odd number
+    F.sinusoidal(0, features, base=base)  # refuses an odd number
 
     def apply(
         params: Params,

@@ -71,6 +71,11 @@ def check(kind: str, side: Mapping[str, Any], reads: frozenset[str]) -> None:
             raise TypeError(f"{kind} does not read {unread(name, reads)}")
         for leaf in jax.tree.leaves(value):
             if not hasattr(leaf, "dtype"):
+                if isinstance(value, list | tuple):
+                    raise TypeError(
+                        f"{kind}: the side input {name} is a {type(value).__name__} of numbers and "
+                        f"no array: {name}=jnp.asarray({name})"
+                    )
                 raise TypeError(
                     f"{kind}: the side input {name}={leaf!r} is no array; a setting belongs to the "
                     f"function that makes the layer, a number goes in as jnp.asarray({name})"

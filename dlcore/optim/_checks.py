@@ -59,8 +59,6 @@ def check_whole(least: int = 1, most: int = 2**31 - 1, **values: Any) -> None:
     int32.
     """
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be a whole number, got {written(value)}")
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value!r}")
         if value > most:

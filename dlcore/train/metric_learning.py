@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from dlcore import functional as F
 from dlcore.checks import is_concrete
 from dlcore.fields import documented
-from dlcore.functional.metric_learning import Mining
+from dlcore.functional.metric_learning import Mining, check_triplet
 from dlcore.keys import Key
 from dlcore.names import arguments
 from dlcore.nn.layer import Layer, Params, State, read_by
@@ -74,6 +74,7 @@ def metric_learning(
 
     Loss and share are means over batches, since what a triplet is depends on the batch.
     """
+    check_triplet("metric_learning", mining, margin)
     loss = functools.partial(F.triplet, mining=mining, margin=margin, squared=squared)
     distances = F.squared_distances if squared else F.distances
     at_collapse = math.log(2) if margin is None else margin

@@ -4,7 +4,8 @@
 
 A batch is a dict of arrays with one leading axis, here `{"x": inputs, "y": targets}`, and where
 examples count unequally (padding counts 0) `"weight"` [B], or [B, T] where a sequence has a loss
-at each place. Beside them stand the side inputs that the layer reads: `"mask"` [B, T].
+at each place. Beside them stand the side inputs that the layer reads: `"mask"` [B, T], True for the
+real steps of a sequence, of which alone there is a loss.
 
 An objective that names `states` gets there the train states that `alternate` trains beside its own.
 """
@@ -12,15 +13,16 @@ An objective that names `states` gets there the train states that `alternate` tr
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dlcore import functional as F
+from dlcore.functional.crf import Chain
 from dlcore.keys import Key
-from dlcore.names import arguments
+from dlcore.names import arguments, written
 from dlcore.nn import side_inputs
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State, read_by
@@ -38,10 +40,11 @@ def supervised(
 ) -> Objective:
     """The mean of `loss(outputs, y)`, [B] or [B, T], and `metrics` beside it.
 
-    The batch's other columns are the layer's side inputs; one that it does not read is refused.
+    The batch's other columns are the layer's side inputs; one that it does not read is refused. A
+    loss [B, T] counts where the `mask` is True, unless a weight [B, T] says how often.
     """
-    metrics = metrics or {}
-    if "loss" in metrics:
+    further = check_metrics("supervised", metrics)
+    if "loss" in further:
         raise ValueError('a metric cannot be called "loss", which is what is minimised')
 
     def objective(
@@ -50,13 +53,34 @@ def supervised(
         check_columns(layer, batch)
         side = read_by(layer, batch)
         outputs, state = layer.apply(params, state, batch["x"], key=key, train=train, **side)
-        weight = batch.get("weight")
-        measured = {"loss": mean(loss(outputs, batch["y"]), weight)}
-        for name, metric in metrics.items():
+        values = loss(outputs, batch["y"])
+        weight = _counted(batch, values)
+        measured = {"loss": mean(values, weight)}
+        for name, metric in further.items():
             measured[name] = metric(outputs, batch["y"], weight)
         return measured["loss"].value(), (state, measured)
 
     return objective
+
+
+def _counted(batch: Batch, values: jax.Array) -> jax.Array | None:
+    """How often each of `values` counts, [B] or [B, T]."""
+    weight, mask = batch.get("weight"), batch.get("mask")
+    if mask is None or mask.shape != values.shape[:2] or getattr(weight, "ndim", 0) > 1:
+        return weight
+    return mask if weight is None else jnp.where(mask, weight[:, None], 0)
+
+
+def check_metrics(function: str, metrics: Any) -> Mapping[str, MetricFunction]:
+    """The metrics by name, {} for None; refused is what is none."""
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping) or not all(map(callable, metrics.values())):
+        raise TypeError(
+            f"{function}: metrics is {written(metrics)}, but functions by name are wanted: "
+            'metrics={"perplexity": train.metrics.perplexity}'
+        )
+    return metrics
 
 
 def check_objective(objective: Any) -> None:
@@ -112,6 +136,9 @@ def classification(
 ) -> Objective:
     """Cross-entropy of the layer's logits [B, C] with labels y [B], and accuracy.
 
+    Of a sequence logits [B, T, C] and labels [B, T] are those of each step; at a step of weight 0,
+    or where the mask is False, the label may be any number.
+
     label_smoothing: in training y becomes (1 − ε)y + ε/C. In evaluation the loss is that of the
         labels as they are, so that losses compare whatever ε was trained with (PyTorch and Keras
         leave that to whoever writes the second loss).
@@ -130,7 +157,7 @@ def classification(
             total = total + auxiliary_weight * one(other, labels)
         return total
 
-    measured = {"accuracy": mean_of(F.correct), **(metrics or {})}
+    measured = {"accuracy": mean_of(F.correct), **check_metrics("classification", metrics)}
     measured = {name: _of_first(metric) for name, metric in measured.items()}
     training = supervised(layer, functools.partial(loss, smoothed), measured)
     evaluation = supervised(layer, functools.partial(loss, plain), measured)
@@ -138,12 +165,28 @@ def classification(
     def objective(
         params: Params, state: State, batch: Batch, *, key: Key | None = None, train: bool = False
     ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
-        return (training if train else evaluation)(params, state, batch, key=key, train=train)
+        one = training if train else evaluation
+        return one(params, state, _with_real_labels(batch), key=key, train=train)
 
     return objective
 
 
+def _with_real_labels(batch: Batch) -> Batch:
+    """The batch with the label 0 where a step [B, T] is none, which may have any other."""
+    if "y" not in batch:
+        return batch
+    weight = _counted(batch, batch["y"])
+    if weight is None or weight.ndim != 2 or weight.shape != batch["y"].shape:
+        return batch
+    return {**batch, "y": jnp.where(weight > 0, batch["y"], 0)}
+
+
 def _heads(outputs: Any) -> tuple[Any, ...]:
+    if isinstance(outputs, Chain | dict):
+        given = "a Chain" if isinstance(outputs, Chain) else "several outputs"
+        raise TypeError(
+            f"classification takes logits, but the layer gives {given}: train.tagging(layer)"
+        )
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
@@ -169,7 +212,8 @@ def binary_classification(
     def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
         return (logits[..., 0] > 0) == (labels > 0)
 
-    return supervised(layer, loss, {"accuracy": mean_of(correct), **(metrics or {})})
+    further = check_metrics("binary_classification", metrics)
+    return supervised(layer, loss, {"accuracy": mean_of(correct), **further})
 
 
 @arguments()
@@ -187,7 +231,7 @@ def regression(
     return supervised(
         layer,
         functools.partial(loss, reduction="none"),
-        {"absolute_error": absolute, **(metrics or {})},
+        {"absolute_error": absolute, **check_metrics("regression", metrics)},
     )
 
 

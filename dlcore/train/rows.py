@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from dlcore import keys
+from dlcore.checks import valid
 from dlcore.names import arguments
 from dlcore.optim._checks import check_scheduled
 from dlcore.train import metrics
@@ -38,6 +40,7 @@ class RowStep:
         Rows that are not to be written are given a number beyond the table: a choice between two
         tables would be a copy of them.
         """
+        _check_identity(state.opt_state)
         rows, loss = self._read(state, batch)
         (total, (_, measured)), grads = self._gradients(state, rows, loss)
         is_finite = are_finite(total, grads)
@@ -59,14 +62,14 @@ class RowStep:
     def loss(self, state: TrainState, batch: Batch) -> jax.Array:
         """The loss, a sum, at this state, with this step's key."""
         rows, loss = self._read(state, batch)
-        return loss({name: state.params[name][rows[name]] for name in rows})[0]
+        return loss({name: _rows(name, state.params[name], rows[name]) for name in rows})[0]
 
     def _read(self, state: TrainState, batch: Batch) -> Any:
         key = jax.random.fold_in(keys.stream(state.seed, "step"), state.step)
         return self.row_objective(batch, key=key)
 
     def _gradients(self, state: TrainState, rows: Rows, loss: Any) -> tuple[Any, Any]:
-        read = {name: state.params[name][rows[name]] for name in rows}
+        read = {name: _rows(name, state.params[name], rows[name]) for name in rows}
         held = {name: read.pop(name) for name in rows if name in state.frozen.paths}
 
         def with_metrics(read: Rows) -> Any:
@@ -74,6 +77,28 @@ class RowStep:
             return total, (state.state, {"loss": metrics.Mean(total, weight)})
 
         return jax.value_and_grad(with_metrics, has_aux=True)(read)
+
+
+def _rows(name: str, table: jax.Array, rows: Any) -> jax.Array:
+    """The rows of a table, negative ones from its end. Those beyond it are refused where they are
+    concrete, and NaN in a compiled program, which stops a run.
+    """
+    valid(
+        "row_step",
+        f"the rows of {name}",
+        rows,
+        lambda rows: rows < len(table),
+        f"the table has {len(table)}: is the text of another vocabulary?",
+    )
+    return table.at[rows].get(mode="fill", fill_value=jnp.nan)
+
+
+def _check_identity(opt_state: Any) -> None:
+    if not isinstance(opt_state, type(optax.identity().init(()))):
+        raise ValueError(
+            "row_step moves the rows itself, and would leave this optimizer out: "
+            "train_state(layer, optax.identity())"
+        )
 
 
 @arguments()
@@ -85,6 +110,8 @@ def row_step(objective: RowObjective, learning_rate: Any) -> RowStep:
     either. A row that is read twice is moved by the sum, in no fixed order on a GPU. The train
     state's optimizer is `optax.identity()`: it remembers nothing. `fit` measures by a function of
     the state: validation=lambda state: {"loss": …}.
+
+    Raises ValueError for another optimizer, and for rows beyond a table.
 
     objective: objective(batch, *, key) -> (rows, loss): by its leaf in params the integers [...] of
         the rows that are read, and a function of those rows [..., D] -> (Σ loss, Σ weight). The

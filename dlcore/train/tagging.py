@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from dlcore import functional as F
 from dlcore.functional.crf import Chain
 from dlcore.keys import Key
-from dlcore.names import arguments
+from dlcore.names import arguments, written
 from dlcore.nn.layer import Layer, Params, State, read_by
 from dlcore.train.metrics import Mean, MetricFunction, mean, mean_of
-from dlcore.train.objective import Batch, Objective, check_columns
+from dlcore.train.objective import Batch, Objective, check_columns, check_metrics
 
 
 @arguments()
@@ -34,7 +34,8 @@ def tagging(
         outputs, several columns named as these are, each with the weight of its loss in the sum.
     metrics: further ones, of the first kind of tags: metric(tags, labels, weight), all [B, T].
     """
-    weights = {labels: 1.0} if isinstance(labels, str) else dict(labels)
+    weights = _weights(labels)
+    metrics = check_metrics("tagging", metrics)
 
     def objective(
         params: Params, state: State, batch: Batch, *, key: Key | None = None, train: bool = False
@@ -42,17 +43,44 @@ def tagging(
         check_columns(layer, batch, wanted=("x", *weights, *({"mask"} & batch.keys())))
         side = read_by(layer, batch)
         outputs, state = layer.apply(params, state, batch["x"], key=key, train=train, **side)
-        outputs = {labels: outputs} if isinstance(labels, str) else outputs
+        outputs = {labels: outputs} if isinstance(labels, str) else _named(outputs, weights)
         mask, weight = batch.get("mask"), batch.get("weight")
+        if mask is not None and mask.dtype != bool:
+            raise TypeError(f"tagging: mask is {mask.dtype}, but True (a real step) is wanted")
         losses = {name: mean(_loss(outputs[name], batch[name], mask), weight) for name in weights}
         total = sum((weights[name] * losses[name].total for name in weights), jnp.float32(0))
         measured: dict[str, Any] = {"loss": Mean(total, next(iter(losses.values())).weight)}
         if not train:
             tags = {name: tags_of(outputs[name]) for name in weights}
-            measured |= _measured(tags, batch, metrics or {})
+            measured |= _measured(tags, batch, metrics)
         return measured["loss"].value(), (state, measured)
 
     return objective
+
+
+def _weights(labels: Any) -> dict[str, float]:
+    """The weight of each kind of tags, by its column."""
+    if isinstance(labels, str):
+        return {labels: 1.0}
+    if not isinstance(labels, Mapping) or not labels:
+        raise TypeError(
+            f"tagging: labels is {written(labels)}, but a column is wanted, or several with their "
+            'weights: {"part_of_speech": 1.0, "chunk": 0.5}'
+        )
+    return dict(labels)
+
+
+def _named(outputs: Any, names: Mapping[str, float]) -> dict[str, Any]:
+    """Outputs by name, refused where there is none for a kind of tags."""
+    known = outputs if isinstance(outputs, dict) else {}
+    for name in names:
+        if name not in known:
+            given = f"outputs {', '.join(known)}" if known else "one output"
+            raise ValueError(
+                f"tagging: labels has {name!r}, but the layer gives {given}: "
+                + ("name the labels so" if known else "give the name of its column alone")
+            )
+    return known
 
 
 def tags_of(outputs: Chain | jax.Array) -> jax.Array:

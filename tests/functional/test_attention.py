@@ -316,3 +316,38 @@ def test_refuses_integers():
     x = np.ones((4, 6), np.int32)
     with pytest.raises(TypeError, match="query is int32"):
         F.attention(x, x, x)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint32])
+def test_places_of_any_integers_are_places(dtype):
+    """Unsigned differences wrap: a causal mask of them would show the future."""
+    places = np.arange(5)
+    seen = F.visible(places.astype(dtype), places.astype(dtype), window=3)
+    distance = places[:, None] - places
+    np.testing.assert_array_equal(seen, (distance >= 0) & (distance < 3))
+    bias = F.alibi(1, places.astype(dtype), places.astype(dtype))[0]
+    np.testing.assert_allclose(bias, -(2.0**-8) * abs(distance))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: F.visible([0.0, 1.0], [0, 1]), TypeError, "visible: queries are float32, but pl"),
+        (lambda: F.visible([0, 1], [0, 1], window=0), ValueError, "visible: window is 0, but a pl"),
+        (lambda: F.visible(0, [0, 1]), ValueError, r"visible: queries \(\) and keys \(2,\) are pl"),
+        (lambda: F.alibi(0, [0], [0]), ValueError, "alibi: heads is 0, but ≥ 1 is wanted"),
+        (
+            lambda: F.attention([1.0], [1.0], [1.0]),
+            ValueError,
+            r"query \(1,\), key \(1,\) and value",
+        ),
+        (
+            lambda: F.attention([[1.0]], [[1]], [[1.0]]),
+            TypeError,
+            "attention: key is int32, but fl",
+        ),
+    ],
+)
+def test_what_are_no_places_and_no_sequences_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

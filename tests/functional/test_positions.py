@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore import functional as F
+from dlcore import nn
 
 PLACES = np.array([[0, 1, 7], [3, 100, 999]])
 
@@ -46,3 +47,20 @@ def test_keeps_the_dtype_and_refuses_an_odd_number():
         F.rotary(np.ones((2, 3), np.float32), np.arange(2))
     with pytest.raises(ValueError, match="sinusoidal turns pairs"):
         F.sinusoidal(np.arange(2), 5)
+
+
+@pytest.mark.parametrize("base", [0, -1, 1.0, float("inf"), float("nan")])
+def test_a_base_that_gives_no_waves_is_refused(base):
+    with pytest.raises(ValueError, match=r"sinusoidal: base is .*, but above 1 is wanted: 10_000"):
+        F.sinusoidal([0, 1], 4, base=base)
+    with pytest.raises(ValueError, match="sinusoidal: base is"):
+        nn.sinusoidal(4, base=base)
+
+
+@pytest.mark.parametrize("places", [[0, 1], [[0, 1, 2]] * 3, [[[0, 1, 2]]]])
+def test_places_of_another_sequence_are_refused(places):
+    x = np.ones((2, 3, 4), np.float32)
+    with pytest.raises(
+        ValueError, match=r"of x \(2, 3, 4\) are not its \[..., T\]: jnp.arange\(3\)"
+    ):
+        F.rotary(x, places)

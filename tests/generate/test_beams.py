@@ -75,5 +75,9 @@ def test_refuses():
         generate.beam_search(LAYER, PARAMS, STATE, PROMPT, 3, beams=0)
     with pytest.raises(ValueError, match="length_penalty is -1, but ≥ 0"):
         generate.beam_search(LAYER, PARAMS, STATE, PROMPT, 3, length_penalty=-1)
-    with pytest.raises(TypeError, match="stop is \\[0\\], but one token's number is wanted"):
+    with pytest.raises(TypeError, match="takes an integer or None as stop, got \\[0\\]: write"):
         generate.beam_search(LAYER, PARAMS, STATE, PROMPT, 3, stop=[0])
+    with pytest.raises(TypeError, match="takes a number as length_penalty, got 'a'"):
+        generate.beam_search(LAYER, PARAMS, STATE, PROMPT, 3, length_penalty="a")
+    with pytest.raises(TypeError, match=r"does not read 'key'\. It reads no side inputs"):
+        generate.beam_search(LAYER, PARAMS, STATE, PROMPT, 3, key=jax.random.key(0))

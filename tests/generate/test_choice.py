@@ -62,12 +62,19 @@ def test_a_penalty_makes_what_was_there_less_likely():
     np.testing.assert_allclose(penalized(logits, seen, 2.0), [[1.0, -4.0, 1.0]])
 
 
+def test_a_top_p_of_1_leaves_all():
+    """Also where the probabilities before a token round to 1."""
+    logits = np.linspace(30, -30, 61, dtype=np.float32)
+    assert np.isfinite(generate.filtered(logits, top_p=1.0)).all()
+
+
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ({"temperature": 0.0}, "temperature is 0.0, but above 0 is wanted"),
+        ({"temperature": 0.0}, "temperature is 0.0, but 1e-09 or more is wanted"),
         ({"top_k": 0}, "top_k is 0, but ≥ 1 is wanted"),
         ({"top_p": 1.5}, "top_p is 1.5, but in (0, 1] is wanted"),
+        ({"top_p": jnp.ones(2)}, "top_p is float32[2], but one number is wanted"),
         ({"min_p": 0.0}, "min_p is 0.0, but in (0, 1] is wanted"),
     ],
 )

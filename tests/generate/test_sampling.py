@@ -136,7 +136,11 @@ def test_a_source_goes_with_every_step():
         ({"temperature": 1.0}, ValueError, "sample draws: sample(…, key=jax.random.key(0)), or"),
         ({"temperature": -1}, ValueError, "temperature is -1, but ≥ 0"),
         ({"prompt": "To be"}, TypeError, "its numbers are wanted, one row a sequence: tokenizer."),
-        ({"prompt": PROMPT[0]}, ValueError, "int32[4], but integers [B, T] are wanted, T ≥ 1: pro"),
+        (
+            {"prompt": PROMPT[0]},
+            ValueError,
+            "int32[4], but integers [B, T] are wanted, B ≥ 1",
+        ),
         (
             {"prompt": PROMPT.astype(np.float32)},
             ValueError,
@@ -147,11 +151,39 @@ def test_a_source_goes_with_every_step():
             ValueError,
             "has the token 7, but the network knows 0 … 6: is it of",
         ),
+        (
+            {"prompt": np.zeros((0, 4), int)},
+            ValueError,
+            "int32[0, 4], but integers [B, T]",
+        ),
+        (
+            {"prompt": [[1, 2], [3]]},
+            ValueError,
+            "no array [B, T]: fill shorter rows up",
+        ),
+        ({"prompt": None}, ValueError, "the prompt None is no array [B, T]"),
+        ({"stop": 7}, ValueError, "stop has the token 7, but the network knows 0 … 6"),
+        ({"stop": [1.5]}, TypeError, "stop is [1.5], but the numbers of tokens are wanted"),
+        ({"fill": None}, TypeError, "sample takes an integer as fill, got None: write"),
+        ({"top_k": 2.5}, TypeError, "takes an integer or None as top_k, got 2.5: write"),
+        ({"top_p": [0.9]}, TypeError, "takes a number or None as top_p, got [0.9]: write"),
+        ({"temperature": None}, TypeError, "takes a number as temperature, got None: write"),
+        (
+            {"key": jax.random.split(jax.random.key(0))},
+            ValueError,
+            "key is an array of keys key<fry>[2]: give one",
+        ),
+        (
+            {"sourc": np.ones((2, 3))},
+            TypeError,
+            "gpt does not read 'sourc'. It reads no",
+        ),
         ({"stop": "\n"}, TypeError, "stop is '\\n', but the numbers of tokens are wanted"),
         ({"max_new_tokens": 5}, TypeError, "sample has no max_new_tokens"),
         ({"temperature": "1"}, TypeError, "sample takes a number as temperature, got '1': write"),
         ({"steps": 0}, ValueError, "steps is 0, but ≥ 1, an integer, is wanted"),
         ({"mask": np.ones((2, 3), bool)}, ValueError, "mask is bool[2, 3], but bool [2, 4]"),
+        ({"mask": [[0, 1, 1, 1]] * 2}, ValueError, "mask is int32[2, 4], but bool [2, 4]"),
         ({"mask": np.zeros((2, 4), bool)}, ValueError, "no real token to begin with"),
         ({"layer": nn.attention(8, 2)}, ValueError, "attention has no memory: it attends to what"),
         ({"layer": GPT.apply}, TypeError, "wants a Layer, got function"),
@@ -167,6 +199,31 @@ def test_refuses(changes, error, message):
     )
     with pytest.raises(error, match=re.escape(message)):
         call(**how)
+
+
+def test_params_of_another_network_are_refused():
+    """A longer network, a larger vocabulary and a shorter table of places would run."""
+    layer, params, state = WEIGHTS["gpt"]
+    for name, other, told in (
+        ("blocks", {"2": params["blocks"]["0"], **params["blocks"]}, "blocks/2/attention"),
+        (
+            "embedding",
+            {"embedding": np.zeros((V + 1, 16), np.float32)},
+            "wanted [7, 16], got [8, 16]",
+        ),
+        ("position", {"embedding": np.zeros((8, 16))}, "wanted [16, 16], got [8, 16]"),
+    ):
+        with pytest.raises(ValueError, match=r"of another network, .* differ") as caught:
+            generate.sample(layer, {**params, name: other}, state, PROMPT, 3, temperature=0)
+        assert told in str(caught.value)
+
+
+def test_a_mask_may_be_a_list():
+    layer, params, state = WEIGHTS["gpt"]
+    mask = [[True] * 4, [False] + [True] * 3]
+    given = generate.sample(layer, params, state, PROMPT, 3, temperature=0, mask=mask)
+    same = generate.sample(layer, params, state, PROMPT, 3, temperature=0, mask=np.array(mask))
+    np.testing.assert_array_equal(given.tokens, same.tokens)
 
 
 def test_refuses_a_state_that_remembers():

@@ -132,6 +132,7 @@ def test_learns_one_batch(name):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
+        ("mlp", {"hidden": 100}, r"mlp: hidden is 100, .* wanted: hidden=\(100,\)"),
         ("lenet", {}, "no model is called 'lenet', the nearest is 'lenet5'; there are linear, mlp"),
         ("MLP", {}, "the nearest is"),
         ("linear", {"classes": 0}, "linear needs out_features ≥ 1"),
@@ -144,5 +145,5 @@ def test_learns_one_batch(name):
     ],
 )
 def test_refuses(name, arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         models.build(name, **arguments)

@@ -291,13 +291,25 @@ tree = models.hierarchical_softmax
             lambda: models.negative_sampling(COUNTS, negative=2),
             "write models.negative_sampling\\(.*negatives=2\\)",
         ),
+        (lambda: models.negative_sampling([0, 0]), "negative_sampling: counts is .*, not all 0"),
+        (
+            lambda: models.negative_sampling(COUNTS, power=-1),
+            "power is -1, but 0 or more is wanted",
+        ),
+        (lambda: models.negative_sampling(COUNTS, power="a"), "takes a number as power, got 'a'"),
+        (lambda: models.skip_gram(tree(COUNTS), window=0), "skip_gram needs window ≥ 1"),
+        (lambda: models.skip_gram(COUNTS), r"skip_gram\(models.negative_sampling\(counts\)\)"),
+        (
+            lambda: models.cbow(tree(COUNTS), window=1)({"x": np.full((1, 3), 99)}, key=key()),
+            r"hierarchical_softmax: x\[0, 0\] is 99, but counts has",
+        ),
         (lambda: models.skip_gram(), "skip_gram needs output: write models.skip_gram"),
         (
             lambda: models.cbow(tree(COUNTS))({"x": jnp.zeros((2, 10), jnp.int32)}, key=key()),
             r"x is int32\[2, 10\], but stretches of text with 5 words on either side are wanted",
         ),
         (
-            lambda: models.word2vec(2, 2).apply({}, (), np.ones(2)),
+            lambda: models.word2vec(2, 2).apply(*models.word2vec(2, 2).init(key()), np.ones(2)),
             "word2vec expected integers, got float64",
         ),
     ],

@@ -112,7 +112,7 @@ def test_the_corrected_call_makes_torchs_layer(factory, name, shape, args, kwarg
         (lambda: nn.dropout("0.5"), "takes a number as rate, got '0.5': write nn.dropout(0.5)"),
         (
             lambda: nn.linear("four", units=3),
-            "got 'four': write nn.linear('four', out_features=3)",
+            "got 'four': write nn.linear(…, out_features=3)",
         ),
         (lambda: nn.batch_norm(64, 1e-3), "got 2: write nn.batch_norm(64, eps=0.001)"),
         (lambda: nn.batch_norm(64, decay=0.9), "write nn.batch_norm(64, momentum=0.9)"),

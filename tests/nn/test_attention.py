@@ -249,7 +249,9 @@ def test_memory_is_refused_with_the_reason():
     [
         ({"kv_heads": 3}, "needs heads that kv_heads divides, got heads=2, kv_heads=3"),
         ({"window": 0}, "attention needs window ≥ 1"),
-        ({"rotary": True}, "rotary is True, but its base is wanted: 10_000"),
+        ({"soft_cap": 0.0}, "soft_cap is 0.0, but must exceed 0"),
+        ({"rotary": float("inf")}, "rotary is inf, but its base is wanted: 10_000"),
+        ({"rotary": 1.0}, "rotary is 1.0, but its base is wanted: 10_000"),
         ({"heads": 8, "rotary": 10_000}, "features / heads = 1: even is wanted"),
         ({"dropout": 1.0}, "attention: rate is 1.0"),
         (

@@ -69,7 +69,7 @@ def test_in_a_network_it_reads_the_mask_and_finds_allowed_paths_alone():
     [
         (lambda: nn.crf(0), "crf needs tags ≥ 1"),
         (lambda: nn.crf(3, allowed=F.iob2_allowed(["O", "B-X"])), "allowed transitions are"),
-        (lambda: nn.crf(2, allowed=(np.ones((2, 2)), np.ones(3))), "allowed first tags are"),
+        (lambda: nn.crf(2, allowed=(np.ones((2, 2), bool), np.ones(3))), "allowed first tags are"),
         (lambda: nn.crf(3, names=2), "crf has no names"),
         (
             lambda: nn.crf(3).apply(nn.crf(3).init(jax.random.key(0))[0], (), np.ones((2, 3, 4))),
@@ -80,3 +80,18 @@ def test_in_a_network_it_reads_the_mask_and_finds_allowed_paths_alone():
 def test_refuses(call, told):
     with pytest.raises((ValueError, TypeError), match=told):
         call()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "error", "message"),
+    [
+        (np.ones((3, 3), bool), TypeError, r"allowed is bool\[3, 3\], but two are wanted"),
+        ((np.ones((3, 3), bool),), TypeError, "but two are wanted, .transitions, first tags."),
+        (True, TypeError, "allowed is True, but two are wanted"),
+        ((np.ones((3, 3)), np.ones(3, bool)), ValueError, r"float32\[3, 3\], but bool\[3, 3\] is"),
+        ((np.ones((3, 3), bool), np.ones(2, bool)), ValueError, r"first tags are bool\[2\], but"),
+    ],
+)
+def test_what_is_allowed_has_its_form(allowed, error, message):
+    with pytest.raises(error, match=message):
+        nn.crf(3, allowed=allowed)

@@ -11,6 +11,9 @@ from dlcore import interop, nn
 X = np.random.default_rng(0).integers(0, 5, (3, 4))
 
 
+LAYER = nn.embedding(5, 3), {"embedding": np.zeros((5, 3), np.float32)}
+
+
 def applied(layer, params, x):
     return layer.apply(params, (), x)[0]
 
@@ -67,7 +70,7 @@ def test_what_is_outside_of_the_vocabulary_is_refused_and_in_a_program_nan(bad):
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (lambda: applied(nn.embedding(5, 3), {}, X * 1.0), r"float64\[3, 4\]: x.astype\(jnp.int32"),
+        (lambda: applied(*LAYER, X * 1.0), r"float64\[3, 4\]: x.astype\(jnp.int32"),
         (lambda: nn.embedding(5, 3, padding=5), "padding is 5, but 0 … 4 are there"),
         (lambda: nn.embedding(0, 3), "needs vocabulary ≥ 1"),
         (lambda: nn.Embedding, "did you mean embedding"),

@@ -160,7 +160,9 @@ def test_a_negative_number_is_refused(build, name):
 def test_what_counts_is_a_whole_number_from_one_on(build, name):
     with pytest.raises(ValueError, match=f"^{name} must be at least 1, got 0"):
         build(**{name: 0})
-    with pytest.raises(TypeError, match=rf"^{name} must be a whole number, got 10\.0"):
+    with pytest.raises(
+        TypeError, match=rf"takes an integer( or None)? as {name}, got 10\.0: write .*{name}=10\b"
+    ):
         build(**{name: 10.0})
 
 

@@ -174,7 +174,7 @@ def test_the_corrected_schedule_is_the_other_librarys(standard_promotion):
         ),
         (
             lambda: optim.swa(PARAMS["bias"]),
-            "start must be a whole number, got float32[2]",
+            "swa takes an integer as start, got float32[2]: write optim.swa(…)",
         ),
         (lambda: optim.exponential(0.1, gamma=0.9), "exponential has no gamma, only init_value, d"),
         (lambda: optim.wolfe(c1=0.1, c2=0.5), "wolfe has no c1 and c2: write optim.wolfe(decrease"),

@@ -342,3 +342,53 @@ def test_smoothing_is_of_training_alone():
 def test_a_call_as_elsewhere_is_corrected(call, told):
     with pytest.raises(TypeError, match=re.escape(told)):
         call(train.train_state(LAYER, optim.sgd(0.1)))
+
+
+STEPS = nn.serial(nn.lstm(4, 5), nn.linear(5, 3))
+
+
+def sequences():
+    """Three sequences of 6, 2 and 4 steps, whose labels are −1 behind them."""
+    rng = np.random.default_rng(3)
+    mask = np.arange(6) < np.array([6, 2, 4])[:, None]
+    x = rng.normal(size=(3, 6, 4)).astype(np.float32)
+    y = np.where(mask, rng.integers(0, 3, (3, 6)), -1).astype(np.int32)
+    return {"x": x, "y": y, "mask": mask}
+
+
+@pytest.mark.parametrize("weight", [None, np.float32([1, 2, 0]), "steps"])
+def test_a_loss_of_steps_is_that_of_the_real_ones(weight):
+    """In evaluation, and in training with its gradient, whatever stands behind the mask."""
+    params, state = STEPS.init(jax.random.key(1))
+    batch = sequences()
+    counts = np.ones(3) if weight is None or isinstance(weight, str) else weight
+    counts = np.where(batch["mask"], counts[:, None], 0)
+    if weight is not None:
+        batch["weight"] = counts.astype(np.float32) if isinstance(weight, str) else weight
+    logits = np.asarray(STEPS.apply(params, state, batch["x"], mask=batch["mask"])[0], np.float64)
+    log_p = np.log(softmax(logits, -1))
+    nats = -np.take_along_axis(log_p, np.maximum(batch["y"], 0)[..., None], -1)[..., 0]
+    expected = (nats * counts).sum() / counts.sum()
+    objective = train.classification(STEPS, metrics={"perplexity": metrics.perplexity})
+    found = train.evaluate(objective, params, state, batch, batch_size=2)
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+    assert found["perplexity"] == pytest.approx(np.exp(expected), rel=1e-5)
+    right = (logits.argmax(-1) == batch["y"]) * counts
+    assert found["accuracy"] == pytest.approx(right.sum() / counts.sum())
+    loss, grads = jax.jit(
+        jax.value_and_grad(lambda params: objective(params, state, batch, train=True)[0])
+    )(params)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_what_is_no_metric_and_no_logits_is_refused():
+    with pytest.raises(TypeError, match=r"metrics is 'ppl', but functions by name are wanted: met"):
+        train.classification(LAYER, metrics="ppl")
+    chain = nn.serial(nn.linear(4, 3), nn.crf(3))
+    params, state = chain.init(jax.random.key(0))
+    batch = {name: leaf for name, leaf in sequences().items() if name != "mask"}
+    with pytest.raises(
+        TypeError, match=r"takes logits, but the layer gives a Chain: train.tagging"
+    ):
+        train.classification(chain)(params, state, batch)

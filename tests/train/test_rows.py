@@ -128,3 +128,17 @@ def test_nothing_as_large_as_a_table_is_made_in_a_loop_of_steps():
 def test_refuses_a_rate(rate):
     with pytest.raises((TypeError, ValueError), match="learning_rate"):
         train.row_step(objective, rate)
+
+
+def test_rows_beyond_a_table_and_another_optimizer_are_refused():
+    """In a compiled program such a row is NaN, and nothing is written."""
+    step, state = begin()
+    beyond = {**batch(), "x": np.full((4, 2), WORDS, np.int32)}
+    with pytest.raises(ValueError, match=rf"rows of input\[0, 0\] is {WORDS}, but the table has 6"):
+        step.loss(state, beyond)
+    after, measured = jax.jit(step)(state, beyond)
+    assert np.isnan(measured["loss"].value())
+    np.testing.assert_array_equal(after.params["input"], state.params["input"])
+    with_adam = train.train_state(models.word2vec(WORDS, FEATURES), optax.adam(0.1))
+    with pytest.raises(ValueError, match=r"train_state\(layer, optax.identity\(\)\)"):
+        step(with_adam, batch())

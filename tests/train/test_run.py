@@ -328,8 +328,8 @@ def test_a_run_that_ended_early_goes_on_with_more_patience(problem, blobs, tmp_p
         ({"validation": {"x": np.ones((4, 4), np.float32)}}, "y"),
         ({"stopping": train.EarlyStopping(monitor="acuracy")}, "did you mean 'accuracy'"),
         ({"stopping": train.EarlyStopping(patience=2), "validation": None}, "needs validation"),
-        ({"epochs": 1.5}, "epochs=1.5: give a whole number"),
-        ({"epochs": float("nan")}, "epochs=nan: give a whole number"),
+        ({"epochs": 1.5}, "takes an integer as epochs, got 1.5"),
+        ({"epochs": float("nan")}, "takes an integer as epochs, got nan"),
     ],
 )
 def test_what_can_be_known_is_refused_before_the_first_step(problem, blobs, change, message):

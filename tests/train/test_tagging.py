@@ -135,3 +135,15 @@ def test_a_weight_of_steps_is_refused():
     given = {**data, "weight": np.ones((B, T), np.float32)}
     with pytest.raises(ValueError, match="the weight is"):
         jax.eval_shape(train.tagging(layer), *layer.init(jax.random.key(0)), given)
+
+
+def test_labels_that_do_not_fit_the_outputs_are_refused():
+    layer = nn.linear(4, 3)
+    params, state = layer.init(jax.random.key(0))
+    batch = {"x": np.ones((2, 5, 4), np.float32), "y": np.zeros((2, 5), np.int32)}
+    with pytest.raises(TypeError, match=r"labels is \['y'\], but a column is wanted, or several"):
+        train.tagging(layer, ["y"])
+    with pytest.raises(
+        ValueError, match="labels has 'y', but the layer gives one output: give the"
+    ):
+        train.tagging(layer, {"y": 1.0})(params, state, batch)

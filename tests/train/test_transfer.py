@@ -50,7 +50,10 @@ def test_frozen_leaves_are_bit_identical_after_100_steps_of_decay():
         assert np.array_equal(new[path], old[path]) == path.startswith(("linear1", "batch_norm1"))
     body, _ = nn.split(layer, "linear2")
     x = make_blobs(seed=3)
-    before, now = (train.extract(body, one.params, one.state, x)["x"] for one in (state, after))
+    before, now = (
+        train.extract(body, nn.part(body, one.params), nn.part(body, one.state), x)["x"]
+        for one in (state, after)
+    )
     np.testing.assert_array_equal(before, now)
 
 
