@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
+from jax.export import is_symbolic_dim
 
 from dlcore import device, keys
 from dlcore.functional import identity
@@ -162,8 +163,8 @@ def _repeat(children: Children, scan: bool | None, remat: bool) -> Layer:
     ) -> tuple[Any, State]:
         states: dict[str, State] = {}
         for block, names in _runs(children):
-            several = _unrolled if len(names) == 1 or is_observed() else _way(scan)
             own = read_by(block, side)
+            several = _unrolled if len(names) == 1 or is_observed() else _way(scan, own)
             x, new = several(_Alike(block, names, params, state, key, train, remat, own), x)
             states.update(new)
         return x, gather(states)
@@ -180,10 +181,16 @@ def _repeat(children: Children, scan: bool | None, remat: bool) -> Layer:
     )
 
 
-def _way(scan: bool | None) -> Callable[..., Any]:
-    """How several blocks that are alike run."""
+def _way(scan: bool | None, side: dict[str, Any]) -> Callable[..., Any]:
+    """How several blocks that are alike run.
+
+    For a mask that is exported for any size each by itself: what is marked as a call, and counts in
+    it (jnp.cumsum), jax cannot compile again once the size is known.
+    """
     if scan is None:
-        return _by_calls if device.repeats_by_calls() else _unrolled
+        sizes = [size for leaf in jax.tree.leaves(side) for size in jnp.shape(leaf)]
+        is_free = any(map(is_symbolic_dim, sizes))
+        return _by_calls if device.repeats_by_calls() and not is_free else _unrolled
     return _by_loop if scan else _unrolled
 
 
