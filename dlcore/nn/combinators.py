@@ -34,8 +34,9 @@ from dlcore.nn.layer import (
     select,
     with_info,
 )
-from dlcore.nn.observing import call, is_observed, noted
+from dlcore.nn.observing import call, is_observed, note_tied, noted
 from dlcore.nn.remembering import joined, parted
+from dlcore.nn.surgery import frozen, without_gradient
 
 
 def serial(*layers: Any) -> Layer:
@@ -391,11 +392,17 @@ class Part:
         handed: frozenset[str],
     ) -> None:
         self.name = name
-        self.params = select(params, name)
+        self._params = select(params, name)
         self.state = select(state, name)
         self.apply = layer.apply
         self._layer, self._key, self._train, self._uses = layer, key, train, 0
         self._handed = handed  # what the wire itself reads, and may hand to any part
+
+    @property
+    def params(self) -> Params:
+        """Its own, to be used outside of it; what is frozen in it has no gradient there either."""
+        note_tied(self.name)
+        return without_gradient(self._params, frozenset(frozen(self._layer)))
 
     def __call__(self, x: Any, **side: Any) -> Any:
         """The part's output; the state that it leaves is kept for its next call."""
@@ -414,7 +421,7 @@ class Part:
         y, self.state = call(
             name,
             self._layer,
-            {name: self.params},
+            {name: self._params},
             {name: self.state},
             x,
             key=key,
