@@ -104,8 +104,8 @@ class Summary(NamedTuple):
             "FLOPs": self.flops,
         }
         said = " · ".join(f"{name} {one:,}" for name, one in facts.items() if name not in shown)
-        lines = [f"input {self.input}", table, said, *map(self._tie, self.tied)]
-        return "\n".join(one if one is table else _filled(one, width) for one in lines)
+        texts = [f"input {self.input}", table, said, *map(self._tie, self.tied)]
+        return "\n".join(one if one is table else _filled(one, width) for one in texts)
 
     def _tie(self, path: str) -> str:
         held = any(row.frozen for row in self.rows if f"{row.path}/".startswith(f"{path}/"))
