@@ -17,19 +17,25 @@ PAIRS = [
     for name in _networks.NETWORKS
 ]
 LEFT_OUT = {("Equinox", "resnet20")} | {
-    ("scikit-learn", name) for name in ("lenet5", "resnet20", "vae")
+    ("scikit-learn", name) for name in ("lenet5", "resnet20", "vae", "gpt", "lstm")
+}
+TEXTS = {
+    "gpt": _networks.Text(8, 16, layers=2, heads=2),
+    "lstm": _networks.Text(8, 4, hidden=6),
 }
 
 
 @pytest.fixture(scope="module")
 def small():
-    """The networks on few examples, and of ResNet one block a stage."""
+    """The networks on few examples, of ResNet one block a stage, texts' in small."""
     with pytest.MonkeyPatch.context() as patch:
         for name, network in _networks.NETWORKS.items():
             # L2 strong enough to be seen, at a rate that rounding survives.
             strong = {"rate": 0.01, "l2": 1.0} if network.l2 else {}
             patch.setitem(_networks.NETWORKS, name, network._replace(**FEW, **strong))
         patch.setitem(dlcore_fit.MODELS, "resnet20", lambda: dlcore_fit.models.resnet_cifar(8))
+        for name, text in TEXTS.items():
+            patch.setitem(_networks.TEXTS, name, text)
         patch.setenv("KERAS_BACKEND", "jax")
         yield patch
 
@@ -61,8 +67,8 @@ def trained(small, tmp_path_factory):
 
 @pytest.mark.parametrize(("label", "name"), PAIRS)
 def test_a_peer_trains_the_same_network(label, name, trained, standard_promotion):
-    if bench._version(PEERS[label].distribution) is None:
-        pytest.skip(f"skipped, because {PEERS[label].distribution} is not installed")
+    if lacking := bench._lacking(PEERS[label]):
+        pytest.skip(f"skipped, because {lacking} is not installed")
     found = trained(label, name)
     if found is None:
         assert (label, name) in LEFT_OUT
