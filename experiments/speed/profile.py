@@ -43,7 +43,7 @@ class Config(BaseConfig):
     """What is taken apart, and how often it is measured."""
 
     network: str = "resnet20"
-    """One of mlp, playground, lenet5, resnet20 and vae."""
+    """One of mlp, playground, lenet5, resnet20, vae, gpt and lstm."""
     rounds: int = 10
     """In which all programs take turns."""
 
