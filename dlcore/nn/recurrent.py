@@ -371,7 +371,8 @@ def rnn(
     It gives every hₜ, [B, T, hidden], and remembers the last. kernel [features, hidden],
     recurrent_kernel [hidden, hidden], bias [hidden]; PyTorch has two biases, which add up. Reads
     `mask` [B, T]: a step where it is False is none, there h stays what it was. `activation` is
-    "tanh" or "relu". Elman 1990.
+    "tanh" or "relu". Elman 1990. For x that are `Rows` of a table smaller than B · T it multiplies
+    the table by the kernel in their place.
 
     layers, dropout: so many on top of each other, and what is dropped between two of them.
     bidirectional: each is two, one of which begins at the end; their h stand side by side, in the

@@ -36,8 +36,8 @@ class Row(NamedTuple):
     """One layer: what it is, what it gives, and what it costs.
 
     path: where it is in the network, and in its params.
-    layer: the call that makes it, how often it is used where that is more than once, and "tied"
-        where its parameters are used outside of it too.
+    layer: the call that makes it, and how often it is used where that is more than once; "tied"
+        before it where its parameters are used outside of it too.
     output: the shape of what it gives.
     parameters: the numbers in its params, frozen or not.
     bytes: those of its params and state.
@@ -315,9 +315,9 @@ def label(layer: Layer, uses: Mapping[str, Call]) -> tuple[str, str]:
     """The call that makes `layer`, with how often it is used, and what it gives."""
     count = sum(use.times for use in uses.values())
     times = f" × {count}" if count > 1 else ""
-    tied = ", tied" if any(use.is_tied for use in uses.values()) else ""
+    tied = "tied " if any(use.is_tied for use in uses.values()) else ""
     y = next((_shape(use.y) for use in uses.values()), "not called")
-    return _written(layer) + times + tied, y
+    return tied + _written(layer) + times, y
 
 
 def _row(path: str, layer: Layer, key: Any, seen: dict[str, Call]) -> Row:

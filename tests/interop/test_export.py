@@ -193,6 +193,8 @@ def test_it_is_written_without_dlcore_token_by_token(tmp_path):
 
 
 def test_what_a_file_cannot_do_is_told(tmp_path):
+    from jax import export
+
     layer, params, state = language_model("gpt")
     path, given = tmp_path / "gpt", (layer, params, state, (None, None))
     interop.export(*given, path, dtype=jnp.int32, memory=True)
@@ -203,6 +205,9 @@ def test_what_a_file_cannot_do_is_told(tmp_path):
     with pytest.raises(ValueError, match=r"gpt was exported for .*, got float32\[2, 4\]"):
         loaded.apply((), (), PROMPT.astype(np.float32))
     interop.export(*given, path, dtype=jnp.int32)
+    alone = export.deserialize(path.read_bytes())
+    with pytest.raises(ValueError, match="refining shapes"):  # by jax alone
+        alone.call(np.zeros((1, 9), np.int32))
     with pytest.raises(ValueError, match=r"was exported without one: export\(…, memory=True\)"):
         generate.sample(interop.from_stablehlo(path), (), (), PROMPT, 2, temperature=0)
     with pytest.raises(ValueError, match="linear remembers nothing: leave memory=True out"):

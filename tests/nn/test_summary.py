@@ -335,7 +335,7 @@ def test_what_takes_integers_is_given_them():
 def test_an_array_that_is_used_twice_is_marked_counted_once_and_frozen_at_both_ends():
     layer = models.gpt(65, 8, features=16, heads=2, layers=1)
     table = nn.summary(layer, (1, 8))
-    assert [row.layer for row in table.rows if "tied" in row.layer] == ["embedding(65, 16), tied"]
+    assert [row.layer for row in table.rows if "tied" in row.layer] == ["tied embedding(65, 16)"]
     assert table.tied == ("embedding",)
     assert table.parameters == sum(row.parameters for row in table.rows)
     assert str(table).splitlines()[-1] == (
