@@ -169,3 +169,9 @@ def test_bad_input_is_one_line(command, flags, said):
     status, _, err = command("bench", *flags)
     assert (status, err.count("\n")) == (2, 1)
     assert said in err
+
+
+def test_of_a_text_what_comes_next_is_asked():
+    found = _compare.characters(2, 5)
+    assert found["x"].shape == found["y"].shape == (2, 5)
+    np.testing.assert_array_equal(found["x"][:, 1:], found["y"][:, :-1])
