@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 
 from dlcore import files, nn
 from dlcore.interop.weights import WeightsError, about
+from dlcore.nn import side_inputs
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State, is_empty, make, select, with_info
 from dlcore.nn.position import LengthError
@@ -112,7 +112,7 @@ def _bound(axis: Any) -> int | None:
 def from_stablehlo(path: str | Path) -> Layer:
     """The network in a file of `export`, as a Layer whose params and state are ().
 
-    It has the memory and reads the side inputs that it was exported with; a `mask` that is not
+    It has the memory that it was exported with, and reads the side inputs; a `mask` that is not
     given is True throughout. It cannot be differentiated.
 
         layer = interop.from_stablehlo("gpt.stablehlo")
@@ -122,14 +122,15 @@ def from_stablehlo(path: str | Path) -> Layer:
     """
     from jax import export
 
-    place = Path(path)
-    with about(place, "cannot be read"):
+    with about(path, "cannot be read") as place:
         data = bytearray(place.read_bytes())
     try:
         network = export.deserialize(data)
-    except (struct.error, AttributeError, ValueError, KeyError, IndexError) as error:
+        (like, *remembered), reads = jax.tree.unflatten(network.in_tree, network.in_avals)
+    except ImportError:
+        raise
+    except Exception as error:  # whatever its parser falls over
         raise WeightsError(f"{place}: is no network of interop.export ({error})") from None
-    (like, *remembered), reads = jax.tree.unflatten(network.in_tree, network.in_avals)
 
     def zeros(batch: int) -> Any:
         return jax.tree.map(
@@ -147,9 +148,9 @@ def from_stablehlo(path: str | Path) -> Layer:
     ) -> tuple[Any, State]:
         x = jnp.asarray(x)
         _check(place.name, x, like)
-        for name, one in reads.items():
-            if name not in side and one.dtype == bool:
-                side[name] = jnp.ones(x.shape[: len(one.shape)], bool)
+        if "mask" in reads and "mask" not in side:
+            side["mask"] = jnp.ones(x.shape[:2], bool)
+        side_inputs.check_given(place.name, side, frozenset(reads))
         if not remembered:
             return network.call(x, **side), state
         own = select(state, KEY)

@@ -105,6 +105,9 @@ def test_side_inputs_are_called_by_name(tmp_path):
         mask = np.arange(shape[1]) < np.arange(1, shape[0] + 1)[:, None]
         expected, _ = layer.apply(params, state, x, mask=mask)
         np.testing.assert_allclose(network.call(x, mask=mask), expected, rtol=1e-4, atol=1e-5)
+    loaded = interop.from_stablehlo(tmp_path / "n")
+    expected, _ = layer.apply(params, state, x, mask=np.ones_like(mask))
+    np.testing.assert_allclose(loaded.apply((), (), x)[0], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -163,7 +166,7 @@ def language_model(name):
 
 @pytest.mark.parametrize(
     ("name", "side"),
-    [("lstm_lm", {}), ("gpt", {}), pytest.param("gpt", {"mask": MASK}, marks=pytest.mark.slow)],
+    [("lstm_lm", {}), pytest.param("gpt", {"mask": MASK}, marks=pytest.mark.slow)],
 )
 def test_a_file_writes_the_text_that_the_network_writes(name, side, tmp_path):
     layer, params, state = language_model(name)
@@ -212,6 +215,10 @@ def test_what_a_file_cannot_do_is_told(tmp_path):
         generate.sample(interop.from_stablehlo(path), (), (), PROMPT, 2, temperature=0)
     with pytest.raises(ValueError, match="linear remembers nothing: leave memory=True out"):
         interop.export(nn.linear(4, 2), {}, (), (None, 4), path, memory=True)
+    across = nn.serial(lambda x, *, source: x + source)
+    interop.export(across, (), (), (None,), path, source=((None,), jnp.float32))
+    with pytest.raises(TypeError, match="gpt reads 'source', which was not given"):
+        interop.from_stablehlo(path).apply((), (), np.ones(2, np.float32))
     for content in (b"", b"no file of ours, but a text", path.read_bytes()[:1000]):
         path.write_bytes(content)
         with pytest.raises(WeightsError, match=r"gpt: is no network of interop\.export"):
