@@ -122,8 +122,8 @@ def from_stablehlo(path: str | Path) -> Layer:
     """
     from jax import export
 
-    with about(path, "cannot be read") as place:
-        data = bytearray(place.read_bytes())
+    with about(path, "cannot be read") as place, files.plain(place) as file:
+        data = bytearray(file.read())
     try:
         network = export.deserialize(data)
         (like, *remembered), reads = jax.tree.unflatten(network.in_tree, network.in_avals)
