@@ -39,6 +39,9 @@ def lstm_lm(
     An embedding, `layers` of `nn.lstm`, and linear: 349,569 parameters by default. `dropout` drops
     what is embedded, what goes from layer to layer and what leaves the last one (Zaremba et al.
     2014). Reads `mask` [B, T]; what it remembers goes on from one window of a text to the next.
+
+    Without dropout the first layer's input product is made once for each of the vocabulary, where
+    that is smaller than the batch (`nn.Rows`).
     """
     return _language_model(nn.lstm, vocabulary, features, hidden, layers, dropout)
 
@@ -70,7 +73,7 @@ def _language_model(
     inner = dropout if layers > 1 else 0.0
     dropped: list[Any] = [nn.dropout(dropout)] if dropout else []
     return nn.serial(
-        nn.embedding(vocabulary, features),
+        nn.embedding(vocabulary, features, gathered=bool(dropped)),
         *dropped,
         nn.named("recurrent", recurrent(features, hidden, layers=layers, dropout=inner)),
         *dropped,

@@ -18,7 +18,7 @@ from dlcore.nn.dropout import (
     spatial_dropout,
     stochastic_depth,
 )
-from dlcore.nn.embedding import embedding
+from dlcore.nn.embedding import Rows, embedding
 from dlcore.nn.layer import Layer, as_layer, from_function, make, named
 from dlcore.nn.linear import layer_scale, linear
 from dlcore.nn.local_response_norm import local_response_norm
@@ -44,6 +44,7 @@ from dlcore.nn.surgery import freeze, frozen, graft, part, replace, split, thaw
 __all__ = [
     "Call",
     "Layer",
+    "Rows",
     "Summary",
     "adaptive_avg_pool",
     "adaptive_max_pool",

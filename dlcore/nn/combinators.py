@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
+from jax.export import is_symbolic_dim
 
 from dlcore import device, keys
 from dlcore.functional import identity
@@ -33,8 +34,9 @@ from dlcore.nn.layer import (
     select,
     with_info,
 )
-from dlcore.nn.observing import call, is_observed, noted
+from dlcore.nn.observing import call, is_observed, note_tied, noted
 from dlcore.nn.remembering import joined, parted
+from dlcore.nn.surgery import frozen, without_gradient
 
 
 def serial(*layers: Any) -> Layer:
@@ -162,8 +164,8 @@ def _repeat(children: Children, scan: bool | None, remat: bool) -> Layer:
     ) -> tuple[Any, State]:
         states: dict[str, State] = {}
         for block, names in _runs(children):
-            several = _unrolled if len(names) == 1 or is_observed() else _way(scan)
             own = read_by(block, side)
+            several = _unrolled if len(names) == 1 or is_observed() else _way(scan, own)
             x, new = several(_Alike(block, names, params, state, key, train, remat, own), x)
             states.update(new)
         return x, gather(states)
@@ -180,10 +182,16 @@ def _repeat(children: Children, scan: bool | None, remat: bool) -> Layer:
     )
 
 
-def _way(scan: bool | None) -> Callable[..., Any]:
-    """How several blocks that are alike run."""
+def _way(scan: bool | None, side: dict[str, Any]) -> Callable[..., Any]:
+    """How several blocks that are alike run.
+
+    For a mask that is exported for any size each by itself: what is marked as a call, and counts in
+    it (jnp.cumsum), jax cannot compile again once the size is known.
+    """
     if scan is None:
-        return _by_calls if device.repeats_by_calls() else _unrolled
+        sizes = [size for leaf in jax.tree.leaves(side) for size in jnp.shape(leaf)]
+        is_free = any(map(is_symbolic_dim, sizes))
+        return _by_calls if device.repeats_by_calls() and not is_free else _unrolled
     return _by_loop if scan else _unrolled
 
 
@@ -384,11 +392,17 @@ class Part:
         handed: frozenset[str],
     ) -> None:
         self.name = name
-        self.params = select(params, name)
+        self._params = select(params, name)
         self.state = select(state, name)
         self.apply = layer.apply
         self._layer, self._key, self._train, self._uses = layer, key, train, 0
         self._handed = handed  # what the wire itself reads, and may hand to any part
+
+    @property
+    def params(self) -> Params:
+        """Its own, to be used outside of it; what is frozen in it has no gradient there either."""
+        note_tied(self.name)
+        return without_gradient(self._params, frozenset(frozen(self._layer)))
 
     def __call__(self, x: Any, **side: Any) -> Any:
         """The part's output; the state that it leaves is kept for its next call."""
@@ -407,7 +421,7 @@ class Part:
         y, self.state = call(
             name,
             self._layer,
-            {name: self.params},
+            {name: self._params},
             {name: self.state},
             x,
             key=key,

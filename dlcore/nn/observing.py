@@ -87,6 +87,7 @@ class Call(NamedTuple):
     y: its output, moved by its offset where there is one.
     side: the side inputs that it read, by name.
     turns: the lengths of the loops around it, the leading axes of what it was given and gave.
+    is_tied: whether the `wire` that it is a part of uses its params outside of it too.
     """
 
     layer: Layer
@@ -96,6 +97,7 @@ class Call(NamedTuple):
     y: Any
     side: dict[str, Any]
     turns: tuple[int, ...] = ()
+    is_tied: bool = False
 
     @property
     def times(self) -> int:
@@ -121,6 +123,7 @@ class _Observer:
     ) -> None:
         self.offsets, self.path, self.taken = offsets, path, taken
         self.calls: dict[str, Call] = {}
+        self.tied: set[str] = set()
         self._trace = get_opaque_trace_state()
 
     def look(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -136,6 +139,7 @@ class _Observer:
     ) -> tuple[Any, dict[str, Call]]:
         """What the body of a loop gives, and the calls in it, which belong to its own trace."""
         inner = _Observer(offsets, self.path, self.calls)
+        inner.tied = self.tied
         return inner.look(body, *args), inner.calls
 
     def record(self, call: Call) -> Any:
@@ -180,6 +184,13 @@ def _observed(name: str) -> Iterator[Callable[[Call], Any]]:
         observer.path.pop()
 
 
+def note_tied(name: str) -> None:
+    """Tells who looks on that the params of the child `name` are used outside of it."""
+    observer = _observer.get()
+    if observer is not None:
+        observer.tied.add("/".join([*observer.path, name]))
+
+
 def is_observed() -> bool:
     """Whether somebody is looking on: `repeat` then runs unrolled."""
     return _observer.get() is not None
@@ -212,6 +223,8 @@ def observed(
     for path in observer.offsets:
         if path not in observer.calls:
             raise ValueError(f"observed: no layer is applied at {unread(path, observer.calls)}")
+    for path in observer.tied & observer.calls.keys():
+        observer.calls[path] = observer.calls[path]._replace(is_tied=True)
     return result, observer.calls
 
 

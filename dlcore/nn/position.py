@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.export import is_symbolic_dim
 
 from dlcore import functional as F
 from dlcore import keys
@@ -87,17 +86,26 @@ def nothing_seen(batch: int) -> dict[str, jax.Array]:
     return {"at": jnp.zeros(batch, jnp.int32)}
 
 
-def check_length(kind: str, x: jax.Array, before: jax.Array | None, length: int) -> None:
-    """Refuses what is longer than `length`, together with what was seen before if that is known.
+class LengthError(ValueError):
+    """Raised for an axis that is exported for any size, and may be `length` at most."""
 
-    What is exported for any length is as long as it is.
-    """
-    if is_symbolic_dim(x.shape[1]):
-        return
+    def __init__(self, message: str, *, axis: str = "", length: int = 0) -> None:
+        super().__init__(message)
+        self.axis, self.length = axis, length
+
+
+def check_length(kind: str, x: jax.Array, before: jax.Array | None, length: int) -> None:
+    """Refuses what is longer than `length`, together with what was seen before if that is known."""
     seen = 0
     if before is not None and is_concrete(before):
         seen = int(np.max(np.asarray(before), initial=0))
-    if seen + x.shape[1] > length:
+    try:
+        is_long = seen + x.shape[1] > length
+    except jax.errors.InconclusiveDimensionOperation:
+        axis = str(x.shape[1])
+        message = f"{kind} is made for {length} steps, got {axis}, which may be more"
+        raise LengthError(message, axis=axis, length=length) from None
+    if is_long:
         after = f" after {seen} that it has seen" if seen else ""
         raise ValueError(f"{kind} is made for {length} steps, got {x.shape[1]}{after}")
 

@@ -26,6 +26,7 @@ from dlcore.nn.combinators import concat, serial
 from dlcore.nn.describing import describe
 from dlcore.nn.dropout import dropout as dropout_layer
 from dlcore.nn.dropout import needed
+from dlcore.nn.embedding import Rows
 from dlcore.nn.init import Initializer
 from dlcore.nn.layer import (
     Layer,
@@ -370,7 +371,8 @@ def rnn(
     It gives every hₜ, [B, T, hidden], and remembers the last. kernel [features, hidden],
     recurrent_kernel [hidden, hidden], bias [hidden]; PyTorch has two biases, which add up. Reads
     `mask` [B, T]: a step where it is False is none, there h stays what it was. `activation` is
-    "tanh" or "relu". Elman 1990.
+    "tanh" or "relu". Elman 1990. For x that are `Rows` of a table smaller than B · T it multiplies
+    the table by the kernel in their place.
 
     layers, dropout: so many on top of each other, and what is dropped between two of them.
     bidirectional: each is two, one of which begins at the end; their h stand side by side, in the
@@ -498,15 +500,15 @@ def _over_time(
     def apply(
         params: Params,
         state: State,
-        x: jax.Array,
+        x: jax.Array | Rows,
         *,
         key: Key | None = None,
         train: bool = False,
         mask: jax.Array | None = None,
     ) -> tuple[Any, State]:
-        x = cleaned(name, x, mask)
+        x = x if isinstance(x, Rows) else cleaned(name, x, mask)
         z = _inputs(name, network, params, x, "[B, T, {}]")
-        start = remembered(state, network.zeros(x.shape[0]), x)
+        start = remembered(state, network.zeros(z.shape[0]), z)
         keep = None
         if train and rate:
             keep = F.dropout(needed(key, name), jnp.ones_like(start["h"]), rate)
@@ -517,13 +519,19 @@ def _over_time(
     return with_info(layer, memory=_backward if reverse else network.zeros)
 
 
-def _inputs(name: str, network: _Network, params: Params, x: jax.Array, wanted: str) -> jax.Array:
+def _inputs(
+    name: str, network: _Network, params: Params, x: jax.Array | Rows, wanted: str
+) -> jax.Array:
     """What the input gives to the gates: x · kernel + bias."""
     wanted = wanted.format(network.features)
-    if x.ndim != wanted.count(",") + 1 or x.shape[-1] != network.features:
+    if len(x.shape) != wanted.count(",") + 1 or x.shape[-1] != network.features:
         raise ValueError(f"{name} expected {wanted}, got {describe(x)}")
-    z = F.linear(floating(name, "x", x), params["kernel"])
-    return z + broadcast(params["bias"], z) if "bias" in params else z
+
+    def project(x: jax.Array) -> jax.Array:
+        z = F.linear(floating(name, "x", x), params["kernel"])
+        return z + broadcast(params["bias"], z) if "bias" in params else z
+
+    return x.gathered(project) if isinstance(x, Rows) else project(x)
 
 
 def _stacked(

@@ -36,7 +36,8 @@ class Row(NamedTuple):
     """One layer: what it is, what it gives, and what it costs.
 
     path: where it is in the network, and in its params.
-    layer: the call that makes it, and how often it is used where that is more than once.
+    layer: the call that makes it, and how often it is used where that is more than once; "tied"
+        before it where its parameters are used outside of it too.
     output: the shape of what it gives.
     parameters: the numbers in its params, frozen or not.
     bytes: those of its params and state.
@@ -68,6 +69,8 @@ class Summary(NamedTuple):
     depth: the layers with weights on the longest path.
     frozen: how many of the parameters `nn.freeze` holds; the others are trainable.
     state: the numbers in the state, learned without a gradient.
+    tied: the paths of the layers whose parameters `wire` uses outside of them too, as a head may
+        that of an embedding. They count once, and are frozen at both places or at none.
     """
 
     rows: tuple[Row, ...]
@@ -78,6 +81,7 @@ class Summary(NamedTuple):
     depth: int
     frozen: int
     state: int
+    tied: tuple[str, ...] = ()
 
     @property
     def trainable(self) -> int:
@@ -100,7 +104,13 @@ class Summary(NamedTuple):
             "FLOPs": self.flops,
         }
         said = " · ".join(f"{name} {one:,}" for name, one in facts.items() if name not in shown)
-        return "\n".join([_filled(f"input {self.input}", width), table, _filled(said, width)])
+        texts = [f"input {self.input}", table, said, *map(self._tie, self.tied)]
+        return "\n".join(one if one is table else _filled(one, width) for one in texts)
+
+    def _tie(self, path: str) -> str:
+        held = any(row.frozen for row in self.rows if f"{row.path}/".startswith(f"{path}/"))
+        ends = "frozen at both ends" if held else "freezing it holds both ends"
+        return f"{path} is tied: used outside of its layer too, counts once, {ends}"
 
 
 @documented
@@ -213,6 +223,7 @@ def summary(
         depth=_depth(layer, key),
         frozen=tree.count([leaf for path, leaf in tree.leaves_with_paths(params) if path in held]),
         state=tree.count(state),
+        tied=tuple(path for path, call in seen.items() if call.is_tied),
     )
 
 
@@ -274,7 +285,9 @@ def applications(
 
     shapes = jax.eval_shape(look, params, state, x, key, side)
     return {
-        path: Call(call.layer, *shapes.get(path, call[1:6]))._replace(turns=call.turns)
+        path: Call(call.layer, *shapes.get(path, call[1:6]))._replace(
+            turns=call.turns, is_tied=call.is_tied
+        )
         for path, call in seen.items()
     }
 
@@ -302,8 +315,9 @@ def label(layer: Layer, uses: Mapping[str, Call]) -> tuple[str, str]:
     """The call that makes `layer`, with how often it is used, and what it gives."""
     count = sum(use.times for use in uses.values())
     times = f" × {count}" if count > 1 else ""
+    tied = "tied " if any(use.is_tied for use in uses.values()) else ""
     y = next((_shape(use.y) for use in uses.values()), "not called")
-    return _written(layer) + times, y
+    return tied + _written(layer) + times, y
 
 
 def _row(path: str, layer: Layer, key: Any, seen: dict[str, Call]) -> Row:

@@ -171,12 +171,18 @@ def _without_gradient(layer: Layer, paths: frozenset[str]) -> Layer:
     """
 
     def apply(params: Params, *args: Any, **kwargs: Any) -> tuple[Any, State]:
-        def one(path: Any, leaf: Any) -> Any:
-            return jax.lax.stop_gradient(leaf) if tree.path_string(path) in paths else leaf
-
-        return layer.apply(jax.tree.map_with_path(one, params), *args, **kwargs)
+        return layer.apply(without_gradient(params, paths), *args, **kwargs)
 
     return layer._replace(apply=apply)
+
+
+def without_gradient(params: Params, paths: frozenset[str]) -> Params:
+    """`params`, of whose leaves at these paths there is no gradient."""
+
+    def one(path: Any, leaf: Any) -> Any:
+        return jax.lax.stop_gradient(leaf) if tree.path_string(path) in paths else leaf
+
+    return jax.tree.map_with_path(one, params)
 
 
 # ------------------------------------------------------------------------------------- rebuilding

@@ -15,13 +15,16 @@ import numpy as np
 
 from dlcore import data, flops, nn
 from dlcore.interop import weights
-from experiments.speed._networks import DATA, NETWORKS, WEIGHTS
+from experiments.speed._networks import DATA, NETWORKS, TEXTS, VOCABULARY, WEIGHTS
 from experiments.speed._worker import Worker
 from experiments.speed.peers import DLCORE, PEERS, dlcore_fit, matrix_product
 
 # Seconds before a turn: after their last work OpenMP's and OpenBLAS's threads go on spinning for a
 # while (PyTorch, scikit-learn), which is not to slow down whoever comes next.
 PAUSE = 0.3
+
+# Those of a layer, in the order of `Places`.
+LEAVES = ("embedding", "kernel", "recurrent_kernel", "scale", "bias", "offset")
 
 
 class Side(NamedTuple):
@@ -136,9 +139,17 @@ def digits(size: int, n: int) -> dict[str, np.ndarray]:
     return {name: np.resize(array, (n, *array.shape[1:])) for name, array in found.items()}
 
 
+def characters(n: int, length: int) -> dict[str, np.ndarray]:
+    """Windows of a text without sense, and what follows each of its characters."""
+    text = np.random.default_rng(0).integers(0, VOCABULARY, (n, length + 1), np.int32)
+    return {"x": text[:, :-1], "y": text[:, 1:]}
+
+
 def examples(name: str) -> dict[str, np.ndarray]:
     """As many as a round has, and of the playground's points in the plane 16 batches."""
     network = NETWORKS[name]
+    if name in TEXTS:
+        return characters(network.batch * network.steps, TEXTS[name].length)
     if name == "playground":
         return data.load("circles", n=16 * network.batch).train
     found = digits(32 if name == "resnet20" else 28, network.batch * network.steps)
@@ -161,7 +172,7 @@ def write(name: str, folder: Path) -> int:
     weights.save(folder / DATA, {"examples": found, "batches": batches})
     places = enumerate(in_order(layer, state.params))
     weights.save(
-        folder / WEIGHTS, {f"{i:02}": dict(zip("01", place, strict=False)) for i, place in places}
+        folder / WEIGHTS, {f"{i:02}": dict(zip("012", place, strict=False)) for i, place in places}
     )
     batch = {key: array[0] for key, array in batches.items()}
     return flops.count(step.gradients, state, batch)
@@ -170,7 +181,7 @@ def write(name: str, folder: Path) -> int:
 def in_order(layer: nn.Layer, params: Any) -> Iterator[list[jax.Array]]:
     """The leaves of each layer that has some, as its output is computed: see `Places`."""
     if not layer.info.children:
-        yield [params[leaf] for leaf in ("kernel", "scale", "bias", "offset") if leaf in params]
+        yield [params[leaf] for leaf in LEAVES if leaf in params]
     for name, child in layer.info.children:
         if name in params:
             yield from in_order(child, params[name])

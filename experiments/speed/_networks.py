@@ -19,6 +19,7 @@ class Network(NamedTuple):
 
     turn: the rounds that are timed together, so that what it takes to wake up does not tell.
     loss: "softmax", "sigmoid" or "elbo". momentum: None is Adam. l2: λ of λθ added to the gradient.
+    decay: λ of AdamW, of all weights.
     tolerance: of the mean loss of the first round, relative.
     """
 
@@ -29,6 +30,7 @@ class Network(NamedTuple):
     rate: float
     momentum: float | None = None
     l2: float = 0.0
+    decay: float = 0.0
     tolerance: float = 1e-3
 
     @property
@@ -48,7 +50,26 @@ NETWORKS = {
     ),
     # The noise is drawn by each library itself.
     "vae": Network(batch=128, steps=50, turn=5, loss="elbo", rate=1e-3, tolerance=0.02),
+    "gpt": Network(batch=16, steps=3, turn=5, loss="softmax", rate=1e-3, decay=0.01),
+    "lstm": Network(batch=32, steps=10, turn=5, loss="softmax", rate=1e-3),
 }
+
+
+class Text(NamedTuple):
+    """A network that tells what comes after each of `length` characters.
+
+    features: the width of what embeds one. A GPT has layers and heads, an LSTM hidden units.
+    """
+
+    length: int
+    features: int
+    layers: int = 0
+    heads: int = 0
+    hidden: int = 0
+
+
+VOCABULARY = 65  # characters of tiny Shakespeare
+TEXTS = {"gpt": Text(128, 128, layers=4, heads=4), "lstm": Text(64, 64, hidden=256)}
 
 # (channels, width, stride) of the blocks of ResNet-20, by stage.
 STAGES = tuple(
@@ -56,7 +77,8 @@ STAGES = tuple(
     for before, width, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
 )
 
-# The kernel or scale of a layer, and its bias or offset where it has one.
+# The kernel or scale of a layer, and its bias or offset where it has one; the table of an
+# embedding; an LSTM's kernel, recurrent kernel and bias, gates i, f, g, o.
 Places = list[list[np.ndarray]]
 WEIGHTS, DATA = "weights.safetensors", "data.safetensors"
 
@@ -85,17 +107,30 @@ def batches(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             yield x, y
 
 
+def fused(name: str, places: Places) -> Places:
+    """A GPT's weights with query, key and value as one product; those of others as they are."""
+    if name != "gpt":
+        return places
+    embedding, position, *rest, last = places
+    found = [embedding, position]
+    for at in range(0, len(rest), 8):
+        norm, query, key, value, *others = rest[at : at + 8]
+        one = [np.concatenate(parts, -1) for parts in zip(query, key, value, strict=True)]
+        found += [norm, one, *others]
+    return [*found, last]
+
+
 def channels_first(places: Places) -> list[np.ndarray]:
     """The weights in turn as PyTorch and Equinox lay them out: outputs, inputs, pixels."""
     turned, channels = [], 1
-    for kernel, *bias in places:
+    for kernel, *others in places:
         if kernel.ndim == 4:
             channels = kernel.shape[-1]
             kernel = kernel.transpose(3, 2, 0, 1)
-        elif kernel.ndim == 2:  # the first after convolutions reads pixel by pixel
+        elif kernel.ndim == 2 and others:  # the first after convolutions reads pixel by pixel
             kernel = kernel.reshape(-1, channels, kernel.shape[1]).T.reshape(kernel.shape[::-1])
             channels = 1
-        turned += [np.ascontiguousarray(kernel), *bias]
+        turned += [np.ascontiguousarray(one) for one in (kernel, *(one.T for one in others))]
     return turned
 
 

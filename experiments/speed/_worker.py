@@ -26,10 +26,11 @@ from experiments.speed import _networks
 
 ROOT = Path(__file__).parents[2]
 
-# A cache of compiled programs would hide the time to first step; several processes share a device;
+# Caches of compiled programs would hide the time to first step; several processes share a device;
 # Keras asks the environment which library it stands on.
 ENVIRONMENT = {
     "JAX_ENABLE_COMPILATION_CACHE": "false",
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "KERAS_BACKEND": "jax",
 }

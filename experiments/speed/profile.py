@@ -5,7 +5,8 @@ and backward (`analysis.profile`), as is the network as one program. Beside them
 runs it, with the loss, the optimizer and the choice of the batch.
 
 ResNet-20 and LeNet-5 are convolutions, mlp and VAE products. Of layers as small as the playground's
-a call takes longer than the arithmetic: there neither holds.
+a call takes longer than the arithmetic: there neither holds. Of a GPT the layers are less than the
+whole, since attention's own products, and those of its head, are in none of them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Config(BaseConfig):
     """What is taken apart, and how often it is measured."""
 
     network: str = "resnet20"
-    """One of mlp, playground, lenet5, resnet20 and vae."""
+    """One of mlp, playground, lenet5, resnet20, vae, gpt and lstm."""
     rounds: int = 10
     """In which all programs take turns."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import frame
 from experiments.speed import _compare, _networks, _worker, bench
-from experiments.speed.peers import DLCORE
+from experiments.speed.peers import DLCORE, PEERS
 
 
 def test_the_yardstick_counts_the_products_that_it_makes(monkeypatch):
@@ -82,7 +82,32 @@ def test_what_is_not_there_is_named(monkeypatch):
     result = frame.run(bench, bench.Config(networks="vae", peers="torch,sklearn"))
     assert asked == [("vae", ["scikit-learn"])]
     assert result.claims == []
-    assert "Not installed: PyTorch eager." in " ".join(result.tables)
+    assert "Not installed: PyTorch eager (torch)." in " ".join(result.tables)
+
+
+def test_a_peer_that_has_its_code_compiled_needs_a_compiler(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "_version", lambda name: "1.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    lacking = {label: bench._lacking(peer) for label, peer in PEERS.items()}
+    assert {label: one for label, one in lacking.items() if one} == {
+        "torch.compile": "a C++ compiler"
+    }
+    (tmp_path / "g++").touch(mode=0o755)
+    assert bench._lacking(PEERS["torch.compile"]) is None
+
+
+def test_a_gpt_by_hand_has_query_key_and_value_as_one_product():
+    """Beside the three: the same numbers at the same places."""
+    rng = np.random.default_rng(0)
+    sizes = [(5, 4), (3, 4), (4,), *[(4, 4)] * 4, (4,), (4, 16), (16, 4), (4,)]
+    places = [[rng.normal(size=size), rng.normal(size=size[-1:])] for size in sizes]
+    embedding, position, norm, one, *others = _networks.fused("gpt", places)
+    x = rng.normal(size=4)
+    apart = [x @ kernel + bias for kernel, bias in places[3:6]]
+    np.testing.assert_allclose(np.split(x @ one[0] + one[1], 3), apart)
+    assert [embedding, position, norm, *others] == [*places[:3], *places[6:]]
+    assert _networks.fused("mlp", places) is places
 
 
 @pytest.mark.parametrize(
@@ -144,3 +169,9 @@ def test_bad_input_is_one_line(command, flags, said):
     status, _, err = command("bench", *flags)
     assert (status, err.count("\n")) == (2, 1)
     assert said in err
+
+
+def test_of_a_text_what_comes_next_is_asked():
+    found = _compare.characters(2, 5)
+    assert found["x"].shape == found["y"].shape == (2, 5)
+    np.testing.assert_array_equal(found["x"][:, 1:], found["y"][:, :-1])

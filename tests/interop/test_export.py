@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dlcore import functional as F
-from dlcore import interop, models, nn
+from dlcore import generate, interop, models, nn
 from dlcore.interop.weights import WeightsError
 from tests.cells import masked_mean
 
@@ -105,6 +105,9 @@ def test_side_inputs_are_called_by_name(tmp_path):
         mask = np.arange(shape[1]) < np.arange(1, shape[0] + 1)[:, None]
         expected, _ = layer.apply(params, state, x, mask=mask)
         np.testing.assert_allclose(network.call(x, mask=mask), expected, rtol=1e-4, atol=1e-5)
+    loaded = interop.from_stablehlo(tmp_path / "n")
+    expected, _ = layer.apply(params, state, x, mask=np.ones_like(mask))
+    np.testing.assert_allclose(loaded.apply((), (), x)[0], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -130,3 +133,95 @@ def test_sequences_of_any_length(layer, tmp_path):
         found = jax.tree.leaves(network.call(x))
         for one, other in zip(found, jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------ generation
+
+MASK = np.array([[False, False, True, True], [True] * 4])
+PROMPT = np.random.default_rng(0).integers(0, 5, (2, 4)).astype(np.int32)
+GREEDY = """
+import pathlib, sys
+sys.modules["dlcore"] = None
+import jax, jax.export, numpy as np
+network = jax.export.deserialize(pathlib.Path("network").read_bytes())
+token = np.load("prompt.npy")
+(_, like), _ = jax.tree.unflatten(network.in_tree, network.in_avals)
+memory = jax.tree.map(lambda leaf: np.zeros((len(token), *leaf.shape[1:]), leaf.dtype), like)
+tokens = []
+for _ in range(4):
+    logits, memory = network.call(token, memory)
+    token = np.argmax(logits[:, -1:], -1).astype(np.int32)
+    tokens.append(token)
+np.save("tokens.npy", np.concatenate(tokens, 1))
+"""
+
+
+def language_model(name):
+    """One that is sure of what it says."""
+    settings = {"gpt": {"context": 8, "heads": 2, "layers": 2}, "lstm_lm": {"hidden": 6}}[name]
+    layer = models.build(name, vocabulary=5, features=8, **settings)
+    params, state = jax.jit(layer.init)(jax.random.key(0))
+    return layer, jax.tree.map(lambda leaf: np.asarray(leaf) * 10, params), state
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("lstm_lm", {}), pytest.param("gpt", {"mask": MASK}, marks=pytest.mark.slow)],
+)
+def test_a_file_writes_the_text_that_the_network_writes(name, side, tmp_path):
+    layer, params, state = language_model(name)
+    forms = dict.fromkeys(side, ((None, None), bool))
+    every = {"dtype": jnp.int32, "memory": True, **forms}
+    interop.export(layer, params, state, (None, None), tmp_path / "network", **every)
+    loaded = interop.from_stablehlo(tmp_path / "network")
+    how = {"key": jax.random.key(1), **side}
+    expected = generate.sample(layer, params, state, PROMPT, 5, **how)
+    found = generate.sample(loaded, (), (), PROMPT, 5, **how)
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_allclose(found.log_probabilities, expected.log_probabilities, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_it_is_written_without_dlcore_token_by_token(tmp_path):
+    layer, params, state = language_model("gpt")
+    interop.export(
+        layer, params, state, (None, None), tmp_path / "network", dtype=jnp.int32, memory=True
+    )
+    np.save(tmp_path / "prompt.npy", PROMPT)
+    command = [sys.executable, "-W", "error", "-c", GREEDY]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    expected = generate.sample(layer, params, state, PROMPT, 4, temperature=0)
+    np.testing.assert_array_equal(np.load(tmp_path / "tokens.npy"), expected.tokens)
+
+
+def test_what_a_file_cannot_do_is_told(tmp_path):
+    from jax import export
+
+    layer, params, state = language_model("gpt")
+    path, given = tmp_path / "gpt", (layer, params, state, (None, None))
+    interop.export(*given, path, dtype=jnp.int32, memory=True)
+    loaded = interop.from_stablehlo(path)
+    wanted = r"gpt was exported for int32\[n0, n1_to_8\], got int32\[2, 9\]"
+    with pytest.raises(ValueError, match=wanted):
+        generate.sample(loaded, (), (), PROMPT, 6, temperature=0)
+    with pytest.raises(ValueError, match=r"gpt was exported for .*, got float32\[2, 4\]"):
+        loaded.apply((), (), PROMPT.astype(np.float32))
+    interop.export(*given, path, dtype=jnp.int32)
+    alone = export.deserialize(path.read_bytes())
+    with pytest.raises(ValueError, match="refining shapes"):  # by jax alone
+        alone.call(np.zeros((1, 9), np.int32))
+    with pytest.raises(ValueError, match=r"was exported without one: export\(…, memory=True\)"):
+        generate.sample(interop.from_stablehlo(path), (), (), PROMPT, 2, temperature=0)
+    with pytest.raises(ValueError, match="linear remembers nothing: leave memory=True out"):
+        interop.export(nn.linear(4, 2), {}, (), (None, 4), path, memory=True)
+    across = nn.serial(lambda x, *, source: x + source)
+    interop.export(across, (), (), (None,), path, source=((None,), jnp.float32))
+    with pytest.raises(TypeError, match="gpt reads 'source', which was not given"):
+        interop.from_stablehlo(path).apply((), (), np.ones(2, np.float32))
+    for content in (b"", b"no file of ours, but a text", path.read_bytes()[:1000]):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"gpt: is no network of interop\.export"):
+            interop.from_stablehlo(path)
+    with pytest.raises(WeightsError, match="none: cannot be read"):
+        interop.from_stablehlo(tmp_path / "none")

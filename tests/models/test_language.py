@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -68,6 +70,40 @@ def test_windows_with_memory_are_the_whole(name):
     first, now = apply(params, nn.joined(state, nn.memory(layer, 2)), x[:, :5])
     second, _ = apply(params, now, x[:, 5:])
     np.testing.assert_allclose(np.concatenate([first, second], 1), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "dropout"), [("gru", 1, 0.0), ("lstm", 2, 0.0), ("lstm", 2, 0.3)]
+)
+def test_the_product_of_the_table_is_that_of_its_rows(name, layers, dropout):
+    """Beside the plain form: with fewer tokens than the vocabulary has, and with more."""
+    settings = {"layers": layers, "dropout": dropout}
+    layer = models.build(f"{name}_lm", vocabulary=V, features=4, hidden=6, **settings)
+    inner = {"layers": layers, "dropout": dropout if layers > 1 else 0.0}
+    dropped = [nn.dropout(dropout)] if dropout else []
+    plain = nn.serial(
+        nn.embedding(V, 4),
+        *dropped,
+        nn.named("recurrent", getattr(nn, name)(4, 6, **inner)),
+        *dropped,
+        nn.named("head", nn.linear(6, V)),
+    )
+    params, state = jax.jit(layer.init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+
+    @jax.jit
+    def both(params, x, mask):
+        def loss(params, layer):
+            y, _ = layer.apply(params, state, x, key=jax.random.key(1), train=True, mask=mask)
+            return jnp.sum(jnp.where(mask[..., None], y, 0.0) ** 2), y
+
+        return [jax.grad(loss, has_aux=True)(params, one) for one in (layer, plain)]
+
+    for shape in ((1, 4), (3, 8)):
+        x, mask = rng.integers(0, V, shape).astype(np.int32), np.arange(shape[1]) < 3
+        (slope, y), (expected_slope, expected) = both(params, x, np.broadcast_to(mask, shape))
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+        chex.assert_trees_all_close(slope, expected_slope, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -72,6 +72,7 @@ def test_what_is_outside_of_the_vocabulary_is_refused_and_in_a_program_nan(bad):
     [
         (lambda: applied(*LAYER, X * 1.0), r"float64\[3, 4\]: x.astype\(jnp.int32"),
         (lambda: nn.embedding(5, 3, padding=5), "padding is 5, but 0 … 4 are there"),
+        (lambda: nn.embedding(5, 3, padding=0, gathered=False), "leave it or gathered=False out"),
         (lambda: nn.embedding(0, 3), "needs vocabulary ≥ 1"),
         (lambda: nn.Embedding, "did you mean embedding"),
         (
@@ -83,3 +84,39 @@ def test_what_is_outside_of_the_vocabulary_is_refused_and_in_a_program_nan(bad):
 def test_what_does_not_fit_is_told(call, told):
     with pytest.raises((ValueError, TypeError, AttributeError), match=told):
         call()
+
+
+@pytest.mark.parametrize("places", [3, 12])
+def test_rows_are_what_a_function_of_each_makes_of_them_whichever_comes_first(places):
+    """Fewer places than the table has rows, or more; by NumPy, the gradient by its own formula."""
+    rng = np.random.default_rng(places)
+    table, kernel = (rng.normal(size=size).astype(np.float32) for size in ((5, 3), (3, 4)))
+    index = rng.integers(0, 5, places)
+    seen = []
+
+    def product(x):
+        seen.append(x.shape[0])
+        return x @ kernel
+
+    def value(table):
+        y = nn.Rows(table, index).gathered(product)
+        return jnp.sum(y**2) / 2, y
+
+    slope, y = jax.grad(value, has_aux=True)(table)
+    np.testing.assert_allclose(y, table[index] @ kernel, rtol=1e-5, atol=1e-6)
+    expected = np.zeros_like(table)
+    np.add.at(expected, index, (table[index] @ kernel) @ kernel.T)
+    np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-5)
+    assert seen == [min(5, places)]
+
+
+def test_what_is_not_gathered_is_nan_outside_of_the_vocabulary_and_seen_gathered():
+    layer = nn.embedding(5, 3, gathered=False)
+    params, state = layer.init(jax.random.key(0))
+    rows = jax.jit(lambda x: layer.apply(params, state, x)[0])(np.array([[-1, 0, 4, 5]]))
+    assert (rows.shape, rows.dtype) == ((1, 4, 3), jnp.float32)
+    y = np.asarray(rows.gathered())
+    np.testing.assert_array_equal(np.isnan(y).all(-1), [[True, False, False, True]])
+    np.testing.assert_array_equal(y[0, 1:3], params["embedding"][np.array([0, 4])])
+    seen = nn.intermediates(nn.serial(layer), {"embedding1": params}, state, X)
+    np.testing.assert_array_equal(seen["embedding1"], params["embedding"][X])

@@ -330,3 +330,41 @@ def test_what_takes_integers_is_given_them():
         nn.summary(layer, (1, 4), jnp.float32)
     with pytest.raises(TypeError, match="embedding expected integers"):  # the first reason
         nn.summary(nn.serial(nn.embedding(5, 3), nn.linear(4, 2)), (1, 4))
+
+
+def test_an_array_that_is_used_twice_is_marked_counted_once_and_frozen_at_both_ends():
+    layer = models.gpt(65, 8, features=16, heads=2, layers=1)
+    table = nn.summary(layer, (1, 8))
+    assert [row.layer for row in table.rows if "tied" in row.layer] == ["tied embedding(65, 16)"]
+    assert table.tied == ("embedding",)
+    assert table.parameters == sum(row.parameters for row in table.rows)
+    assert str(table).splitlines()[-1] == (
+        "embedding is tied: used outside of its layer too, counts once, freezing it holds both ends"
+    )
+    held = str(nn.summary(nn.freeze(layer, "embedding/**"), (1, 8)))
+    assert held.endswith("counts once, frozen at both ends")
+
+
+def test_a_part_in_a_loop_is_tied_and_one_applied_by_hand_alone_is_not():
+    def forward(parts, x, *, key, train):
+        y, _ = parts.alone.apply(parts.alone.params, (), x)
+        return parts.shared(y) @ parts.shared.params["kernel"].T
+
+    one = nn.wire(forward, shared=nn.linear(4, 4), alone=nn.linear(4, 4))
+
+    def over_time(parts, x, *, key, train):
+        return nn.scan(lambda carry, x: (carry, parts.one(x)), 0.0, x)[1]
+
+    table = nn.summary(nn.wire(over_time, one=one), (3, 2, 4))
+    assert table.tied == ("one/shared",)
+
+
+def test_what_is_frozen_before_it_is_wired_has_no_gradient_at_the_other_end_either():
+    def forward(parts, x, *, key, train):
+        return parts.one(x) @ parts.one.params["kernel"].T
+
+    layer = nn.wire(forward, one=nn.freeze(nn.linear(4, 4), "kernel"))
+    params, state = layer.init(jax.random.key(0))
+    slope = jax.grad(lambda params: layer.apply(params, state, jnp.ones((2, 4)))[0].sum())(params)
+    assert not slope["one"]["kernel"].any()
+    assert slope["one"]["bias"].any()

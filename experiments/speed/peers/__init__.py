@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """A column of the table: the option that chooses it, what must be installed, and its file."""
+    """A column of the table: the option that chooses it, what must be installed, and its file.
+
+    needs_compiler: whether it writes C++ and has it compiled.
+    """
 
     option: str
     distribution: str
     module: str
     is_jax_framework: bool = False
+    needs_compiler: bool = False
 
 
 DLCORE = "dlcore fit"
@@ -26,6 +30,7 @@ PEERS = {
     DLCORE: Peer("", "dlcore", "dlcore_fit"),
     "hand-written JAX step": Peer("optax", "optax", "bare"),
     "PyTorch eager": Peer("torch", "torch", "torch_eager"),
+    "torch.compile": Peer("compile", "torch", "torch_compiled", needs_compiler=True),
     "Flax NNX": Peer("flax", "flax", "flax_nnx", True),
     "Flax Linen": Peer("flax", "flax", "flax_linen", True),
     "Equinox": Peer("equinox", "equinox", "equinox_filter", True),

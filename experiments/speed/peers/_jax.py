@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.speed._networks import NETWORKS, Network, batches, turns
+from experiments.speed._networks import NETWORKS, Network, Places, batches, turns
 
 
 def ready(folder: Path) -> list[tuple[jax.Array, jax.Array]]:
@@ -26,13 +26,26 @@ def filled(tree: Any, arrays: Iterable[np.ndarray]) -> Any:
     return jax.tree.unflatten(structure, new)
 
 
+def in_flax_order(name: str, places: Places) -> Iterator[np.ndarray]:
+    """The weights by Flax's names: bias before kernel, of attention key, out, query and value."""
+    if name == "gpt":
+        *rest, last = places
+        for at in range(2, len(rest), 8):
+            query, key, value, output = rest[at + 1 : at + 5]
+            rest[at + 1 : at + 5] = key, output, query, value
+        places = [*rest, last]
+    return (array for place in places for array in reversed(place))
+
+
 def size(params: Any) -> int:
     """How many numbers there are."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def optimizer(network: Network) -> optax.GradientTransformation:
-    """Adam, or gradient descent with momentum and L2."""
+    """Adam, AdamW, or gradient descent with momentum and L2."""
+    if network.decay:
+        return optax.adamw(network.rate, weight_decay=network.decay)
     if network.momentum is None:
         return optax.adam(network.rate)
     descent = optax.sgd(network.rate, network.momentum or None)
@@ -40,7 +53,7 @@ def optimizer(network: Network) -> optax.GradientTransformation:
 
 
 def softmax(logits: jax.Array, x: jax.Array, labels: jax.Array) -> jax.Array:
-    """Cross-entropy [B]."""
+    """Cross-entropy [B], or [B, T]."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from experiments.speed._networks import NETWORKS, STAGES, Places
+from experiments.speed._networks import NETWORKS, STAGES, TEXTS, Places, fused
 from experiments.speed.peers import _jax
 from experiments.speed.peers._jax import ready as ready
 
@@ -83,12 +83,51 @@ def vae(params: Any, x: jax.Array, key: jax.Array) -> Any:
     return dense(decoder2, jax.nn.relu(dense(decoder1, z))), mean, log_variance
 
 
+def layer_norm(layer: Any, x: jax.Array) -> jax.Array:
+    """Over the features."""
+    scale, offset = layer
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) * lax.rsqrt(variance + 1e-5) * scale + offset
+
+
+def gpt(params: Any, x: jax.Array, key: Any) -> jax.Array:
+    """GPT, of 4 layers."""
+    (table,), (position,), *blocks, last = params
+    heads = (*x.shape, TEXTS["gpt"].heads, -1)
+    h = table[x] + position
+    for at in range(0, len(blocks), 6):
+        norm, qkv, output, second, up, down = blocks[at : at + 6]
+        parts = jnp.split(dense(qkv, layer_norm(norm, h)), 3, axis=-1)
+        y = jax.nn.dot_product_attention(*(one.reshape(heads) for one in parts), is_causal=True)
+        h = h + dense(output, y.reshape(h.shape))
+        h = h + dense(down, jax.nn.gelu(dense(up, layer_norm(second, h))))
+    return layer_norm(last, h) @ table.T
+
+
+def lstm(params: Any, x: jax.Array, key: Any) -> jax.Array:
+    """65-64-256-65, the input's product of all steps before the loop."""
+    (table,), (kernel, recurrent, bias), head = params
+
+    def step(carry: Any, z: jax.Array) -> Any:
+        h, c = carry
+        i, f, g, o = jnp.split(z + h @ recurrent, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    zeros = jnp.zeros((len(x), len(recurrent)))
+    _, hs = lax.scan(step, (zeros, zeros), dense((kernel, bias), table[x.T]))
+    return dense(head, hs.swapaxes(0, 1))
+
+
 MODELS: dict[str, Callable[..., Any]] = {
     "mlp": mlp,
     "playground": playground,
     "lenet5": lenet5,
     "resnet20": resnet20,
     "vae": vae,
+    "gpt": gpt,
+    "lstm": lstm,
 }
 
 
@@ -114,7 +153,7 @@ def start(name: str, places: Places, batches: Any) -> tuple[int, Iterator[Any]]:
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return value, (optax.apply_updates(params, updates), opt_state, averages, key)
 
-    params = jax.tree.map(jnp.array, places)
+    params = jax.tree.map(jnp.array, fused(name, places))
     norms = [place[0] for place in places if np.ndim(place[0]) == 1]
     averages = [(jnp.zeros_like(scale), jnp.ones_like(scale)) for scale in norms]
     state = params, optimizer.init(params), averages if has_norms else (), _jax.first_key(network)

@@ -14,7 +14,14 @@ import optax
 from dlcore import functional as F
 from dlcore import models, nn, optim, train
 from dlcore.train import metrics
-from experiments.speed._networks import NETWORKS, Network, Places, examples
+from experiments.speed._networks import (
+    NETWORKS,
+    TEXTS,
+    VOCABULARY,
+    Network,
+    Places,
+    examples,
+)
 
 SEED = 0
 
@@ -47,12 +54,25 @@ def elbo(layer: nn.Layer) -> train.Objective:
     return objective
 
 
+def gpt() -> nn.Layer:
+    """GPT, of 4 layers."""
+    length, features, layers, heads, _ = TEXTS["gpt"]
+    return models.gpt(VOCABULARY, length, features=features, heads=heads, layers=layers)
+
+
+def lstm() -> nn.Layer:
+    """65-64-256-65"""
+    return models.lstm_lm(VOCABULARY, TEXTS["lstm"].features, TEXTS["lstm"].hidden)
+
+
 MODELS: dict[str, Callable[[], nn.Layer]] = {
     "mlp": lambda: models.mlp(784, (512, 512), dropout=0),
     "playground": lambda: models.mlp(2, (8, 8), 1, activation=F.tanh, dropout=0),
     "lenet5": models.lenet5,
     "resnet20": models.resnet_cifar,
     "vae": vae,
+    "gpt": gpt,
+    "lstm": lstm,
 }
 
 OBJECTIVES: dict[str, Callable[[nn.Layer], train.Objective]] = {
@@ -63,7 +83,9 @@ OBJECTIVES: dict[str, Callable[[nn.Layer], train.Objective]] = {
 
 
 def make_optimizer(network: Network) -> optax.GradientTransformation:
-    """Adam, or gradient descent with momentum and L2."""
+    """Adam, AdamW, or gradient descent with momentum and L2."""
+    if network.decay:
+        return optim.adamw(network.rate, weight_decay=network.decay)
     if network.momentum is None:
         return optim.adam(network.rate)
     descent = (

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from experiments.speed._networks import NETWORKS, Places, channels_first
+from experiments.speed._networks import NETWORKS, TEXTS, VOCABULARY, Places, channels_first
 from experiments.speed.peers import _jax
 
 
@@ -76,6 +76,82 @@ class VAE(eqx.Module):
         return self.decoder(mean + jnp.exp(log_variance / 2) * noise), mean, log_variance
 
 
+class TransformerBlock(eqx.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    norm: eqx.nn.LayerNorm
+    attention: eqx.nn.MultiheadAttention
+    second: eqx.nn.LayerNorm
+    up: eqx.nn.Linear
+    down: eqx.nn.Linear
+
+    def __init__(self, features: int, heads: int, key: jax.Array) -> None:
+        keys = jax.random.split(key, 3)
+        biases = {f"use_{name}_bias": True for name in ("query", "key", "value", "output")}
+        self.norm = eqx.nn.LayerNorm(features, eps=1e-5)
+        self.attention = eqx.nn.MultiheadAttention(heads, features, key=keys[0], **biases)
+        self.second = eqx.nn.LayerNorm(features, eps=1e-5)
+        self.up = eqx.nn.Linear(features, 4 * features, key=keys[1])
+        self.down = eqx.nn.Linear(4 * features, features, key=keys[2])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[T, features]"""
+        h = jax.vmap(self.norm)(x)
+        x = x + self.attention(h, h, h, mask=jnp.tril(jnp.ones((len(x), len(x)), bool)))
+        h = jax.nn.gelu(jax.vmap(self.up)(jax.vmap(self.second)(x)))
+        return x + jax.vmap(self.down)(h)
+
+
+class GPT(eqx.Module):
+    """GPT, of 4 layers."""
+
+    embedding: eqx.nn.Embedding
+    position: eqx.nn.Embedding
+    blocks: list[TransformerBlock]
+    norm: eqx.nn.LayerNorm
+
+    def __init__(self, key: jax.Array) -> None:
+        length, features, layers, heads, _ = TEXTS["gpt"]
+        first, second, *keys = jax.random.split(key, 2 + layers)
+        self.embedding = eqx.nn.Embedding(VOCABULARY, features, key=first)
+        self.position = eqx.nn.Embedding(length, features, key=second)
+        self.blocks = [TransformerBlock(features, heads, one) for one in keys]
+        self.norm = eqx.nn.LayerNorm(features, eps=1e-5)
+
+    def __call__(self, x: jax.Array, noise: Any) -> jax.Array:
+        """Logits [T, 65]."""
+        h = jax.vmap(self.embedding)(x) + self.position.weight
+        for block in self.blocks:
+            h = block(h)
+        return jax.vmap(self.norm)(h) @ self.embedding.weight.T
+
+
+class LSTM(eqx.Module):
+    """65-64-256-65"""
+
+    embedding: eqx.nn.Embedding
+    cell: eqx.nn.LSTMCell
+    head: eqx.nn.Linear
+
+    def __init__(self, key: jax.Array) -> None:
+        _, features, _, _, hidden = TEXTS["lstm"]
+        keys = jax.random.split(key, 3)
+        self.embedding = eqx.nn.Embedding(VOCABULARY, features, key=keys[0])
+        self.cell = eqx.nn.LSTMCell(features, hidden, key=keys[1])
+        self.head = eqx.nn.Linear(hidden, VOCABULARY, key=keys[2])
+
+    def __call__(self, x: jax.Array, noise: Any) -> jax.Array:
+        """Logits [T, 65]."""
+
+        def step(carry: Any, x: jax.Array) -> Any:
+            carry = self.cell(x, carry)
+            return carry, carry[0]
+
+        zeros = jnp.zeros(self.cell.hidden_size)
+        _, hs = jax.lax.scan(step, (zeros, zeros), jax.vmap(self.embedding)(x))
+        return jax.vmap(self.head)(hs)
+
+
 def mlp(key: jax.Array) -> MLP:
     """784-512-512-10"""
     return MLP(eqx.nn.MLP(784, 10, 512, 2, key=key))
@@ -91,6 +167,8 @@ MODELS: dict[str, Callable[[jax.Array], Any]] = {
     "playground": playground,
     "lenet5": LeNet5,
     "vae": VAE,
+    "gpt": GPT,
+    "lstm": LSTM,
 }
 
 

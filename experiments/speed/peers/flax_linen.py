@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.training import train_state
 
-from experiments.speed._networks import NETWORKS, STAGES, Places
+from experiments.speed._networks import NETWORKS, STAGES, TEXTS, VOCABULARY, Places
 from experiments.speed.peers import _jax
 from experiments.speed.peers._jax import ready as ready
 
@@ -83,6 +84,57 @@ class VAE(nn.Module):
         return nn.Dense(784)(z), mean, log_variance
 
 
+class TransformerBlock(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); names that are in their order."""
+
+    features: int
+    heads: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, features]"""
+        h = nn.LayerNorm(epsilon=1e-5, name="a_norm")(x)
+        attention = nn.MultiHeadDotProductAttention(self.heads, name="b_attention")
+        x = x + attention(h, mask=nn.make_causal_mask(x[..., 0]))
+        h = nn.LayerNorm(epsilon=1e-5, name="c_norm")(x)
+        h = nn.gelu(nn.Dense(4 * self.features, name="d_up")(h))
+        return x + nn.Dense(self.features, name="e_down")(h)
+
+
+class GPT(nn.Module):
+    """GPT, of 4 layers."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits [B, T, 65]."""
+        length, features, layers, heads, _ = TEXTS["gpt"]
+        embedding = nn.Embed(VOCABULARY, features, name="a_embedding")
+        h = embedding(x) + nn.Embed(length, features, name="b_position")(jnp.arange(length))
+        for layer in range(layers):
+            h = TransformerBlock(features, heads, name=f"c_block{layer}")(h)
+        return embedding.attend(nn.LayerNorm(epsilon=1e-5, name="d_norm")(h))
+
+
+class LSTM(nn.Module):
+    """65-64-256-65"""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits [B, T, 65]."""
+        sizes = TEXTS["lstm"]
+        h = nn.Embed(VOCABULARY, sizes.features, name="a_embedding")(x)
+        h = nn.RNN(nn.OptimizedLSTMCell(sizes.hidden, name="b_cell"))(h)
+        return nn.Dense(VOCABULARY, name="c_head")(h)
+
+
+def by_gates(places: Places) -> Places:
+    """An LSTM's weights with the gates f, g, i, o apart: the recurrent ones, then the input's."""
+    embedding, arrays, head = places
+    kernels, recurrent, biases = ([np.split(one, 4, -1)[k] for k in (1, 2, 0, 3)] for one in arrays)
+    of_h = map(list, zip(recurrent, biases, strict=True))
+    return [embedding, *of_h, *([kernel] for kernel in kernels), head]
+
+
 def mlp() -> nn.Module:
     """784-512-512-10"""
     return nn.Sequential([nn.Dense(512), nn.relu, nn.Dense(512), nn.relu, nn.Dense(10)])
@@ -107,6 +159,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "lenet5": LeNet5,
     "resnet20": resnet20,
     "vae": VAE,
+    "gpt": GPT,
+    "lstm": LSTM,
 }
 
 
@@ -116,8 +170,8 @@ def start(name: str, places: Places, batches: Any) -> tuple[int, Iterator[Any]]:
     model, loss = MODELS[name](), _jax.LOSSES[network.loss]
     rngs = {"params": jax.random.key(0), "noise": jax.random.key(1)}
     variables = model.init(rngs, batches[0][0])
-    in_order = (array for place in places for array in reversed(place))  # bias before kernel
-    params = _jax.filled(variables["params"], in_order)
+    places = by_gates(places) if name == "lstm" else places
+    params = _jax.filled(variables["params"], _jax.in_flax_order(name, places))
     state = TrainState.create(
         apply_fn=model.apply,
         params=params,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from experiments.speed._networks import NETWORKS, STAGES, Places
+from experiments.speed._networks import NETWORKS, STAGES, TEXTS, VOCABULARY, Places
 from experiments.speed.peers import _jax
 from experiments.speed.peers._jax import ready as ready
 
@@ -71,6 +71,55 @@ class VAE(nnx.Module):
         mean, log_variance = jnp.split(self.a_encoder(x), 2, axis=-1)
         noise = jax.random.normal(self.rngs.noise(), mean.shape)
         return self.b_decoder(mean + jnp.exp(log_variance / 2) * noise), mean, log_variance
+
+
+class TransformerBlock(nnx.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); names that are in their order."""
+
+    def __init__(self, features: int, heads: int, rngs: nnx.Rngs) -> None:
+        self.a_norm = nnx.LayerNorm(features, epsilon=1e-5, rngs=rngs)
+        self.b_attention = nnx.MultiHeadAttention(heads, features, decode=False, rngs=rngs)
+        self.c_norm = nnx.LayerNorm(features, epsilon=1e-5, rngs=rngs)
+        self.d_up = nnx.Linear(features, 4 * features, rngs=rngs)
+        self.e_down = nnx.Linear(4 * features, features, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, features]"""
+        mask = nnx.make_causal_mask(x[..., 0])
+        x = x + self.b_attention(self.a_norm(x), mask=mask)
+        return x + self.e_down(nnx.gelu(self.d_up(self.c_norm(x))))
+
+
+class GPT(nnx.Module):
+    """GPT, of 4 layers."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        length, features, layers, heads, _ = TEXTS["gpt"]
+        self.a_embedding = nnx.Embed(VOCABULARY, features, rngs=rngs)
+        self.b_position = nnx.Embed(length, features, rngs=rngs)
+        blocks = (TransformerBlock(features, heads, rngs) for _ in range(layers))
+        self.c_blocks = nnx.Sequential(*blocks)
+        self.d_norm = nnx.LayerNorm(features, epsilon=1e-5, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits [B, T, 65]."""
+        h = self.a_embedding(x) + self.b_position(jnp.arange(x.shape[1]))
+        return self.a_embedding.attend(self.d_norm(self.c_blocks(h)))
+
+
+class LSTM(nnx.Module):
+    """65-64-256-65"""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        _, features, _, _, hidden = TEXTS["lstm"]
+        self.a_embedding = nnx.Embed(VOCABULARY, features, rngs=rngs)
+        cell = nnx.OptimizedLSTMCell(features, hidden, rngs=rngs)
+        self.b_lstm = nnx.RNN(cell, rngs=rngs)
+        self.c_head = nnx.Linear(hidden, VOCABULARY, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits [B, T, 65]."""
+        return self.c_head(self.b_lstm(self.a_embedding(x)))
 
 
 def mlp(rngs: nnx.Rngs) -> nnx.Module:
@@ -131,6 +180,8 @@ MODELS: dict[str, Callable[[nnx.Rngs], nnx.Module]] = {
     "lenet5": lenet5,
     "resnet20": resnet20,
     "vae": VAE,
+    "gpt": GPT,
+    "lstm": LSTM,
 }
 
 
@@ -138,8 +189,7 @@ def start(name: str, places: Places, batches: Any) -> tuple[int, Iterator[Any]]:
     """The model and its optimizer, taken apart before the loop and put together inside the step."""
     network = NETWORKS[name]
     model, loss = MODELS[name](nnx.Rngs(0)), _jax.LOSSES[network.loss]
-    in_order = (array for place in places for array in reversed(place))  # bias before kernel
-    params = _jax.filled(nnx.state(model, nnx.Param), in_order)
+    params = _jax.filled(nnx.state(model, nnx.Param), _jax.in_flax_order(name, places))
     nnx.update(model, params)
     optimizer = nnx.Optimizer(model, _jax.optimizer(network), wrt=nnx.Param)
     graph, state = nnx.split((model, optimizer))

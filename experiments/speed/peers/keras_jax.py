@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,16 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from experiments.speed._networks import NETWORKS, STAGES, Network, Places, batches, turns
+from experiments.speed._networks import (
+    NETWORKS,
+    STAGES,
+    TEXTS,
+    VOCABULARY,
+    Network,
+    Places,
+    batches,
+    turns,
+)
 
 
 def ready(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -104,12 +114,57 @@ def vae() -> keras.Model:
     )
 
 
+class Position(layers.Layer):
+    """A vector for each place, added."""
+
+    def build(self, shape: Any) -> None:
+        """[T, features]"""
+        self.embedding = self.add_weight(shape=shape[1:], name="embedding")
+
+    def call(self, x: Any) -> Any:
+        """[B, T, features]"""
+        return x + self.embedding
+
+
+def gpt() -> keras.Model:
+    """GPT, of 4 layers."""
+    length, features, blocks, heads, _ = TEXTS["gpt"]
+    gelu = functools.partial(ops.gelu, approximate=True)
+    embedding = layers.ReversibleEmbedding(VOCABULARY, features)
+    inputs = keras.Input((length,), dtype="int32")
+    x = Position()(embedding(inputs))
+    for _ in range(blocks):
+        h = layers.LayerNormalization(epsilon=1e-5)(x)
+        attention = layers.MultiHeadAttention(heads, features // heads)
+        x = layers.Add()([x, attention(h, h, use_causal_mask=True)])
+        h = layers.LayerNormalization(epsilon=1e-5)(x)
+        h = layers.Dense(features)(layers.Dense(4 * features, activation=gelu)(h))
+        x = layers.Add()([x, h])
+    x = layers.LayerNormalization(epsilon=1e-5)(x)
+    return keras.Model(inputs, embedding(x, reverse=True))
+
+
+def lstm() -> keras.Model:
+    """65-64-256-65"""
+    length, features, _, _, hidden = TEXTS["lstm"]
+    return keras.Sequential(
+        [
+            keras.Input((length,), dtype="int32"),
+            layers.Embedding(VOCABULARY, features),
+            layers.LSTM(hidden, return_sequences=True),
+            layers.Dense(VOCABULARY),
+        ]
+    )
+
+
 MODELS: dict[str, Callable[[], keras.Model]] = {
     "mlp": mlp,
     "playground": playground,
     "lenet5": lenet5,
     "resnet20": resnet20,
     "vae": vae,
+    "gpt": gpt,
+    "lstm": lstm,
 }
 
 
@@ -129,7 +184,9 @@ STEPS_PER_EXECUTION = {"playground": 100}
 
 
 def make_optimizer(network: Network) -> keras.optimizers.Optimizer:
-    """Adam, with the others' epsilon, or gradient descent with momentum."""
+    """Adam or AdamW, with the others' epsilon, or gradient descent with momentum."""
+    if network.decay:
+        return keras.optimizers.AdamW(network.rate, network.decay, epsilon=1e-8)
     if network.momentum is None:
         return keras.optimizers.Adam(network.rate, epsilon=1e-8)
     return keras.optimizers.SGD(network.rate, network.momentum)
@@ -140,7 +197,7 @@ def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
     network, model = NETWORKS[name], MODELS[name]()
     arrays = (array for place in places for array in place)
     for variable, array in zip(model.trainable_variables, arrays, strict=True):
-        variable.assign(array)
+        variable.assign(array.reshape(variable.shape))
     x, y = data
     y = x if network.loss == "elbo" else y
     # Keras's own loss has the penalties in it; the one that is compared is that of the data alone.

@@ -17,10 +17,13 @@ from torch.nn import functional as F
 from experiments.speed._networks import (
     NETWORKS,
     STAGES,
+    TEXTS,
+    VOCABULARY,
     Network,
     Places,
     batches,
     channels_first,
+    fused,
     turns,
 )
 
@@ -79,6 +82,58 @@ class VAE(nn.Module):
         return self.decoder(z), mean, log_variance
 
 
+class TransformerBlock(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, features: int, heads: int) -> None:
+        super().__init__()
+        self.norm, self.heads = nn.LayerNorm(features), heads
+        self.qkv, self.output = nn.Linear(features, 3 * features), nn.Linear(features, features)
+        self.second = nn.LayerNorm(features)
+        self.up, self.down = nn.Linear(features, 4 * features), nn.Linear(4 * features, features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, T, features]"""
+        parts = self.qkv(self.norm(x)).chunk(3, dim=-1)
+        q, k, v = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in parts)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.output(y.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.second(x)), approximate="tanh"))
+
+
+class GPT(nn.Module):
+    """GPT, of 4 layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        length, features, layers, heads, _ = TEXTS["gpt"]
+        self.embedding = nn.Embedding(VOCABULARY, features)
+        self.position = nn.Embedding(length, features)
+        self.blocks = nn.Sequential(*(TransformerBlock(features, heads) for _ in range(layers)))
+        self.norm = nn.LayerNorm(features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [B, T, 65]."""
+        h = self.blocks(self.embedding(x) + self.position.weight)
+        return F.linear(self.norm(h), self.embedding.weight)
+
+
+class LSTM(nn.Module):
+    """65-64-256-65; of its two biases, which add up, one stays 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        _, features, _, _, hidden = TEXTS["lstm"]
+        self.embedding = nn.Embedding(VOCABULARY, features)
+        self.lstm = nn.LSTM(features, hidden, batch_first=True)
+        nn.init.zeros_(self.lstm.bias_hh_l0).requires_grad_(False)
+        self.head = nn.Linear(hidden, VOCABULARY)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [B, T, 65]."""
+        return self.head(self.lstm(self.embedding(x))[0])
+
+
 def mlp() -> nn.Module:
     """784-512-512-10"""
     return nn.Sequential(
@@ -128,6 +183,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "lenet5": lenet5,
     "resnet20": resnet20,
     "vae": VAE,
+    "gpt": GPT,
+    "lstm": LSTM,
 }
 
 
@@ -140,40 +197,50 @@ def elbo(outputs: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 LOSSES: dict[str, Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "softmax": lambda logits, x, y: F.cross_entropy(logits, y),
+    "softmax": lambda logits, x, y: F.cross_entropy(logits.flatten(0, -2), y.flatten()),
     "sigmoid": lambda logits, x, y: F.binary_cross_entropy_with_logits(logits[:, 0], y.float()),
     "elbo": lambda outputs, x, y: elbo(outputs, x),
 }
 
 
-def make_optimizer(network: Network, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam, or gradient descent with momentum and L2."""
+def make_optimizer(network: Network, weights: list[Any]) -> torch.optim.Optimizer:
+    """Adam, AdamW, or gradient descent with momentum and L2."""
+    if network.decay:
+        return torch.optim.AdamW(weights, network.rate, weight_decay=network.decay, fused=True)
     if network.momentum is None:
-        return torch.optim.Adam(model.parameters(), network.rate, fused=True)
+        return torch.optim.Adam(weights, network.rate, fused=True)
     return torch.optim.SGD(
-        model.parameters(), network.rate, network.momentum, weight_decay=network.l2, fused=True
+        weights, network.rate, network.momentum, weight_decay=network.l2, fused=True
     )
 
 
-def start(name: str, places: Places, data: Any) -> tuple[int, Iterator[Any]]:
+def start(
+    name: str, places: Places, data: Any, *, is_compiled: bool = False
+) -> tuple[int, Iterator[Any]]:
     """The model and its optimizer on the device."""
     network = NETWORKS[name]
     model: Any = MODELS[name]()  # in the types of its `to` the memory format is amiss
-    loss_function = LOSSES[network.loss]
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with torch.no_grad():
-        for parameter, array in zip(model.parameters(), channels_first(places), strict=True):
+        for parameter, array in zip(weights, channels_first(fused(name, places)), strict=True):
             parameter.copy_(torch.tensor(array))
     model.to(DEVICE, memory_format=torch.channels_last)
-    optimizer = make_optimizer(network, model)
+    optimizer = make_optimizer(network, weights)
+
+    def loss_function(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return LOSSES[network.loss](model(x), x, y)
+
+    if is_compiled:
+        loss_function = torch.compile(loss_function)
 
     def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_function(model(x), x, y)
+        loss = loss_function(x, y)
         loss.backward()
         optimizer.step()
         return loss.detach()
 
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = sum(parameter.numel() for parameter in weights)
 
     def train(first: int, last: int, rounds: int) -> list[Any]:
         return [step(*batch) for batch in data[first:last] * rounds]
