@@ -80,7 +80,7 @@ def embedding(
     concrete; in a compiled program its y is NaN, which stops a run.
 
     The same table as the last layer's kernel (Press and Wolf 2017) is `wire`'s
-    `parts.embedding.params["embedding"].T`.
+    `parts.embedding.params["embedding"].T`; `summary` says that it is tied.
     """
     check_sizes("embedding", vocabulary=vocabulary, features=features)
     if padding is not None and not 0 <= padding < vocabulary:

@@ -84,7 +84,8 @@ def freeze(layer: Layer, mask: tree.Mask) -> Layer:
     A frozen leaf of params has no gradient, and a TrainState made with the frozen Layer
     (`train.train_state`) neither differentiates nor updates nor decays it, nor keeps moments of it.
     Batch norm's statistics stand still, and are those that normalise, where one of them is frozen
-    or all of the layer's parameters are. Layers without leaves (dropout) go on as they were.
+    or all of the layer's parameters are. Layers without leaves (dropout) go on as they were. An
+    array that a `wire` uses at two places (tied weights) is held at both.
 
     The mask has all the forms of `tree.mask`: globs of params and state, or a tree of booleans like
     params. One that does not fit the leaves is a ValueError.
