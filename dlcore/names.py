@@ -175,6 +175,8 @@ def written(value: Any) -> str:
     """A value as an error says it: arrays, and trees of them, by their shapes and no numbers."""
     if isinstance(value, Iterator | MappingView):
         return f"a {type(value).__name__}"
+    if inspect.isfunction(value):
+        return f"the function {value.__name__}"
     arrays = _arrays(value)
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         arrays = [value]

@@ -75,11 +75,6 @@ def check(
 
     So is what would overflow: the whole, prompt and steps, is applied in the abstract first.
     """
-    if not isinstance(layer, Layer):
-        raise TypeError(
-            f"{function}(layer, params, state, prompt, steps) wants a Layer, got "
-            f"{type(layer).__name__}"
-        )
     if isinstance(prompt, str):
         raise TypeError(
             f"{function}: the prompt is text; its numbers are wanted, one row a sequence: "

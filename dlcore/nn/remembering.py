@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
-from dlcore.nn.describing import describe, shapes
+from dlcore.nn.describing import shapes
 from dlcore.nn.layer import Layer, State, check_sizes, gather, is_empty, select
 
 KEY = "memory"
@@ -84,8 +84,8 @@ def remembered(state: State, zeros: Any, like: jax.Array) -> Any:
     for leaf in jax.tree.leaves(own):
         if leaf.shape[0] != like.shape[0]:
             raise ValueError(
-                f"the memory is of {leaf.shape[0]} sequences, but x {describe(like)} has "
-                f"{like.shape[0]}: nn.memory(layer, {like.shape[0]}) begins as many"
+                f"the memory is of {leaf.shape[0]} sequences, but x has {like.shape[0]}: "
+                f"nn.memory(layer, {like.shape[0]}) begins as many"
             )
     return jax.tree.map(
         lambda leaf: leaf.astype(like.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,

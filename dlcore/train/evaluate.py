@@ -166,11 +166,6 @@ def predict(
     The side inputs that the layer reads are columns of `data`, as in training; `data` may also be
     the array x alone.
     """
-    if not isinstance(layer, Layer):
-        raise TypeError(
-            f"predict takes a Layer first, got a {type(layer).__name__}: "
-            "predict(layer, params, state, x)"
-        )
     remembering.refuse("predict", state)
     if hasattr(data, "shape") or isinstance(data, list):
         data = {"x": data}

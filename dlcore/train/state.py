@@ -85,11 +85,6 @@ def train_state(
     remembers before the first batch, `nn.memory(layer, batch_size)`, where batches follow each
     other (see `fit`); without, each starts from zero.
     """
-    if not isinstance(layer, Layer):
-        raise TypeError(
-            f"train_state starts from a Layer, got a {type(layer).__name__}: "
-            "train_state(layer, optimizer), and given parameters as params=params"
-        )
     check_optimizer(optimizer)
     if is_concrete(seed) and not 0 <= seed < 2**32:
         raise ValueError(f"a seed lies in [0, 2**32), got {seed}")

@@ -186,7 +186,7 @@ def test_a_source_goes_with_every_step():
         ({"mask": [[0, 1, 1, 1]] * 2}, ValueError, "mask is int32[2, 4], but bool [2, 4]"),
         ({"mask": np.zeros((2, 4), bool)}, ValueError, "no real token to begin with"),
         ({"layer": nn.attention(8, 2)}, ValueError, "attention has no memory: it attends to what"),
-        ({"layer": GPT.apply}, TypeError, "wants a Layer, got function"),
+        ({"layer": GPT.apply}, TypeError, "sample takes a Layer as layer, got the function apply"),
     ],
 )
 def test_refuses(changes, error, message):
