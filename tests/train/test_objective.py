@@ -359,13 +359,14 @@ def sequences():
 @pytest.mark.parametrize("weight", [None, np.float32([1, 2, 0]), "steps"])
 def test_a_loss_of_steps_is_that_of_the_real_ones(weight):
     """In evaluation, and in training with its gradient, whatever stands behind the mask."""
-    params, state = STEPS.init(jax.random.key(1))
+    params, state = jax.jit(STEPS.init)(jax.random.key(1))
     batch = sequences()
     counts = np.ones(3) if weight is None or isinstance(weight, str) else weight
     counts = np.where(batch["mask"], counts[:, None], 0)
     if weight is not None:
         batch["weight"] = counts.astype(np.float32) if isinstance(weight, str) else weight
-    logits = np.asarray(STEPS.apply(params, state, batch["x"], mask=batch["mask"])[0], np.float64)
+    logits, _ = jax.jit(STEPS.apply)(params, state, batch["x"], mask=batch["mask"])
+    logits = np.asarray(logits, np.float64)
     log_p = np.log(softmax(logits, -1))
     nats = -np.take_along_axis(log_p, np.maximum(batch["y"], 0)[..., None], -1)[..., 0]
     expected = (nats * counts).sum() / counts.sum()
@@ -386,9 +387,7 @@ def test_what_is_no_metric_and_no_logits_is_refused():
     with pytest.raises(TypeError, match=r"metrics is 'ppl', but functions by name are wanted: met"):
         train.classification(LAYER, metrics="ppl")
     chain = nn.serial(nn.linear(4, 3), nn.crf(3))
-    params, state = chain.init(jax.random.key(0))
+    params, state = jax.eval_shape(chain.init, jax.random.key(0))
     batch = {name: leaf for name, leaf in sequences().items() if name != "mask"}
-    with pytest.raises(
-        TypeError, match=r"takes logits, but the layer gives a Chain: train.tagging"
-    ):
-        train.classification(chain)(params, state, batch)
+    with pytest.raises(TypeError, match="but the layer gives a Chain: train.tagging"):
+        jax.eval_shape(train.classification(chain), params, state, batch)
