@@ -389,5 +389,5 @@ def test_what_is_no_metric_and_no_logits_is_refused():
     chain = nn.serial(nn.linear(4, 3), nn.crf(3))
     params, state = jax.eval_shape(chain.init, jax.random.key(0))
     batch = {name: leaf for name, leaf in sequences().items() if name != "mask"}
-    with pytest.raises(TypeError, match="but the layer gives a Chain: train.tagging"):
+    with pytest.raises(TypeError, match=r"but the layer gives a Chain: train\.tagging"):
         jax.eval_shape(train.classification(chain), params, state, batch)
