@@ -37,6 +37,7 @@ from dlcore.data.preprocess import (
     unwhiten,
     whiten,
 )
+from dlcore.data.pronunciation import Pronunciations
 from dlcore.data.quality import duplicates, nonfinite
 from dlcore.data.registry import NAMES, load
 from dlcore.data.selection import classes, subset, transform
@@ -62,6 +63,7 @@ __all__ = [
     "ImageFolder",
     "Loader",
     "Normalization",
+    "Pronunciations",
     "Series",
     "TaggedSentences",
     "Tokenizer",

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, overload
 
-from dlcore.data import cifar, embedded, faces, files, fsdd, mnist, tagging, toy
+from dlcore.data import cifar, embedded, faces, files, fsdd, mnist, pronunciation, tagging, toy
 from dlcore.data.dataset import DataError, Dataset, unknown
+from dlcore.data.pronunciation import Pronunciations
 from dlcore.data.tagging import TaggedSentences
 
-FROM_FILES: dict[str, Callable[..., Dataset | TaggedSentences]] = {
+FROM_FILES: dict[str, Callable[..., Dataset | TaggedSentences | Pronunciations]] = {
     "mnist": mnist.mnist,
     "fashion_mnist": mnist.fashion_mnist,
     "cifar10": cifar.cifar10,
@@ -19,6 +20,7 @@ FROM_FILES: dict[str, Callable[..., Dataset | TaggedSentences]] = {
     "att_faces": faces.att_faces,
     "conll2000": tagging.conll2000,
     "ud_english_ewt": tagging.ud_english_ewt,
+    "pronunciation": pronunciation.pronunciation,
 }
 BUILT_IN: dict[str, Callable[..., Dataset]] = {
     "digits": embedded.digits,
@@ -41,6 +43,12 @@ def load(  # type: ignore[overload-overlap]
 
 
 @overload
+def load(  # type: ignore[overload-overlap]
+    name: Literal["pronunciation"], root: files.Root = None, **options: Any
+) -> Pronunciations: ...
+
+
+@overload
 def load(name: str, root: files.Root = None, **options: Any) -> Dataset: ...
 
 
@@ -48,10 +56,10 @@ def load(name: str, root: files.Root = None, **options: Any) -> Any:
     """The data set called `name`, one of NAMES, in train / validation / test splits.
 
     mnist, fashion_mnist, cifar10 (option `validation`), fsdd (`validation`, `size`), att_faces
-    (`split`) and the tagged sentences of conll2000 (`validation`) and ud_english_ewt are files,
-    looked for in `root/NAME`, `root/data/NAME` and `root`, then in the user's cache (DLCORE_DATA,
-    or the system's own); mnist, fashion_mnist and cifar10 are otherwise downloaded there. The
-    content is checked by SHA-256. digits (`size`) and diabetes come with scikit-learn; xor,
+    (`split`), the tagged sentences of conll2000 (`validation`) and ud_english_ewt, and
+    pronunciation (`stress`) are files, looked for in `root/NAME`, `root/data/NAME` and `root`, then
+    in the user's cache (DLCORE_DATA, or the system's own); mnist, fashion_mnist and cifar10 are
+    otherwise downloaded there. The content is checked by SHA-256. digits (`size`) and diabetes come with scikit-learn; xor,
     circles, gaussians, spiral, moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
 
     Raises ValueError for an unknown name or option, DataError for a missing or damaged file.

@@ -17,7 +17,7 @@ from dlcore.functional.activations import (
     step,
     tanh,
 )
-from dlcore.functional.attention import alibi, attention, visible
+from dlcore.functional.attention import additive_attention, alibi, attention, visible
 from dlcore.functional.chunks import chunk_counts, chunk_f1, iob2_allowed
 from dlcore.functional.conv import conv, conv_transpose, locally_connected
 from dlcore.functional.crf import (
@@ -30,6 +30,7 @@ from dlcore.functional.crf import (
     crf_viterbi,
 )
 from dlcore.functional.dropout import dropconnect, dropout
+from dlcore.functional.edit_distance import edit_distance, error_rate
 from dlcore.functional.linear import linear
 from dlcore.functional.local_response_norm import local_response_norm
 from dlcore.functional.losses import (
@@ -97,6 +98,7 @@ __all__ = [
     "accuracy",
     "adaptive_avg_pool",
     "adaptive_max_pool",
+    "additive_attention",
     "alibi",
     "attention",
     "avg_pool",
@@ -121,8 +123,10 @@ __all__ = [
     "distances",
     "dropconnect",
     "dropout",
+    "edit_distance",
     "elu",
     "equal_error_rate",
+    "error_rate",
     "eszsl",
     "f1",
     "gelu",

@@ -63,6 +63,32 @@ def attention(
     return y.reshape(*y.shape[:-4], -1, *y.shape[-2:]) if groups else y
 
 
+def additive_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    vector: ArrayLike,
+    mask: ArrayLike | None = None,
+) -> jax.Array:
+    """y = softmax(tanh(query + key) · vector) · value, for query [..., T, H], key [..., S, H].
+
+    vector is [H], value [..., S, E], y [..., T, E]; each query meets each key in the sum, of which
+    there are T · S · H. The mask is that of `attention`. Bahdanau et al. 2015, appendix A.1.2; query
+    and key are multiplied by their kernels already.
+    """
+    named = {"query": query, "key": key, "vector": vector}
+    query, key, vector = (floating("additive_attention", name, x) for name, x in named.items())
+    width = vector.shape[-1] if vector.ndim == 1 else None
+    if min(query.ndim, key.ndim) < 2 or not query.shape[-1] == key.shape[-1] == width:
+        raise ValueError(
+            f"additive_attention: query {query.shape}, key {key.shape} and vector {vector.shape} "
+            "do not fit: [..., T, H], [..., S, H] and [H] are wanted"
+        )
+    scores = jnp.tanh(query[..., :, None, :] + key[..., None, :, :]) @ vector
+    none, none_either = (jnp.zeros((*x.shape[:-1], 1), x.dtype) for x in (query, key))
+    return attention(none, none_either, jnp.asarray(value), mask, bias=scores)
+
+
 def visible(
     queries: ArrayLike, keys: ArrayLike, *, causal: bool = True, window: int | None = None
 ) -> jax.Array:

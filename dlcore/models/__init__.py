@@ -17,6 +17,7 @@ from dlcore.models.mlp import mlp
 from dlcore.models.recurrent_lm import gru_lm, lstm_lm, rnn_lm
 from dlcore.models.resnet import resnet
 from dlcore.models.resnet_cifar import resnet_cifar
+from dlcore.models.seq2seq import encode, seq2seq, transformer
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.tagger import tagger
 from dlcore.models.vgg import vgg
@@ -39,6 +40,7 @@ __all__ = [
     "cbow",
     "convnext_tiny",
     "embedding_net",
+    "encode",
     "forecaster",
     "googlenet",
     "gpt",
@@ -56,9 +58,11 @@ __all__ = [
     "resnet_cifar",
     "rnn_lm",
     "save",
+    "seq2seq",
     "skip_gram",
     "small_vgg",
     "tagger",
+    "transformer",
     "vgg",
     "vit",
     "word2vec",

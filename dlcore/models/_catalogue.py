@@ -19,6 +19,7 @@ from dlcore.models.mlp import mlp
 from dlcore.models.recurrent_lm import gru_lm, lstm_lm, rnn_lm
 from dlcore.models.resnet import resnet
 from dlcore.models.resnet_cifar import resnet_cifar
+from dlcore.models.seq2seq import seq2seq, transformer
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.tagger import tagger
 from dlcore.models.vgg import vgg
@@ -46,6 +47,8 @@ MODELS: dict[str, Callable[..., Layer]] = {
         lstm_lm,
         gru_lm,
         gpt,
+        seq2seq,
+        transformer,
         embedding_net,
         zero_shot,
         tagger,

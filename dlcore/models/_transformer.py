@@ -14,6 +14,7 @@ def block(
     features: int,
     attention: nn.Layer,
     *,
+    source: nn.Layer | None = None,
     eps: float,
     activation: Callable[[Any], Any] = F.gelu,
     dropout: float = 0.0,
@@ -23,14 +24,17 @@ def block(
 ) -> nn.Layer:
     """x + attention(norm(x)), then x + mlp(norm(x)), where mlp is 4 times as wide between.
 
-    `dropout` is that of what is added; output_init that of mlp's second kernel.
+    source: a second attention, between these two. dropout: of what is added. output_init: of mlp's
+    second kernel.
     """
     dropped = [nn.dropout(dropout)] if dropout else []
     second = output_init or kernel_init
+    attentions = {"attention": attention, "source": source}
     return nn.serial(
-        nn.named(
-            "attention",
-            nn.residual(nn.serial(nn.layer_norm(features, eps=eps), attention, *dropped)),
+        *(
+            nn.named(name, nn.residual(nn.serial(nn.layer_norm(features, eps=eps), one, *dropped)))
+            for name, one in attentions.items()
+            if one is not None
         ),
         nn.named(
             "mlp",

@@ -7,6 +7,7 @@ from dlcore.functional.pooling import global_avg_pool, global_max_pool
 from dlcore.names import api
 from dlcore.nn import init
 from dlcore.nn.activation import prelu, rbf
+from dlcore.nn.additive_attention import additive_attention
 from dlcore.nn.attention import attention
 from dlcore.nn.combinators import branch, concat, repeat, residual, serial, wire
 from dlcore.nn.conv import conv, conv_transpose, depthwise, locally_connected
@@ -48,6 +49,7 @@ __all__ = [
     "Summary",
     "adaptive_avg_pool",
     "adaptive_max_pool",
+    "additive_attention",
     "as_layer",
     "attention",
     "avg_pool",

@@ -209,7 +209,8 @@ def _within(how: _How, children: Children) -> Any:
         cache = _cache(how, state, x)
         where = places(x, mask, cache.get("at"))
         parts = bound(children, params, state, key, train)
-        query, new, value = (_heads(parts[name](x), how) for name in ("query", "key", "value"))
+        query = _heads(parts.query(x), how.heads)
+        new, value = (_heads(parts[name](x), how.groups) for name in ("key", "value"))
         if how.rotary is not None:
             turn = where[:, None]
             query, new = (F.rotary(one, turn, base=how.rotary) for one in (query, new))
@@ -251,10 +252,8 @@ def _across(how: _How, children: Children) -> Any:
             )
         source = cleaned("attention", source, source_mask, "source_mask")
         parts = bound(children, params, state, key, train)
-        query, new, value = (
-            _heads(parts[name](of), how)
-            for name, of in (("query", x), ("key", source), ("value", source))
-        )
+        query = _heads(parts.query(x), how.heads)
+        new, value = (_heads(parts[name](source), how.groups) for name in ("key", "value"))
         mask = None if source_mask is None else source_mask[:, None, None]
         y = parts.output(_attended(how, query, new, value, key, train, mask=mask))
         return y, _left(parts, state, {})
@@ -267,9 +266,9 @@ def _check_x(how: _How, x: jax.Array) -> None:
         raise ValueError(f"attention expected [B, T, {how.features}], got {describe(x)}")
 
 
-def _heads(y: jax.Array, how: _How) -> jax.Array:
+def _heads(y: jax.Array, heads: int) -> jax.Array:
     """[B, T, heads · D] as [B, heads, T, D]."""
-    return y.reshape(*y.shape[:-1], -1, how.depth).swapaxes(1, 2)
+    return y.reshape(*y.shape[:-1], heads, -1).swapaxes(1, 2)
 
 
 def _seen(how: _How, mask: jax.Array | None, where: jax.Array) -> dict[str, Any]:
@@ -298,7 +297,8 @@ def _attended(
         ones = jnp.ones((*query.shape[:-1], new.shape[-2]))
         seen["keep"] = F.dropout(own, ones, how.dropout)
     y = F.attention(query, new, value, soft_cap=how.soft_cap, **seen)
-    return y.swapaxes(1, 2).reshape(y.shape[0], -1, how.features)
+    y = y.swapaxes(1, 2)
+    return y.reshape(*y.shape[:2], -1)
 
 
 # ---------------------------------------------------------------------------------------- memory
