@@ -533,3 +533,15 @@ def test_places_measured_are_ticks_where_they_have_room(places, own):
     assert faults(figure) == []
     first, *_ = figure.axes[0].get_xticklabels()
     assert (first.get_text() == "0.001") == own
+
+
+def test_alignments_are_a_map_each_with_its_letters():
+    word = plot.Alignment(np.eye(3)[[0, 1, 1, 2]], [*"cat"], ["K", "AE", "T", "end"])
+    figure = plot.alignments(word, word, word, word, title="words", x="read", y="written")
+    shown = [axes for axes in figure.axes if axes.images]
+    assert len(shown) == 4
+    assert faults(figure) == []
+    assert [tick.get_text() for tick in shown[0].get_yticklabels()] == ["K", "AE", "T", "end"]
+    np.testing.assert_array_equal(shown[0].images[0].get_array(), word.weights)
+    with pytest.raises(ValueError, match=r"weights \(4, 3\) of 3 written and 4 read"):
+        plot.alignments(word._replace(read=[*"cats"], written=[*"cat"]), title="", x="", y="")

@@ -73,8 +73,8 @@ def additive_attention(
     """y = softmax(tanh(query + key) · vector) · value, for query [..., T, H], key [..., S, H].
 
     vector is [H], value [..., S, E], y [..., T, E]; each query meets each key in the sum, of which
-    there are T · S · H. The mask is that of `attention`. Bahdanau et al. 2015, appendix A.1.2; query
-    and key are multiplied by their kernels already.
+    there are T · S · H. The mask is that of `attention`. Query and key are multiplied by their
+    kernels already. Bahdanau et al. 2015, appendix A.1.2.
     """
     named = {"query": query, "key": key, "vector": vector}
     query, key, vector = (floating("additive_attention", name, x) for name, x in named.items())

@@ -39,7 +39,7 @@ def seq2seq(
     | part    | of                                                       | parameters |
     |---------|----------------------------------------------------------|------------|
     | encoder | embedding, bidirectional LSTM                            |    199,424 |
-    | decoder | embedding, LSTM, attention, linear, linear               |    333,866 |
+    | decoder | embedding, LSTM, attention, linear, linear               |    336,682 |
 
     attention: "additive" (Bahdanau et al. 2015, appendix A.1.2), "multiplicative", one head of
         `nn.attention` (Luong et al. 2015, section 3.1, with 1 / √hidden), or None: cₜ is what the

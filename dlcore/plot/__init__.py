@@ -5,6 +5,7 @@ line of a cell, or written by `save`.
 """
 
 from dlcore.names import api
+from dlcore.plot.alignments import Alignment, alignments
 from dlcore.plot.diagrams import Panel, bars, confusion, curves, heat_map, lines
 from dlcore.plot.figure import save, suffix
 from dlcore.plot.images import image_grid, mistakes
@@ -12,8 +13,10 @@ from dlcore.plot.labels import labelled
 from dlcore.plot.maps import Terrain, animation, contours, decision_boundary
 
 __all__ = [
+    "Alignment",
     "Panel",
     "Terrain",
+    "alignments",
     "animation",
     "bars",
     "confusion",

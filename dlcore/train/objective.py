@@ -178,7 +178,7 @@ def _with_real_labels(batch: Batch) -> Batch:
     weight = _counted(batch, batch["y"])
     if weight is None or weight.ndim != 2 or weight.shape != batch["y"].shape:
         return batch
-    return {**batch, "y": jnp.where(weight > 0, batch["y"], 0)}
+    return {**batch, "y": jnp.where(weight.astype(bool), batch["y"], 0)}
 
 
 def _heads(outputs: Any) -> tuple[Any, ...]:

@@ -66,6 +66,8 @@ def drawn(name, root=None, **options):
     """Ten patterns under noise in the place of a data set; what comes along as it is."""
     if name == "conll2000":
         return tagged()
+    if name == "pronunciation":
+        return spoken()
     if name not in SHAPES:
         return load(name, root, **options)
     shape = SHAPES[name]
@@ -105,6 +107,26 @@ def tagged():
     tags = {"pos": pos, "chunk": data.Vocabulary(names)}
     parts = part(32, 0), part(4, 1), part(20, 2)
     return data.TaggedSentences("conll2000", *parts, words, words, tags, "drawn")
+
+
+def spoken():
+    """Words of a few letters, each of which is always said alike."""
+    letters = data.Vocabulary(("<pad>", *"abcd"))
+    phonemes = data.Vocabulary(("<pad>", "<start>", "<end>", *"ABCD"))
+    words = ["".join(word) for word in itertools.product("abcd", repeat=3)]
+    source = np.stack([letters.encode(word) for word in words]).astype(np.uint8)
+    said = np.stack([phonemes.encode(["<start>", *word.upper(), "<end>"]) for word in words])
+    arrays = {
+        "source": source,
+        "source_mask": source > 0,
+        "x": said[:, :-1].astype(np.uint8),
+        "y": said[:, 1:].astype(np.uint8),
+        "mask": said[:, 1:] > 0,
+    }
+    of_splits = dict.fromkeys(("train", "validation", "test"), tuple(words))
+    ways = {word: (tuple(word.upper()),) for word in words}
+    parts = arrays, arrays, arrays, of_splits, ways, letters, phonemes
+    return data.Pronunciations("pronunciation", *parts, "drawn")
 
 
 def waves(name, root=None):

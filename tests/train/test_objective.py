@@ -377,8 +377,8 @@ def test_a_loss_of_steps_is_that_of_the_real_ones(weight):
     right = (logits.argmax(-1) == batch["y"]) * counts
     assert found["accuracy"] == pytest.approx(right.sum() / counts.sum())
     loss, grads = jax.jit(
-        jax.value_and_grad(lambda params: objective(params, state, batch, train=True)[0])
-    )(params)
+        jax.value_and_grad(lambda params, batch: objective(params, state, batch, train=True)[0])
+    )(params, batch)
     assert loss == pytest.approx(expected, rel=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
