@@ -80,6 +80,7 @@ MINUTES: dict[str, tuple[float, tuple[str, ...]]] = {
             "tests/functional/test_zero_shot.py",
             "tests/generate/",
             "tests/models/test_embedding_net.py",
+            "tests/models/test_encoder.py",
             "tests/models/test_forecaster.py",
             "tests/models/test_language.py",
             "tests/models/test_seq2seq.py",

@@ -29,7 +29,7 @@ class Names(NamedTuple):
     optional: a regular expression; tensors whose names begin with it are those of parts that a
         network may lack.
     packed: what the names of attention's three projections, which are one tensor, begin with, and
-        those of its output.
+        those of its output; None where each is a module of its own.
     conv1d: whether kernels of linear layers have their axes as here, [I, O], and three of them
         stand beside each other: transformers' Conv1D.
     shapes: pairs (regular expression, function) for tensors whose whole name fits: their shape
@@ -39,7 +39,7 @@ class Names(NamedTuple):
     rules: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = ()
     numbered: tuple[str, ...] = ()
     optional: str | None = None
-    packed: tuple[str, str] = ("in_proj_", "out_proj.")
+    packed: tuple[str, str] | None = ("in_proj_", "out_proj.")
     conv1d: bool = False
     shapes: tuple[tuple[str, Callable[[Shape], Shape]], ...] = ()
 
@@ -145,6 +145,25 @@ NAMES: dict[str, Names] = {
         optional=r"lm_head\.weight$|h\.\d+\.attn\.(masked_)?bias$",
         packed=("c_attn.", "c_proj."),
         conv1d=True,
+    ),
+    # Those of BERT in transformers, also below a classifier.
+    "encoder": Names(
+        (
+            (r"^(bert/)?embedding$", r"\1embeddings/word_embeddings"),
+            (r"^(bert/)?position$", r"\1embeddings/position_embeddings"),
+            (r"^(bert/)?segment$", r"\1embeddings/token_type_embeddings"),
+            (r"^(bert/)?norm$", r"\1embeddings/LayerNorm"),
+            (r"^(bert/)?blocks/", r"\1encoder/layer/"),
+            ("attention/residual1/body/attention1/output", "attention/output/dense"),
+            ("attention/residual1/body/attention1", "attention/self"),
+            ("attention/layer_norm1", "attention/output/LayerNorm"),
+            ("mlp/residual1/body/linear1", "intermediate/dense"),
+            ("mlp/residual1/body/linear2", "output/dense"),
+            ("mlp/layer_norm1", "output/LayerNorm"),
+            (r"^(bert/)?pooler$", r"\1pooler/dense"),
+        ),
+        optional=r"(bert\.)?(pooler|cls|embeddings\.position_ids)\b",
+        packed=None,
     ),
 }
 

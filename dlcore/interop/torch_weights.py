@@ -437,7 +437,8 @@ def _modules(layer: Layer, at: _At, flow: _Flow) -> Generator[tuple[str, _Module
     if not layer.info.children:
         yield at.path, _Module(layer.info.kind, at.prefix, at.names, flow)
         return flow.after(layer)
-    if layer.info.kind == "attention" and not {"kv_heads", "source"} & layer.info.config.keys():
+    is_packed = at.names.packed and not {"kv_heads", "source"} & layer.info.config.keys()
+    if layer.info.kind == "attention" and is_packed:
         yield from _projections(layer, at, flow)
         return _Flow(layer.info.config["features"])
     form = _made_by(layer)
@@ -464,6 +465,7 @@ def _stack(layer: Layer, at: _At, flow: _Flow, suffix: str) -> Iterator[tuple[st
 
 def _projections(layer: Layer, at: _At, flow: _Flow) -> Iterator[tuple[str, _Module]]:
     """The linear layers of attention, as torch's MultiheadAttention has them."""
+    assert at.names.packed
     inward, outward = (at.prefix + name for name in at.names.packed)
     for name, child, inner in at.children(layer):
         if name in _PACKED:

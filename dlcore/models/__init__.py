@@ -7,6 +7,7 @@ from dlcore.models._files import load, save
 from dlcore.models.alexnet import alexnet, alexnet_2012
 from dlcore.models.convnext import convnext_tiny
 from dlcore.models.embedding_net import embedding_net
+from dlcore.models.encoder import encoder
 from dlcore.models.forecaster import forecaster
 from dlcore.models.googlenet import googlenet, inception
 from dlcore.models.gpt import gpt
@@ -20,6 +21,7 @@ from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.seq2seq import encode, seq2seq, transformer
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.tagger import tagger
+from dlcore.models.text_classifier import text_classifier
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
 from dlcore.models.word2vec import (
@@ -41,6 +43,7 @@ __all__ = [
     "convnext_tiny",
     "embedding_net",
     "encode",
+    "encoder",
     "forecaster",
     "googlenet",
     "gpt",
@@ -62,6 +65,7 @@ __all__ = [
     "skip_gram",
     "small_vgg",
     "tagger",
+    "text_classifier",
     "transformer",
     "vgg",
     "vit",

@@ -9,6 +9,7 @@ from typing import Any
 from dlcore.models.alexnet import alexnet, alexnet_2012
 from dlcore.models.convnext import convnext_tiny
 from dlcore.models.embedding_net import embedding_net
+from dlcore.models.encoder import encoder
 from dlcore.models.forecaster import forecaster
 from dlcore.models.googlenet import googlenet
 from dlcore.models.gpt import gpt
@@ -22,6 +23,7 @@ from dlcore.models.resnet_cifar import resnet_cifar
 from dlcore.models.seq2seq import seq2seq, transformer
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.tagger import tagger
+from dlcore.models.text_classifier import text_classifier
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
 from dlcore.models.zero_shot import zero_shot
@@ -47,6 +49,8 @@ MODELS: dict[str, Callable[..., Layer]] = {
         lstm_lm,
         gru_lm,
         gpt,
+        encoder,
+        text_classifier,
         seq2seq,
         transformer,
         embedding_net,

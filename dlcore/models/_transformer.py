@@ -16,6 +16,7 @@ def block(
     *,
     source: nn.Layer | None = None,
     eps: float,
+    norm_first: bool = True,
     activation: Callable[[Any], Any] = F.gelu,
     dropout: float = 0.0,
     kernel_init: Initializer,
@@ -24,28 +25,24 @@ def block(
 ) -> nn.Layer:
     """x + attention(norm(x)), then x + mlp(norm(x)), where mlp is 4 times as wide between.
 
-    source: a second attention, between these two. dropout: of what is added. output_init: of mlp's
-    second kernel.
+    source: a second attention, between these two. norm_first: else norm(x + attention(x)), then
+    norm(x + mlp(x)). dropout: of what is added. output_init: of mlp's second kernel.
     """
     dropped = [nn.dropout(dropout)] if dropout else []
     second = output_init or kernel_init
-    attentions = {"attention": attention, "source": source}
+    mlp = (
+        nn.linear(features, 4 * features, kernel_init=kernel_init, bias_init=bias_init),
+        activation,
+        nn.linear(4 * features, features, kernel_init=second, bias_init=bias_init),
+    )
+    parts: dict[str, tuple[Any, ...]] = {"attention": (attention,), "source": (source,), "mlp": mlp}
+
+    def added(layers: tuple[Any, ...]) -> nn.Layer:
+        norm = nn.layer_norm(features, eps=eps)
+        if norm_first:
+            return nn.residual(nn.serial(norm, *layers, *dropped))
+        return nn.serial(nn.residual(nn.serial(*layers, *dropped)), norm)
+
     return nn.serial(
-        *(
-            nn.named(name, nn.residual(nn.serial(nn.layer_norm(features, eps=eps), one, *dropped)))
-            for name, one in attentions.items()
-            if one is not None
-        ),
-        nn.named(
-            "mlp",
-            nn.residual(
-                nn.serial(
-                    nn.layer_norm(features, eps=eps),
-                    nn.linear(features, 4 * features, kernel_init=kernel_init, bias_init=bias_init),
-                    activation,
-                    nn.linear(4 * features, features, kernel_init=second, bias_init=bias_init),
-                    *dropped,
-                )
-            ),
-        ),
+        *(nn.named(name, added(layers)) for name, layers in parts.items() if layers != (None,))
     )
