@@ -19,6 +19,7 @@ from dlcore.data.folders import ImageFolder, image_folder
 from dlcore.data.forms import DataWarning
 from dlcore.data.fsdd import fsdd_sequences
 from dlcore.data.images import canvas, resize, rgb, shift
+from dlcore.data.labelled_texts import LabelledTexts
 from dlcore.data.lengths import by_length
 from dlcore.data.loader import Loader
 from dlcore.data.long_memory import adding, copying
@@ -61,6 +62,7 @@ __all__ = [
     "HostData",
     "HostSource",
     "ImageFolder",
+    "LabelledTexts",
     "Loader",
     "Normalization",
     "Pronunciations",

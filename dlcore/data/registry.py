@@ -7,12 +7,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, overload
 
-from dlcore.data import cifar, embedded, faces, files, fsdd, mnist, pronunciation, tagging, toy
+from dlcore.data import (
+    cifar,
+    embedded,
+    faces,
+    files,
+    fsdd,
+    labelled_texts,
+    mnist,
+    pronunciation,
+    tagging,
+    toy,
+)
 from dlcore.data.dataset import DataError, Dataset, unknown
+from dlcore.data.labelled_texts import LabelledTexts
 from dlcore.data.pronunciation import Pronunciations
 from dlcore.data.tagging import TaggedSentences
 
-FROM_FILES: dict[str, Callable[..., Dataset | TaggedSentences | Pronunciations]] = {
+FROM_FILES: dict[str, Callable[..., Dataset | TaggedSentences | LabelledTexts | Pronunciations]] = {
     "mnist": mnist.mnist,
     "fashion_mnist": mnist.fashion_mnist,
     "cifar10": cifar.cifar10,
@@ -20,6 +32,9 @@ FROM_FILES: dict[str, Callable[..., Dataset | TaggedSentences | Pronunciations]]
     "att_faces": faces.att_faces,
     "conll2000": tagging.conll2000,
     "ud_english_ewt": tagging.ud_english_ewt,
+    "sentence_polarity": labelled_texts.sentence_polarity,
+    "subjectivity": labelled_texts.subjectivity,
+    "questions": labelled_texts.questions,
     "pronunciation": pronunciation.pronunciation,
 }
 BUILT_IN: dict[str, Callable[..., Dataset]] = {
@@ -44,6 +59,14 @@ def load(  # type: ignore[overload-overlap]
 
 @overload
 def load(  # type: ignore[overload-overlap]
+    name: Literal["sentence_polarity", "subjectivity", "questions"],
+    root: files.Root = None,
+    **options: Any,
+) -> LabelledTexts: ...
+
+
+@overload
+def load(  # type: ignore[overload-overlap]
     name: Literal["pronunciation"], root: files.Root = None, **options: Any
 ) -> Pronunciations: ...
 
@@ -56,12 +79,12 @@ def load(name: str, root: files.Root = None, **options: Any) -> Any:
     """The data set called `name`, one of NAMES, in train / validation / test splits.
 
     mnist, fashion_mnist, cifar10 (option `validation`), fsdd (`validation`, `size`), att_faces
-    (`split`), the tagged sentences of conll2000 (`validation`) and ud_english_ewt, and
-    pronunciation (`stress`) are files, looked for in `root/NAME`, `root/data/NAME` and `root`, then
-    in the user's cache (DLCORE_DATA, or the system's own); mnist, fashion_mnist and cifar10 are
-    otherwise downloaded there. The content is checked by SHA-256. digits (`size`) and diabetes come
-    with scikit-learn; xor, circles, gaussians, spiral, moons, plane, bumps (`n`, `noise`, `seed`)
-    are drawn.
+    (`split`), the tagged sentences of conll2000 (`validation`) and ud_english_ewt, the texts
+    sentence_polarity, subjectivity and questions, and pronunciation (`stress`) are files, looked
+    for in `root/NAME`, `root/data/NAME` and `root`, then in the user's cache (DLCORE_DATA, or the
+    system's own); mnist, fashion_mnist and cifar10 are otherwise downloaded there. The content is
+    checked by SHA-256. digits (`size`) and diabetes come with scikit-learn; xor, circles,
+    gaussians, spiral, moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
 
     Raises ValueError for an unknown name or option, DataError for a missing or damaged file.
 

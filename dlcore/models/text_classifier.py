@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -57,10 +58,16 @@ def _lstm(features: int) -> nn.Layer:
 def _attention(features: int) -> nn.Layer:
     how: dict[str, Any] = {"kernel_init": xavier_uniform(), "bias_init": zeros}
     return nn.serial(
+        scaled,
         nn.sinusoidal(features),
         block(features, nn.attention(features, HEADS, **how), eps=1e-6, **how),
         nn.layer_norm(features),
     )
+
+
+def scaled(x: jax.Array) -> jax.Array:
+    """x · √features, so that vectors are as large as the waves (Vaswani et al. 2017, 3.4)."""
+    return x * math.sqrt(x.shape[-1])
 
 
 _BODIES: dict[str, Callable[[int], nn.Layer]] = {

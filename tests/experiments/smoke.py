@@ -68,6 +68,8 @@ def drawn(name, root=None, **options):
         return tagged()
     if name == "pronunciation":
         return spoken()
+    if name in ("sentence_polarity", "questions"):
+        return told_apart(name)
     if name not in SHAPES:
         return load(name, root, **options)
     shape = SHAPES[name]
@@ -127,6 +129,19 @@ def spoken():
     ways = {word: (tuple(word.upper()),) for word in words}
     parts = arrays, arrays, arrays, of_splits, ways, letters, phonemes
     return data.Pronunciations("pronunciation", *parts, "drawn")
+
+
+def told_apart(name):
+    """Texts of four words, of which the first says the class."""
+    words = data.Vocabulary(("<pad>", "<unk>", *"abcdefgh"))
+
+    def part(count, seed):
+        x = np.random.default_rng(seed).integers(2, 10, (count, 4)).astype(np.int32)
+        y = np.arange(count, dtype=np.int32) % 2
+        return {"x": np.where(np.arange(4) == 0, 2 + y[:, None], x), "mask": x > 0, "y": y}
+
+    parts = part(80, 0), part(10, 1), part(20, 2)
+    return data.LabelledTexts(name, *parts, {}, words, ("one", "other"), "drawn")
 
 
 def waves(name, root=None):
