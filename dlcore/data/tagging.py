@@ -66,7 +66,7 @@ def conll2000(root: files.Root = None, validation: int = 1_000) -> TaggedSentenc
     with the task. Each type of chunk has its B and its I, also one that is in the test split alone.
     """
     sentences = [
-        _read("conll2000", ("conll2000", "tagging/conll2000"), one, root, _CONLL, _columns)
+        _read("conll2000", ("conll2000", "tagging/conll2000"), one, root, (), _columns)
         for one in CONLL_2000
     ]
     train, test = sentences
@@ -84,10 +84,12 @@ def ud_english_ewt(root: files.Root = None) -> TaggedSentences:
     """Universal parts of speech ("pos", 17) of English weblogs, mails, reviews and answers.
 
     12,544 sentences to train, 2,001 for validation and 2,077 to test, the official splits. Words
-    are the syntactic ones: "don't" is "do" and "n't".
+    are the syntactic ones: "don't" is "do" and "n't". Files that are in no folder are downloaded.
     """
     places = ("ud_english_ewt", "tagging/ud_english_ewt")
-    splits = [_read("ud_english_ewt", places, one, root, _EWT, _conllu) for one in UD_ENGLISH_EWT]
+    splits = [
+        _read("ud_english_ewt", places, one, root, EWT_MIRRORS, _conllu) for one in UD_ENGLISH_EWT
+    ]
     return _tagged(
         "ud_english_ewt",
         splits,
@@ -135,7 +137,10 @@ UD_ENGLISH_EWT = (
 )
 
 _CONLL = "python -m nltk.downloader conll2000, and give the folder corpora/conll2000 as root="
-_EWT = "git clone https://github.com/UniversalDependencies/UD_English-EWT and give it as root="
+EWT_COMMIT = "15d613d8447b3478787d4c278730a1e48a945efb"
+EWT_MIRRORS = (
+    f"https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/{EWT_COMMIT}/",
+)
 
 
 def _read(
@@ -143,17 +148,19 @@ def _read(
     places: Sequence[str],
     file: Text,
     root: files.Root,
-    how_to_get: str,
+    mirrors: Sequence[str],
     parse: Callable[[Path, str], list[Sentence]],
 ) -> list[Sentence]:
-    """The sentences of a file in the first of the folders that has it."""
+    """The sentences of a file in the first of the folders that has it, or else of the mirrors."""
     folders = [folder for place in places for folder in files.folders(place, root)]
     packed, plain = files.find(f"{file.name}.gz", folders), files.find(file.name, folders)
     path = packed or plain
+    if path is None and mirrors:
+        path = files.download(name, file.name, file.content, mirrors)
     if path is None:
         raise DataError(
             f"{name}: neither {file.name} nor {file.name}.gz is in root or in {files.cache()}; "
-            f"{how_to_get}"
+            f"{_CONLL}"
         )
     content = files.unpack(path, file.size) if packed else files.read(path, file.size)
     files.check_content(path, content, file.content, f"{name}'s {file.name}")

@@ -90,6 +90,19 @@ def test_conllu_is_read_without_comments_ranges_and_empty_words(tmp_path, monkey
     assert loaded.words.decode(loaded.test["x"][0]) == ["do", "<unk>"]
 
 
+def test_the_treebank_is_downloaded_once(server, monkeypatch):
+    import pooch
+
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [])
+    names = [one.name for one in tagging.UD_ENGLISH_EWT]
+    monkeypatch.setattr(tagging, "UD_ENGLISH_EWT", [file(name, CONLLU) for name in names])
+    monkeypatch.setattr(tagging, "EWT_MIRRORS", (server.url,))
+    server.files = {name: CONLLU.encode() for name in names}
+    for _ in range(2):
+        assert data.load("ud_english_ewt").train["pos"].tolist() == [[0, 1], [2, 0]]
+    assert len(server.asked) == 3
+
+
 def test_what_is_missing_or_damaged_is_told(conll):
     (conll / "test.txt").write_text(TEST.replace("slept", "slapt"))
     with pytest.raises(DataError, match=r"the content is not conll2000's test\.txt"):
