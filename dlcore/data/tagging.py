@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.data import files
-from dlcore.data.dataset import SPLITS, Arrays, DataError, check_count
+from dlcore.data.dataset import SPLITS, Arrays, check_count
 from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.fields import documented
 
@@ -64,9 +65,10 @@ def conll2000(root: files.Root = None, validation: int = 1_000) -> TaggedSentenc
     8,936 sentences to train, of which the last `validation` (0: none) are the validation split, and
     2,012 to test, as in the shared task. The parts of speech are those of Brill's tagger, given
     with the task. Each type of chunk has its B and its I, also one that is in the test split alone.
+    Where no folder has the files, NLTK's copy is downloaded.
     """
     sentences = [
-        _read("conll2000", ("conll2000", "tagging/conll2000"), one, root, (), _columns)
+        _read("conll2000", ("conll2000", "tagging/conll2000"), one, root, _conll_zip, _columns)
         for one in CONLL_2000
     ]
     train, test = sentences
@@ -88,7 +90,7 @@ def ud_english_ewt(root: files.Root = None) -> TaggedSentences:
     """
     places = ("ud_english_ewt", "tagging/ud_english_ewt")
     splits = [
-        _read("ud_english_ewt", places, one, root, EWT_MIRRORS, _conllu) for one in UD_ENGLISH_EWT
+        _read("ud_english_ewt", places, one, root, _ewt_file, _conllu) for one in UD_ENGLISH_EWT
     ]
     return _tagged(
         "ud_english_ewt",
@@ -136,7 +138,12 @@ UD_ENGLISH_EWT = (
     ),
 )
 
-_CONLL = "python -m nltk.downloader conll2000, and give the folder corpora/conll2000 as root="
+NLTK_COMMIT = "5db857e6f7df11eabb5e5665836db9ec8df07e28"
+CONLL_MIRRORS = (
+    f"https://raw.githubusercontent.com/nltk/nltk_data/{NLTK_COMMIT}/packages/corpora/",
+)
+CONLL_ARCHIVE = "conll2000.zip"
+CONLL_SHA256 = "01e65164f268366e7caa0db92332a1955d081908c87016e2c7640c3c5279b7cd"
 EWT_COMMIT = "15d613d8447b3478787d4c278730a1e48a945efb"
 EWT_MIRRORS = (
     f"https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/{EWT_COMMIT}/",
@@ -148,23 +155,30 @@ def _read(
     places: Sequence[str],
     file: Text,
     root: files.Root,
-    mirrors: Sequence[str],
+    download: Callable[[Text], tuple[Path, bytes]],
     parse: Callable[[Path, str], list[Sentence]],
 ) -> list[Sentence]:
     """The sentences of a file in the first of the folders that has it, or else of the mirrors."""
     folders = [folder for place in places for folder in files.folders(place, root)]
     packed, plain = files.find(f"{file.name}.gz", folders), files.find(file.name, folders)
     path = packed or plain
-    if path is None and mirrors:
-        path = files.download(name, file.name, file.content, mirrors)
     if path is None:
-        raise DataError(
-            f"{name}: neither {file.name} nor {file.name}.gz is in root or in {files.cache()}; "
-            f"{_CONLL}"
-        )
-    content = files.unpack(path, file.size) if packed else files.read(path, file.size)
+        path, content = download(file)
+    else:
+        content = files.unpack(path, file.size) if packed else files.read(path, file.size)
     files.check_content(path, content, file.content, f"{name}'s {file.name}")
     return parse(path, content.decode())
+
+
+def _ewt_file(file: Text) -> tuple[Path, bytes]:
+    path = files.download("ud_english_ewt", file.name, file.content, EWT_MIRRORS)
+    return path, files.read(path, file.size)
+
+
+def _conll_zip(file: Text) -> tuple[Path, bytes]:
+    path = files.download("conll2000", CONLL_ARCHIVE, CONLL_SHA256, CONLL_MIRRORS)
+    with zipfile.ZipFile(path) as archive:  # whose SHA-256 is right
+        return path, archive.read(f"conll2000/{file.name}")
 
 
 def _columns(path: Path, text: str) -> list[Sentence]:
