@@ -2,6 +2,7 @@
 
 from dlcore.data import augment
 from dlcore.data.analogies import analogies
+from dlcore.data.animals import Animals, animals_with_attributes
 from dlcore.data.batching import (
     BatchError,
     HostData,
@@ -53,6 +54,7 @@ from dlcore.names import api
 
 __all__ = [
     "NAMES",
+    "Animals",
     "BatchError",
     "Corpus",
     "DataError",
@@ -74,6 +76,7 @@ __all__ = [
     "WordPairs",
     "adding",
     "analogies",
+    "animals_with_attributes",
     "augment",
     "batches",
     "batches_per_epoch",

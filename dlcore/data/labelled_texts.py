@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.data import files
-from dlcore.data.dataset import SPLITS, Arrays, DataError
+from dlcore.data import files, nltk_data
+from dlcore.data.dataset import SPLITS, Arrays
 from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.fields import documented
 
@@ -153,12 +153,12 @@ def _lines(name: str, root: files.Root, archive: str, parts: Sequence[Part]) -> 
     """The lines of each file of an archive."""
     path = files.find(archive, files.folders("sentiment", root))
     if path is None:
-        raise DataError(
-            f"{name}: {archive} is neither in root nor in {files.cache()}: python -m "
-            "nltk.downloader has its files, packed as .zip; as .tar.gz give their folder as root="
-        )
-    pattern = re.compile(rf"(?:.*/)?({'|'.join(re.escape(part.name) for part in parts)})")
-    found = files.members(path, pattern, 1 << 21, 1 << 23)
+        packed = "qc" if name == "questions" else name
+        read = {part.name: nltk_data.member(name, packed, part.name) for part in parts}
+        path, found = read[parts[0].name][0], {one: content for one, (_, content) in read.items()}
+    else:
+        pattern = re.compile(rf"(?:.*/)?({'|'.join(re.escape(part.name) for part in parts)})")
+        found = files.members(path, pattern, 1 << 21, 1 << 23)
     for part in parts:
         files.check_content(path, found.get(part.name, b""), part.content, f"{name}'s {part.name}")
     return [_stripped(found[part.name].decode("latin-1")) for part in parts]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.data import files
-from dlcore.data.dataset import SPLITS, Arrays, DataError
+from dlcore.data import files, nltk_data
+from dlcore.data.dataset import SPLITS, Arrays
 from dlcore.data.vocabulary import Vocabulary
 from dlcore.fields import documented
 
@@ -73,11 +73,9 @@ def pronunciation(root: files.Root = None, stress: bool = False) -> Pronunciatio
     """
     path = files.find(ARCHIVE, files.folders("pronunciation", root))
     if path is None:
-        raise DataError(
-            f"pronunciation: {ARCHIVE} is neither in root nor in {files.cache()}: python -m "
-            "nltk.downloader cmudict, gzip its file cmudict, and give its folder as root="
-        )
-    content = files.unpack(path, _BYTES)
+        path, content = nltk_data.member("pronunciation", "cmudict", "cmudict")
+    else:
+        content = files.unpack(path, _BYTES)
     files.check_content(path, content, SHA256, "the CMU dictionary")
     said = _entries(content.decode("latin-1"), stress)
     letters = Vocabulary((PADDING, *map(chr, range(ord("a"), ord("z") + 1))))

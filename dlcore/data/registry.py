@@ -82,9 +82,9 @@ def load(name: str, root: files.Root = None, **options: Any) -> Any:
     (`split`), the tagged sentences of conll2000 (`validation`) and ud_english_ewt, the texts
     sentence_polarity, subjectivity and questions, and pronunciation (`stress`) are files, looked
     for in `root/NAME`, `root/data/NAME` and `root`, then in the user's cache (DLCORE_DATA, or the
-    system's own); mnist, fashion_mnist and cifar10 are otherwise downloaded there. The content is
-    checked by SHA-256. digits (`size`) and diabetes come with scikit-learn; xor, circles,
-    gaussians, spiral, moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
+    system's own); all but fsdd and att_faces are otherwise downloaded there. The content is checked
+    by SHA-256. digits (`size`) and diabetes come with scikit-learn; xor, circles, gaussians,
+    spiral, moons, plane, bumps (`n`, `noise`, `seed`) are drawn.
 
     Raises ValueError for an unknown name or option, DataError for a missing or damaged file.
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.data import files
-from dlcore.data.dataset import SPLITS, Arrays, DataError, check_count
+from dlcore.data import files, nltk_data
+from dlcore.data.dataset import SPLITS, Arrays, check_count
 from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.fields import documented
 
@@ -64,9 +64,10 @@ def conll2000(root: files.Root = None, validation: int = 1_000) -> TaggedSentenc
     8,936 sentences to train, of which the last `validation` (0: none) are the validation split, and
     2,012 to test, as in the shared task. The parts of speech are those of Brill's tagger, given
     with the task. Each type of chunk has its B and its I, also one that is in the test split alone.
+    Where no folder has the files, NLTK's copy is downloaded.
     """
     sentences = [
-        _read("conll2000", ("conll2000", "tagging/conll2000"), one, root, _CONLL, _columns)
+        _read("conll2000", ("conll2000", "tagging/conll2000"), one, root, _conll_file, _columns)
         for one in CONLL_2000
     ]
     train, test = sentences
@@ -84,10 +85,12 @@ def ud_english_ewt(root: files.Root = None) -> TaggedSentences:
     """Universal parts of speech ("pos", 17) of English weblogs, mails, reviews and answers.
 
     12,544 sentences to train, 2,001 for validation and 2,077 to test, the official splits. Words
-    are the syntactic ones: "don't" is "do" and "n't".
+    are the syntactic ones: "don't" is "do" and "n't". Files that are in no folder are downloaded.
     """
     places = ("ud_english_ewt", "tagging/ud_english_ewt")
-    splits = [_read("ud_english_ewt", places, one, root, _EWT, _conllu) for one in UD_ENGLISH_EWT]
+    splits = [
+        _read("ud_english_ewt", places, one, root, _ewt_file, _conllu) for one in UD_ENGLISH_EWT
+    ]
     return _tagged(
         "ud_english_ewt",
         splits,
@@ -134,8 +137,10 @@ UD_ENGLISH_EWT = (
     ),
 )
 
-_CONLL = "python -m nltk.downloader conll2000, and give the folder corpora/conll2000 as root="
-_EWT = "git clone https://github.com/UniversalDependencies/UD_English-EWT and give it as root="
+EWT_COMMIT = "15d613d8447b3478787d4c278730a1e48a945efb"
+EWT_MIRRORS = (
+    f"https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/{EWT_COMMIT}/",
+)
 
 
 def _read(
@@ -143,21 +148,28 @@ def _read(
     places: Sequence[str],
     file: Text,
     root: files.Root,
-    how_to_get: str,
+    download: Callable[[Text], tuple[Path, bytes]],
     parse: Callable[[Path, str], list[Sentence]],
 ) -> list[Sentence]:
-    """The sentences of a file in the first of the folders that has it."""
+    """The sentences of a file in the first of the folders that has it, or else of the mirrors."""
     folders = [folder for place in places for folder in files.folders(place, root)]
     packed, plain = files.find(f"{file.name}.gz", folders), files.find(file.name, folders)
     path = packed or plain
     if path is None:
-        raise DataError(
-            f"{name}: neither {file.name} nor {file.name}.gz is in root or in {files.cache()}; "
-            f"{how_to_get}"
-        )
-    content = files.unpack(path, file.size) if packed else files.read(path, file.size)
+        path, content = download(file)
+    else:
+        content = files.unpack(path, file.size) if packed else files.read(path, file.size)
     files.check_content(path, content, file.content, f"{name}'s {file.name}")
     return parse(path, content.decode())
+
+
+def _ewt_file(file: Text) -> tuple[Path, bytes]:
+    path = files.download("ud_english_ewt", file.name, file.content, EWT_MIRRORS)
+    return path, files.read(path, file.size)
+
+
+def _conll_file(file: Text) -> tuple[Path, bytes]:
+    return nltk_data.member("conll2000", "conll2000", file.name)
 
 
 def _columns(path: Path, text: str) -> list[Sentence]:

@@ -13,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.data import files
-from dlcore.data.dataset import Arrays, DataError, check_count, unknown
+from dlcore.data.dataset import Arrays, check_count, unknown
 from dlcore.data.preprocess import Normalization, mean_and_std, normalize
 from dlcore.fields import documented
 
 SOURCE = "https://github.com/jbrownlee/Datasets"
+COMMIT = "d20fcb6402ae34e653d4513b00f39257bb37ed7f"
+MIRRORS = (f"https://raw.githubusercontent.com/jbrownlee/Datasets/{COMMIT}/",)
 _BYTES = 1 << 21  # the longest file has 2,010,492
 
 
@@ -127,7 +129,7 @@ def series(name: str, root: files.Root = None) -> Series:
     beijing_pm25 has the concentration, dew point, temperature, pressure, wind speed, hours of snow
     and of rain (these three summed up until then) and four columns of 0 and 1 for the wind's
     direction. Looked for in `root/timeseries`, `root/data/timeseries` and `root`, then in the
-    user's cache, gzipped or not; checked by SHA-256.
+    user's cache, gzipped or not, and otherwise downloaded there; checked by SHA-256.
 
     Raises ValueError for an unknown name, DataError for a missing or damaged file.
     """
@@ -219,10 +221,8 @@ def _read(file: _File, root: files.Root) -> tuple[Path, bytes]:
         if path is not None:
             read = files.unpack if path.suffix == ".gz" else files.read
             return path, read(path, _BYTES)
-    raise DataError(
-        f"timeseries: {file.name} is neither in root nor in {files.cache()}; "
-        f"git clone {SOURCE} and give its folder as root="
-    )
+    path = files.download("timeseries", file.name, file.sha256, MIRRORS)
+    return path, files.read(path, _BYTES)
 
 
 def _plain(header: list[str], rows: list[list[str]]) -> tuple[tuple[str, ...], np.ndarray]:

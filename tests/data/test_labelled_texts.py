@@ -3,13 +3,15 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import zipfile
 import zlib
 
 import numpy as np
+import pooch
 import pytest
 
 from dlcore import data
-from dlcore.data import DataError, labelled_texts
+from dlcore.data import DataError, labelled_texts, nltk_data
 
 TRAIN = """HUM:ind Who wrote Emma ?
 LOC:city Where is Bath ?
@@ -62,12 +64,28 @@ def test_questions_become_rows(small):
     assert "LabelledTexts questions" in repr(loaded)
 
 
-def test_a_missing_or_another_archive_is_refused(small):
+def test_a_missing_or_another_archive_is_refused(small, monkeypatch):
     pack(small, "question_classification.tar.gz", train_txt=TRAIN, test_txt=TRAIN)
     with pytest.raises(DataError, match=r"questions's test\.txt"):
         data.load("questions", small)
-    with pytest.raises(DataError, match=r"sentence_polarity\.tar\.gz is neither"):
+    monkeypatch.setattr(nltk_data, "MIRRORS", ("http://127.0.0.1:0/",))
+    with pytest.raises(DataError, match=r"sentence_polarity: sentence_polarity\.zip is neither"):
         data.load("sentence_polarity", small)
+
+
+def test_they_are_downloaded_once(small, server, monkeypatch):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, text in (("train.txt", TRAIN), ("test.txt", TEST)):
+            archive.writestr(f"qc/{name}", text)
+    digest = hashlib.sha256(packed.getvalue()).hexdigest()
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [])
+    monkeypatch.setitem(nltk_data.ARCHIVES, "qc", digest)
+    monkeypatch.setattr(nltk_data, "MIRRORS", (server.url,))
+    server.files = {"qc.zip": packed.getvalue()}
+    for _ in range(2):
+        assert data.load("questions").texts == data.load("questions", small).texts
+    assert len(server.asked) == 1
 
 
 @pytest.mark.slow

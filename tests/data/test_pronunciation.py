@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
+import zipfile
 import zlib
 
 import numpy as np
+import pooch
 import pytest
 
 from dlcore import data
-from dlcore.data import DataError, pronunciation
+from dlcore.data import DataError, nltk_data, pronunciation
 
 TEXT = """A 1 AH0
 A. 1 EY1
@@ -57,13 +60,28 @@ def test_words_become_rows(small):
     assert "2 words, 3 examples" in repr(loaded)
 
 
-def test_a_missing_or_another_dictionary_is_refused(small):
+def test_a_missing_or_another_dictionary_is_refused(small, monkeypatch):
     (small / "cmudict.gz").write_bytes(gzip.compress(TEXT.replace("K AE1", "K AA1").encode("l1")))
     with pytest.raises(DataError, match="the CMU dictionary"):
         data.load("pronunciation", small)
     (small / "cmudict.gz").unlink()
-    with pytest.raises(DataError, match=r"nltk\.downloader cmudict, gzip its file cmudict"):
+    monkeypatch.setattr(nltk_data, "MIRRORS", ("http://127.0.0.1:0/",))
+    with pytest.raises(DataError, match=r"cmudict\.zip is neither in root nor in .* not be downl"):
         data.load("pronunciation", small)
+
+
+def test_it_is_downloaded_once(small, server, monkeypatch):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("cmudict/cmudict", TEXT.encode("latin-1"))
+    digest = hashlib.sha256(packed.getvalue()).hexdigest()
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [])
+    monkeypatch.setitem(nltk_data.ARCHIVES, "cmudict", digest)
+    monkeypatch.setattr(nltk_data, "MIRRORS", (server.url,))
+    server.files = {"cmudict.zip": packed.getvalue()}
+    for _ in range(2):
+        assert data.load("pronunciation").words == data.load("pronunciation", small).words
+    assert len(server.asked) == 1
 
 
 @pytest.mark.slow

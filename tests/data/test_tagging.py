@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
+import zipfile
 
 import numpy as np
 import pytest
 
 from dlcore import data
-from dlcore.data import DataError, tagging
+from dlcore.data import DataError, nltk_data, tagging
 
 TRAIN = """The DT B-NP
 cat NN I-NP
@@ -49,6 +51,7 @@ def conll(tmp_path, monkeypatch):
     """Three sentences to train and one to test, in place of the shared task's."""
     monkeypatch.setenv("DLCORE_DATA", str(tmp_path / "cache"))
     monkeypatch.setattr(tagging, "CONLL_2000", (file("train.txt", TRAIN), file("test.txt", TEST)))
+    monkeypatch.setattr(nltk_data, "MIRRORS", ("http://127.0.0.1:0/",))
     (tmp_path / "train.txt.gz").write_bytes(gzip.compress(TRAIN.encode()))
     (tmp_path / "test.txt").write_text(TEST)
     return tmp_path
@@ -90,12 +93,43 @@ def test_conllu_is_read_without_comments_ranges_and_empty_words(tmp_path, monkey
     assert loaded.words.decode(loaded.test["x"][0]) == ["do", "<unk>"]
 
 
+def test_the_chunks_are_downloaded_once(conll, server, monkeypatch):
+    import pooch
+
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [])
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, text in (("train.txt", TRAIN), ("test.txt", TEST)):
+            archive.writestr(f"conll2000/{name}", text)
+    digest = hashlib.sha256(packed.getvalue()).hexdigest()
+    monkeypatch.setitem(nltk_data.ARCHIVES, "conll2000", digest)
+    monkeypatch.setattr(nltk_data, "MIRRORS", (server.url,))
+    server.files = {"conll2000.zip": packed.getvalue()}
+    here, there = (data.load("conll2000", root, validation=1) for root in (conll, None))
+    np.testing.assert_array_equal(here.train["chunk"], there.train["chunk"])
+    assert here.words == there.words
+    assert len(server.asked) == 1
+
+
+def test_the_treebank_is_downloaded_once(server, monkeypatch):
+    import pooch
+
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [])
+    names = [one.name for one in tagging.UD_ENGLISH_EWT]
+    monkeypatch.setattr(tagging, "UD_ENGLISH_EWT", [file(name, CONLLU) for name in names])
+    monkeypatch.setattr(tagging, "EWT_MIRRORS", (server.url,))
+    server.files = {name: CONLLU.encode() for name in names}
+    for _ in range(2):
+        assert data.load("ud_english_ewt").train["pos"].tolist() == [[0, 1], [2, 0]]
+    assert len(server.asked) == 3
+
+
 def test_what_is_missing_or_damaged_is_told(conll):
     (conll / "test.txt").write_text(TEST.replace("slept", "slapt"))
     with pytest.raises(DataError, match=r"the content is not conll2000's test\.txt"):
         data.load("conll2000", conll)
     (conll / "test.txt").unlink()
-    with pytest.raises(DataError, match=r"neither test.txt nor test.txt.gz .* nltk.downloader"):
+    with pytest.raises(DataError, match=r"conll2000\.zip is neither in root nor in"):
         data.load("conll2000", conll)
 
 

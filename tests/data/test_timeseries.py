@@ -105,6 +105,7 @@ def files(tmp_path, monkeypatch):
         digest = hashlib.sha256(content).hexdigest()
         file = timeseries._FILES[name]._replace(sha256=digest, rows=2)
         monkeypatch.setitem(timeseries._FILES, name, file)
+    monkeypatch.setattr(timeseries, "MIRRORS", ("http://127.0.0.1:0/",))
     (tmp_path / "shampoo.csv").write_bytes(shampoo)
     (tmp_path / "pollution.csv.gz").write_bytes(gzip.compress(pollution))
     return tmp_path
@@ -128,8 +129,21 @@ def test_the_columns_of_a_file(files):
     )
 
 
+def test_a_series_is_downloaded_once(files, server, monkeypatch):
+    import pooch
+
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [])
+    monkeypatch.setattr(timeseries, "MIRRORS", (server.url,))
+    server.files = {"shampoo.csv": (files / "shampoo.csv").read_bytes()}
+    for _ in range(2):
+        np.testing.assert_array_equal(
+            data.series("shampoo").values, data.series("shampoo", files).values
+        )
+    assert len(server.asked) == 1
+
+
 def test_files_that_are_not_there_or_others(files, cache):
-    with pytest.raises(DataError, match=r"births\.csv is neither in root nor in .* git clone"):
+    with pytest.raises(DataError, match=r"births\.csv is neither in root nor in"):
         data.series("births", files)
     (files / "shampoo.csv").write_bytes(b'"Month","Sales"\r\n"1-01",266.0\r\n"1-02",145.8\r\n')
     with pytest.raises(DataError, match=r"the content is not shampoo\.csv"):
