@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import warnings
+
 import jax
 import numpy as np
 import pytest
 
 from dlcore import analysis, generate, models, nn, optim, train, tree
+from dlcore import functional as F
 
 V, START, END = 6, 4, 5
 LAYERS = {
@@ -79,6 +82,68 @@ def test_writing_with_memory_is_reading_all_again(name):
     np.testing.assert_array_equal(found.tokens, written[:, 1:])
     best = generate.beam_search(decoder, *own, X[:, :1], steps, beams=1, **read)
     np.testing.assert_array_equal(best.tokens[:, 0], written[:, 1:])
+
+
+def test_the_transformer_is_torchs(torch):
+    """torch.nn.Transformer, norms first, on what is embedded at its place; no bias is 0."""
+    layer = models.transformer(V, V, 8, features=8, heads=2, layers=1)
+    params, state = layer.init(jax.random.key(2))
+    noise = np.random.default_rng(1)
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.1 * noise.standard_normal(leaf.shape).astype(np.float32), params
+    )
+    sides = {"encoder": params["encoder"], "decoder": params["decoder"]["body"]}
+    weights = {}
+    for side, own in sides.items():
+        weights |= norm(f"{side}.norm", own["norm"])
+        bodies = [part["body"] for part in own["blocks"]["0"].values()]
+        named = dict(zip(own["blocks"]["0"], bodies, strict=True))
+        order = [name for name in ("attention", "source", "mlp") if name in named]
+        for number, name in enumerate(order, 1):
+            weights |= norm(f"{side}.layers.0.norm{number}", named[name]["layer_norm1"])
+        for name, theirs in (("attention", "self_attn"), ("source", "multihead_attn")):
+            if name in named:
+                weights |= heads(f"{side}.layers.0.{theirs}", named[name]["attention1"])
+        for name in ("linear1", "linear2"):
+            weights |= linear(f"{side}.layers.0.{name}", named["mlp"][name])
+    with warnings.catch_warnings(action="ignore"):  # that norms first are slower
+        how = {"dropout": 0.0, "batch_first": True, "norm_first": True}
+        network = torch.nn.Transformer(8, 2, 1, 1, 32, **how)
+    network.load_state_dict({name: torch.tensor(np.array(one)) for name, one in weights.items()})
+    embedded = [
+        np.asarray(own["embedding"]["embedding"])[tokens] * np.sqrt(np.float32(8))
+        + np.asarray(F.sinusoidal(np.arange(tokens.shape[1]), 8))
+        for own, tokens in zip(sides.values(), (SOURCE, X), strict=True)
+    ]
+    padding = torch.tensor(~SOURCE_MASK)
+    expected = network(
+        *map(torch.tensor, embedded),
+        tgt_mask=torch.triu(torch.ones(4, 4, dtype=torch.bool), 1),
+        src_key_padding_mask=padding,
+        memory_key_padding_mask=padding,
+    )
+    head = params["decoder"]["logits"]
+    expected = expected.detach().numpy() @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
+    found = applied(layer, params, state, X, source=SOURCE, source_mask=SOURCE_MASK)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def norm(name, own):
+    return {f"{name}.weight": own["scale"], f"{name}.bias": own["offset"]}
+
+
+def linear(name, own):
+    return {f"{name}.weight": own["kernel"].T, f"{name}.bias": own["bias"]}
+
+
+def heads(name, own):
+    """Attention's projections as torch packs them."""
+    parts = [own[part] for part in ("query", "key", "value")]
+    return {
+        f"{name}.in_proj_weight": np.concatenate([part["kernel"].T for part in parts]),
+        f"{name}.in_proj_bias": np.concatenate([part["bias"] for part in parts]),
+        **linear(f"{name}.out_proj", own["output"]),
+    }
 
 
 @pytest.mark.slow
