@@ -14,19 +14,23 @@ X, SOURCE = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 5, 8), 
 MASK = np.arange(5) < np.array([5, 3])[:, None]
 
 
-def call_of(layer, **side):
-    """The application of attention inside a network, and its params."""
+def looked_at(layer, **side):
+    """The weights of attention inside a network, its output there and its params."""
     network = nn.serial(nn.named("attend", layer))
-    params, state = network.init(jax.random.key(0))
-    _, calls = nn.observed(network.apply, params, state, X, **side)
-    return calls["attend"], params["attend"]
+    params, state = jax.jit(network.init)(jax.random.key(0))
+
+    @jax.jit
+    def both(params, state, side):
+        _, calls = nn.observed(network.apply, params, state, X, **side)
+        return analysis.attention_weights(calls["attend"]), calls["attend"].y
+
+    return *jax.device_get(both(params, state, side)), jax.device_get(params["attend"])
 
 
 def test_causal_grouped_heads_with_a_mask():
     """Against the scores by hand, in float64."""
     layer = nn.attention(8, 4, kv_heads=2, causal=True)
-    call, params = call_of(layer, mask=MASK)
-    weights = analysis.attention_weights(call)
+    weights, _, params = looked_at(layer, mask=MASK)
 
     def heads(name, count):
         z = X.astype(np.float64) @ params[name]["kernel"] + params[name]["bias"]
@@ -44,15 +48,13 @@ def test_causal_grouped_heads_with_a_mask():
     ("layer", "heads"), [(nn.attention(8, 2, source=6), 2), (nn.additive_attention(8, 6, 3), 1)]
 )
 def test_weights_of_a_source_make_its_output(layer, heads):
-    call, _ = call_of(layer, source=SOURCE)
-    weights = analysis.attention_weights(call)
+    weights, y, _ = looked_at(layer, source=SOURCE)
     assert weights.shape == (2, heads, 5, 4)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
     if heads == 1:
-        np.testing.assert_allclose(call.y, weights[:, 0] @ SOURCE, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(y, weights[:, 0] @ SOURCE, rtol=1e-4, atol=1e-5)
 
 
 def test_another_layer_is_refused():
-    call, _ = call_of(nn.linear(8, 3))
     with pytest.raises(ValueError, match="the linear does not attend; give the call of an"):
-        analysis.attention_weights(call)
+        looked_at(nn.linear(8, 3))
