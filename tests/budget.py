@@ -71,6 +71,7 @@ MINUTES: dict[str, tuple[float, tuple[str, ...]]] = {
             "tests/experiments/test_sequences.py",
             "tests/experiments/test_speech.py",
             "tests/experiments/test_word2vec.py",
+            "tests/experiments/test_zero_shot.py",
             "tests/functional/test_attention.py",
             "tests/functional/test_chunks.py",
             "tests/functional/test_crf.py",

@@ -13,7 +13,7 @@ from dlcore.data import Dataset
 from experiments import catalogue, frame
 from experiments.descent import rare_features
 from experiments.generalisation import augmentation_text
-from experiments.sequences import word2vec
+from experiments.sequences import word2vec, zero_shot
 from experiments.vision import transfer
 
 # One a chapter for `make test`; the rest is slow. `predict` and `write` answer about files that
@@ -49,6 +49,7 @@ def run(name, out):
         patch.setattr(data, "novels", novels)
         patch.setattr(data, "word_pairs", word_pairs)
         patch.setattr(data, "analogies", analogies)
+        patch.setattr(data, "animals_with_attributes", animals)
         patch.setattr(data, "series", waves)
         patch.setattr(data, "fsdd_sequences", sounds)
         patch.setattr(rare_features, "sentences", opinions)
@@ -191,8 +192,8 @@ def drawn_text(root=None):
 
 
 def novels(root=None):
-    """The words of the map, in any order."""
-    words = " ".join(word2vec.MAP.values()).split()
+    """The words of the map and of the pictures, in any order."""
+    words = [*" ".join(word2vec.MAP.values()).split(), *zero_shot.CLASSES]
     return {"A_B_1900": " ".join(np.random.default_rng(0).choice(words, 3_000))}
 
 
@@ -200,6 +201,13 @@ def word_pairs(name, root=None):
     """The words of the map, each and its neighbour."""
     words = word2vec.MAP["family"].split()
     return data.WordPairs(list(itertools.pairwise(words)), np.arange(9.0))
+
+
+def animals(root=None):
+    """Those of the map, and one that the novels do not have; what they are like is drawn."""
+    names = (*word2vec.MAP["animals"].split(), "giant+panda")
+    signatures = np.random.default_rng(0).integers(0, 2, (len(names), 5)).astype(np.float32)
+    return data.Animals(names, tuple("abcde"), signatures, np.arange(len(names)) < 3)
 
 
 def analogies(root=None):
