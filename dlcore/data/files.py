@@ -21,12 +21,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from dlcore import files
 from dlcore.data.dataset import DataError
 
 Root = str | os.PathLike[str] | None  # a folder that a person gives, or the cache alone
 
+ARCHIVES = "https://codeload.github.com/"
 _TIMEOUT = 30.0  # seconds without a byte from the server
 
 
@@ -99,24 +101,51 @@ def download(name: str, filename: str, sha256: str, mirrors: Sequence[str]) -> P
 
     failures = []
     for mirror in mirrors:
-        downloader = pooch.HTTPDownloader(
-            progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=_TIMEOUT
-        )
         try:
             path = pooch.retrieve(
                 mirror + filename,
                 known_hash=f"sha256:{sha256}",
                 fname=filename,
                 path=cache() / name,
-                downloader=downloader,
+                downloader=_downloader(),
             )
             return Path(path)
         except (OSError, ValueError) as error:  # requests' errors are OSErrors
             failures.append(f"{mirror} ({_reason(error)})")
-    raise DataError(
-        f"{name}: {filename} is neither in root nor in {cache()}, and could not be downloaded from "
-        f"{' nor '.join(failures)}; put it into a folder and give that as root="
-    )
+    raise _not_downloaded(name, filename, failures)
+
+
+def snapshot(name: str, filename: str, repository: str, commit: str) -> Path:
+    """A repository of GitHub, "owner/name", at a commit, as `filename`, a .tar.gz in the cache.
+
+    GitHub packs it anew and promises no bytes, so what is read from it has to be checked.
+    """
+    url = f"{ARCHIVES}{repository}/tar.gz/{commit}"
+    return keep(name, filename, fetch(name, filename, url))
+
+
+def fetch(name: str, filename: str, url: str) -> bytes:
+    """What is at `url`, unchecked; errors speak of `filename`, wanted for the set `name`."""
+    content = io.BytesIO()
+    try:
+        _downloader()(url, content, None)
+    except OSError as error:
+        raise _not_downloaded(name, filename, [f"{url} ({_reason(error)})"]) from None
+    return content.getvalue()
+
+
+def keep(name: str, filename: str, content: bytes) -> Path:
+    """A file of the set `name` in the user's cache, there as a whole or not at all."""
+    path = cache() / name / filename
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, content)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error}); set DLCORE_DATA to another "
+            "folder"
+        ) from None
+    return path
 
 
 def unpack(path: Path, limit: int) -> bytes:
@@ -182,6 +211,21 @@ def pillow(path: Path) -> ModuleType:
     except ImportError:
         raise DataError(f"{path}: pictures need Pillow: pip install 'dlcore[images]'") from None
     return Image
+
+
+def _downloader() -> Any:
+    import pooch
+
+    return pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=_TIMEOUT
+    )
+
+
+def _not_downloaded(name: str, filename: str, failures: Sequence[str]) -> DataError:
+    return DataError(
+        f"{name}: {filename} is neither in root nor in {cache()}, and could not be downloaded from "
+        f"{' nor '.join(failures)}; put it into a folder and give that as root="
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,9 @@ from dlcore.data.augment.audio.spectrum import mel_bands
 from dlcore.data.dataset import Arrays, DataError, Dataset, check_count, hold_out
 from dlcore.data.images import resize
 
-SOURCE = "https://github.com/Jakobovski/free-spoken-digit-dataset"
+REPOSITORY = "Jakobovski/free-spoken-digit-dataset"
+COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
+SOURCE = f"https://github.com/{REPOSITORY}"
 ARCHIVE = "recordings.tar.gz"
 FOLDER = "recordings"
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
@@ -25,7 +27,9 @@ SHA256 = "c970515a3adcfbd78af1c0f438e2a22dca9960364a889a9a8e86f4e3812addc0"
 RATE = 8_000  # samples a second
 
 _BYTES = 1 << 16  # a recording has at most 36,568
-_NAME = re.compile(rf"(?:\./)?{FOLDER}/([0-9]_(?:{'|'.join(SPEAKERS)})_[0-9]{{1,2}}\.wav)")
+_NAME = re.compile(
+    rf"(?:\./)?(?:\w[\w.-]*/)?{FOLDER}/([0-9]_(?:{'|'.join(SPEAKERS)})_[0-9]{{1,2}}\.wav)"
+)
 _WINDOW = 256  # samples: 32 ms
 _HOP = 64
 _FLOOR = 80  # decibels
@@ -37,7 +41,8 @@ def fsdd(root: files.Root = None, validation: int = 300, size: int = 32) -> Data
     See `spectrogram`; each is resized, so that a recording fills its image whatever its length.
     The test split is the official one, the first five takes of each digit by each speaker; the last
     `validation` of the others (300: the last five takes) are the validation split. All speakers are
-    in all splits. The files are `recordings.tar.gz` or a folder `recordings`, as in the repository.
+    in all splits. The files are `recordings.tar.gz` or a folder `recordings`, as in the repository;
+    where there are none, its archive (16 MB) is downloaded.
     """
     recordings = _read(root)
     images = [resize(spectrogram(samples)[None, ..., None], size) for samples in recordings]
@@ -138,17 +143,17 @@ def _read(root: files.Root) -> list[np.ndarray]:
     """The recordings in the order of `_names`, from the first folder that has them."""
     for folder in files.folders("fsdd", root):
         if files.is_file(folder / ARCHIVE):
-            limit = 2 * TAKES * len(SPEAKERS) * 10 * 8_192  # twice what they have, with headers
-            found = files.members(folder / ARCHIVE, _NAME, _BYTES, limit)
-            return _checked(folder / ARCHIVE, found)
+            return _unpacked(folder / ARCHIVE)
         if files.is_folder(folder / FOLDER):
             paths = [folder / FOLDER / name for name in _names()]
             found = {path.name: files.read(path, _BYTES) for path in paths if files.is_file(path)}
             return _checked(folder / FOLDER, found)
-    raise DataError(
-        f"fsdd: neither {ARCHIVE} nor a folder {FOLDER} is in root or in {files.cache()}; "
-        f"git clone {SOURCE} and give its folder as root="
-    )
+    return _unpacked(files.snapshot("fsdd", ARCHIVE, REPOSITORY, COMMIT))
+
+
+def _unpacked(path: Path) -> list[np.ndarray]:
+    limit = 2 * TAKES * len(SPEAKERS) * 10 * 8_192  # twice what they have, with headers
+    return _checked(path, files.members(path, _NAME, _BYTES, limit))
 
 
 def _checked(path: Path, found: dict[str, bytes]) -> list[np.ndarray]:

@@ -61,7 +61,7 @@ class Pronunciations(NamedTuple):
 
 
 def pronunciation(root: files.Root = None, stress: bool = False) -> Pronunciations:
-    """The CMU dictionary 0.6: a twentieth of the words for validation, another one for the test.
+    """The CMU dictionary 0.7a: a twentieth of the words for validation, another one for the test.
 
     A word belongs to a split by its own CRC-32, whatever the list around it: all its pronunciations
     together. Left out are entries with other signs than letters ("A.", "AT&T") and what is longer
@@ -95,7 +95,8 @@ def pronunciation(root: files.Root = None, stress: bool = False) -> Pronunciatio
         said,
         letters,
         phonemes,
-        "CMU Pronouncing Dictionary 0.6 (Carnegie Mellon University). Free, with its notice.",
+        "CMU Pronouncing Dictionary 0.7a (Carnegie Mellon University), as NLTK passes it on. Free "
+        "to use and pass on with its copyright notice, conditions and disclaimer (BSD, 2 clauses).",
     )
 
 

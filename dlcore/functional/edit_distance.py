@@ -32,8 +32,15 @@ def error_rate(
     references: for each prediction those that are right, one or several; the nearest counts, of
         equally near ones the shortest.
 
-    It may exceed 1. Raises ValueError where their numbers differ, and where nothing is wanted.
+    It may exceed 1. Raises ValueError where their numbers differ, where nothing is wanted, and for
+    a text in the place of a list of texts, whose letters would each count as right.
     """
+    for ways in (references, *references):
+        if isinstance(ways, str):
+            raise ValueError(
+                f"error_rate: references has the text {ways!r} where a list of right ones is "
+                f"wanted, [{ways!r}]"
+            )
     if len(predictions) != len(references) or not all(references):
         raise ValueError(
             f"error_rate: {len(predictions)} predictions and {len(references)} references, but a "

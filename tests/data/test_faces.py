@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tarfile
 
 import numpy as np
 import pytest
 
 from dlcore import data
-from dlcore.data import DataError, faces
+from dlcore.data import DataError, faces, files
 
 HEIGHT, WIDTH, PICTURES = 5, 4, 2
 
@@ -86,10 +87,26 @@ def test_damaged_pictures_are_named(pictures, tmp_path):
     assert "the picture s3/2.pgm is missing" in refusal(tmp_path)
 
 
-def test_no_files(tmp_path, cache):
+def test_no_files(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(files, "ARCHIVES", "http://127.0.0.1:0/")
     message = refusal(tmp_path)
-    assert str(cache) in message
-    assert f"get att_faces.zip from {faces.SOURCE}" in message
+    assert f"att_faces.tar.gz is neither in root nor in {cache}" in message
+    assert "could not be downloaded from http://127.0.0.1:0/surabhiiyer/" in message
+
+
+def test_they_are_downloaded_once(pictures, tmp_path, server, monkeypatch):
+    """As GitHub packs a repository: in a folder of its name, beside other files."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(__file__, f"CreepyTeddy--{faces.COMMIT}/README.md")
+        for person in range(1, 41):
+            where = f"CreepyTeddy--{faces.COMMIT}/att_faces/s{person}"
+            archive.add(tmp_path / f"s{person}", where)
+    server.files = {faces.COMMIT: packed.getvalue()}
+    monkeypatch.setattr(files, "ARCHIVES", server.url)
+    first, second = data.load("att_faces"), data.load("att_faces")
+    np.testing.assert_array_equal(first.test["x"], second.test["x"])
+    assert server.asked == [f"/good/{faces.REPOSITORY}/tar.gz/{faces.COMMIT}"]
 
 
 @pytest.mark.parametrize("split", [-1, 5])

@@ -12,7 +12,7 @@ from scipy import signal
 from sklearn.neighbors import KNeighborsClassifier
 
 from dlcore import data
-from dlcore.data import DataError, fsdd
+from dlcore.data import DataError, files, fsdd
 from dlcore.data.augment import audio
 
 TAKES = 7
@@ -136,10 +136,26 @@ def test_damaged_recordings_are_named(recordings, tmp_path):
     assert "the recording 3_theo_6.wav is missing" in refusal(tmp_path)
 
 
-def test_no_files(tmp_path, cache):
+def test_no_files(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(files, "ARCHIVES", "http://127.0.0.1:0/")
     message = refusal(tmp_path)
-    assert str(cache) in message
-    assert "git clone https://github.com/Jakobovski/free-spoken-digit-dataset" in message
+    assert f"recordings.tar.gz is neither in root nor in {cache}" in message
+    assert "could not be downloaded from http://127.0.0.1:0/Jakobovski/free-spoken" in message
+
+
+def test_they_are_downloaded_once(recordings, tmp_path, server, monkeypatch, cache):
+    """As GitHub packs a repository; where the cache is a file, that is said."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(tmp_path / "recordings", f"free-spoken-digit-dataset-{fsdd.COMMIT}/recordings")
+    server.files = {fsdd.COMMIT: packed.getvalue()}
+    monkeypatch.setattr(files, "ARCHIVES", server.url)
+    first, second = (data.load("fsdd", validation=20) for _ in range(2))
+    np.testing.assert_array_equal(first.test["x"], second.test["x"])
+    assert server.asked == [f"/good/{fsdd.REPOSITORY}/tar.gz/{fsdd.COMMIT}"]
+    monkeypatch.setenv("DLCORE_DATA", __file__)
+    with pytest.raises(DataError, match="DLCORE_DATA"):
+        data.load("fsdd", validation=20)
 
 
 # Spectrograms.

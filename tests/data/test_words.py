@@ -35,6 +35,7 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "text" / "similarity" / "pairs.txt").write_text(PAIRS)
     (tmp_path / "text" / "questions-words.txt").write_text(QUESTIONS)
     monkeypatch.setattr(novels, "SHA256", digest(TEXT))
+    monkeypatch.setattr(novels, "SOURCE", "http://127.0.0.1:0/")
     monkeypatch.setattr(analogies, "SHA256", digest(QUESTIONS))
     small = word_pairs.File("pairs.txt", 2, digest(PAIRS))
     monkeypatch.setattr(word_pairs, "SETS", {"small": small})
@@ -102,6 +103,26 @@ def test_a_set_is_downloaded_once(files, server, cache, monkeypatch):
     (files / "text" / "questions-words.txt").unlink()
     assert len(data.analogies()) == len(data.analogies(files)) == 2
     assert len(server.asked) == 1
+
+
+def test_the_novels_are_downloaded_once_and_joined(files, server, cache, monkeypatch):
+    """As the source has them: with a mark of their order of bytes and two signs a line."""
+    monkeypatch.setattr(novels, "NAMES", "A_One_1900 B_Two_1901")
+    monkeypatch.setattr(novels, "SOURCE", server.url)
+    (files / "text" / "novels.txt.xz").unlink()
+    server.files = {"A_One_1900.txt": b"\xef\xbb\xbf\r\nOne\r\ntwo.\r\n", "B_Two_1901.txt": b"Dogs"}
+    with pytest.raises(DataError, match="has other texts now"):
+        data.novels(files)
+    assert not list(cache.rglob("*.xz"))
+    joined = "=== A_One_1900 ===\nOne\ntwo.\n\n=== B_Two_1901 ===\nDogs\n\n"
+    monkeypatch.setattr(novels, "SHA256", digest(joined))
+    for _ in range(2):
+        found = data.novels()
+        assert {name: text.strip() for name, text in found.items()} == {
+            "A_One_1900": "One\ntwo.",
+            "B_Two_1901": "Dogs",
+        }
+    assert len(server.asked) == 4
 
 
 def test_unknown_pairs_are_refused_with_the_nearest():

@@ -40,6 +40,8 @@ def test_the_nearest_of_several_references_counts():
     [
         (["a"], [], "1 predictions and 0 references, but a list of right ones"),
         (["a"], [[]], "a list of right ones, .right, …., is wanted for each"),
+        (["abc"], ["abc"], r"has the text 'abc' where a list of right ones is wanted, \['abc'\]"),
+        (["a", "b"], "ab", r"has the text 'ab' where a list of right ones is wanted"),
         (["a"], [[""]], "all references are empty"),
     ],
 )
