@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from dlcore.data.vocabulary import Vocabulary, vocabulary
 from dlcore.fields import documented
 
 PADDING, UNKNOWN = "<pad>", "<unk>"  # numbers 0 and 1 of words and of letters
+MORPHOLOGY = "morphology"
 LETTERS = 16  # of a longer word the first and the last 8
 
 Sentence = list[tuple[str, ...]]  # for each word, it and its tags
@@ -27,8 +28,9 @@ class TaggedSentences(NamedTuple):
 
     Each split is a dict of arrays: "x" the words int32 [N, T], "letters" those of each word uint8
     [N, T, 16], "mask" bool [N, T], True where there is a word, and a column int32 [N, T] for each
-    kind of tags, "pos" or "chunk". T is that of the split's longest sentence; where none is, all is
-    0. Numbers are those of the vocabularies, which know the training split alone.
+    kind of tags, "pos" or "chunk". Of "morphology" a word may have any number: bool [N, T, C]. T is
+    that of the split's longest sentence; where none is, all is 0. Numbers are those of the
+    vocabularies, which know the training split alone.
 
     name: what it is called in errors and tables.
     train: what is learned from.
@@ -81,11 +83,14 @@ def conll2000(root: files.Root = None, validation: int = 1_000) -> TaggedSentenc
     )
 
 
-def ud_english_ewt(root: files.Root = None) -> TaggedSentences:
+def ud_english_ewt(root: files.Root = None, morphology: bool = False) -> TaggedSentences:
     """Universal parts of speech ("pos", 17) of English weblogs, mails, reviews and answers.
 
     12,544 sentences to train, 2,001 for validation and 2,077 to test, the official splits. Words
     are the syntactic ones: "don't" is "do" and "n't". Files that are in no folder are downloaded.
+
+    morphology: whether each word also has its features, "Number=Sing", "Tense=Past" …, as tags of
+        which any number may be true; those that the training split does not have are left out.
     """
     places = ("ud_english_ewt", "tagging/ud_english_ewt")
     splits = [
@@ -94,7 +99,7 @@ def ud_english_ewt(root: files.Root = None) -> TaggedSentences:
     return _tagged(
         "ud_english_ewt",
         splits,
-        ("pos",),
+        ("pos", MORPHOLOGY) if morphology else ("pos",),
         "Universal Dependencies English Web Treebank (Silveira et al. 2014). CC BY-SA 4.0.",
     )
 
@@ -178,10 +183,12 @@ def _columns(path: Path, text: str) -> list[Sentence]:
 
 
 def _conllu(path: Path, text: str) -> list[Sentence]:
-    """CoNLL-U: of the lines that begin with a whole number, the form and the universal tag."""
+    """CoNLL-U: of the lines that begin with a whole number, form, universal tag and features."""
     lines = (line.split("\t") for line in text.split("\n") if not line.startswith("#"))
-    words = ([*cells[1:2], *cells[3:4]] for cells in lines if re.fullmatch(r"\d*", cells[0]))
-    return _sentences(path, words, 2)
+    words = (
+        [*cells[1:2], *cells[3:4], *cells[5:6]] for cells in lines if re.fullmatch(r"\d*", cells[0])
+    )
+    return _sentences(path, words, 3)
 
 
 def _sentences(path: Path, lines: Iterable[list[str]], cells: int) -> list[Sentence]:
@@ -213,6 +220,8 @@ def _tagged(
 
 def _names(kind: str, seen: set[str]) -> list[str]:
     """The tags seen; of chunks, for each type its B and its I."""
+    if kind == MORPHOLOGY:
+        return sorted({name for names in seen for name in _features(names)})
     if kind != "chunk":
         return sorted(seen)
     types = sorted({name[2:] for name in seen} - {""})
@@ -224,16 +233,32 @@ def _arrays(
 ) -> Arrays:
     shape = len(sentences), max(map(len, sentences), default=0)
     arrays = {name: np.zeros(shape, np.int32) for name in ("x", *tags)}
+    if MORPHOLOGY in tags:
+        arrays[MORPHOLOGY] = np.zeros((*shape, len(tags[MORPHOLOGY])), bool)
+        holds = cache(partial(_holds, tags[MORPHOLOGY]))
     arrays["letters"], arrays["mask"] = np.zeros((*shape, LETTERS), np.uint8), np.zeros(shape, bool)
     for row, sentence in enumerate(sentences):
         forms, *labels = zip(*sentence, strict=True)
         real = row, slice(len(forms))
         arrays["mask"][real] = True
         arrays["x"][real] = words.encode([form.lower() for form in forms])
-        for (kind, names), one in zip(tags.items(), labels, strict=True):
-            arrays[kind][real] = names.encode(one)
+        for (kind, names), one in zip(tags.items(), labels, strict=False):
+            if kind == MORPHOLOGY:
+                arrays[kind][real] = [holds(word) for word in one]
+            else:
+                arrays[kind][real] = names.encode(one)
         for place, form in enumerate(forms):
             half = LETTERS // 2
             kept = form if len(form) <= LETTERS else form[:half] + form[-half:]
             arrays["letters"][row, place, : len(kept)] = letters.encode(kept)
     return arrays
+
+
+def _features(names: str) -> list[str]:
+    """ "Case=Nom|Number=Sing" as a list, "_" as an empty one."""
+    return [] if names == "_" else names.split("|")
+
+
+def _holds(known: Vocabulary, names: str) -> list[bool]:
+    """Of each known feature whether it is named."""
+    return np.isin(known.tokens, _features(names)).tolist()

@@ -62,6 +62,7 @@ from dlcore.functional.metrics import (
     top_k_accuracy,
     top_k_correct,
 )
+from dlcore.functional.multilabel import exact_match, hamming_loss, label_counts, label_f1
 from dlcore.functional.normalization import (
     batch_moments,
     layer_norm,
@@ -128,6 +129,7 @@ __all__ = [
     "equal_error_rate",
     "error_rate",
     "eszsl",
+    "exact_match",
     "f1",
     "gelu",
     "generalized_accuracy",
@@ -135,10 +137,13 @@ __all__ = [
     "global_max_pool",
     "gru",
     "gru_cell",
+    "hamming_loss",
     "hinge",
     "huber",
     "identity",
     "iob2_allowed",
+    "label_counts",
+    "label_f1",
     "layer_norm",
     "leaky_relu",
     "linear",

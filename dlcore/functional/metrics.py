@@ -98,20 +98,20 @@ def precision(matrix: ArrayLike, *, average: Average = "none") -> jax.Array:
     [1.0, 0.5]
     """
     matrix = _square("precision", matrix)
-    return _average("precision", jnp.diag(matrix), matrix.sum(0), matrix.sum(1), average)
+    return averaged("precision", jnp.diag(matrix), matrix.sum(0), matrix.sum(1), average)
 
 
 def recall(matrix: ArrayLike, *, average: Average = "none") -> jax.Array:
     """Of the examples of class i, the share that is predicted: Mᵢᵢ / Σⱼ Mᵢⱼ. See `precision`."""
     matrix = _square("recall", matrix)
-    return _average("recall", jnp.diag(matrix), matrix.sum(1), matrix.sum(1), average)
+    return averaged("recall", jnp.diag(matrix), matrix.sum(1), matrix.sum(1), average)
 
 
 def f1(matrix: ArrayLike, *, average: Average = "none") -> jax.Array:
     """The harmonic mean of precision and recall: 2Mᵢᵢ / (Σⱼ Mᵢⱼ + Σⱼ Mⱼᵢ). See `precision`."""
     matrix = _square("f1", matrix)
     both = matrix.sum(0) + matrix.sum(1)
-    return _average("f1", 2 * jnp.diag(matrix), both, matrix.sum(1), average)
+    return averaged("f1", 2 * jnp.diag(matrix), both, matrix.sum(1), average)
 
 
 def perplexity(mean_nll: ArrayLike, base: float = math.e) -> jax.Array:
@@ -163,9 +163,10 @@ def _square(function: str, matrix: ArrayLike) -> jax.Array:
     return matrix
 
 
-def _average(
+def averaged(
     function: str, numerator: jax.Array, denominator: jax.Array, support: jax.Array, average: str
 ) -> jax.Array:
+    """Ratios of classes or labels, one by one or as one number; each counts as its support says."""
     scores = _ratio(numerator, denominator)
     choices = {
         "none": lambda: scores,

@@ -98,6 +98,34 @@ class ChunkF1(NamedTuple):
         return F.chunk_f1(self.counts)
 
 
+@documented
+class LabelF1(NamedTuple):
+    """The F1 of labels of which any number may be true, as the counts that it is formed of.
+
+    counts: of each label, right, found and true, [3, C], of `functional.label_counts`.
+    """
+
+    counts: jax.Array
+
+    def value(self) -> jax.Array:
+        """Σ 2 · right / Σ (found + true), over all labels: micro-averaged."""
+        return F.label_f1(self.counts)
+
+
+@documented
+class MacroLabelF1(NamedTuple):
+    """The mean of the labels' own F1, as the counts that it is formed of.
+
+    counts: of each label, right, found and true, [3, C], of `functional.label_counts`.
+    """
+
+    counts: jax.Array
+
+    def value(self) -> jax.Array:
+        """The mean over labels of 2 · right / (found + true)."""
+        return F.label_f1(self.counts, average="macro")
+
+
 def mean(values: jax.Array, weight: jax.Array | None = None) -> Mean:
     """The Mean of per-example `values` [B, …], of which each example counts `weight` [B] times."""
     values = values.astype(jnp.float32)
@@ -144,6 +172,15 @@ def chunks_of(names: Sequence[str], *, strict: bool = False) -> MetricFunction:
     def counts(tags: jax.Array, labels: jax.Array, weight: jax.Array | None) -> Metric:
         mask = None if weight is None else weight > 0
         return ChunkF1(F.chunk_counts(tags, labels, names, mask, strict=strict))
+
+    return counts
+
+
+def labels_of(metric: Callable[[jax.Array], Metric] = LabelF1) -> MetricFunction:
+    """The metric function of LabelF1 or MacroLabelF1 of logits [..., C] and labels [..., C]."""
+
+    def counts(logits: jax.Array, labels: jax.Array, weight: jax.Array | None) -> Metric:
+        return metric(F.label_counts(logits > 0, labels.astype(bool), weight=weight))
 
     return counts
 

@@ -26,7 +26,7 @@ from dlcore.names import arguments, written
 from dlcore.nn import side_inputs
 from dlcore.nn.describing import describe
 from dlcore.nn.layer import Layer, Params, State, read_by
-from dlcore.train.metrics import MetricFunction, mean, mean_of
+from dlcore.train.metrics import MetricFunction, labels_of, mean, mean_of
 
 Batch = dict[str, Any]  # of arrays
 Objective = Callable[..., tuple[jax.Array, tuple[State, dict[str, Any]]]]
@@ -175,10 +175,12 @@ def _with_real_labels(batch: Batch) -> Batch:
     """The batch with the label 0 where a step [B, T] is none, which may have any other."""
     if "y" not in batch:
         return batch
-    weight = _counted(batch, batch["y"])
-    if weight is None or weight.ndim != 2 or weight.shape != batch["y"].shape:
+    y = jnp.asarray(batch["y"])
+    weight = _counted(batch, y)
+    if weight is None or weight.ndim != 2 or weight.shape != y.shape[:2]:
         return batch
-    return {**batch, "y": jnp.where(weight.astype(bool), batch["y"], 0)}
+    counts = weight.astype(bool).reshape(weight.shape + (1,) * (y.ndim - 2))
+    return {**batch, "y": jnp.where(counts, y, jnp.zeros_like(y))}
 
 
 def _heads(outputs: Any) -> tuple[Any, ...]:
@@ -214,6 +216,42 @@ def binary_classification(
 
     further = check_metrics("binary_classification", metrics)
     return supervised(layer, loss, {"accuracy": mean_of(correct), **further})
+
+
+@arguments()
+def multilabel_classification(
+    layer: Layer, *, metrics: dict[str, MetricFunction] | None = None
+) -> Objective:
+    """−Σ log p of C labels of which any number may be true, given the layer's logits [B, C].
+
+    y [B, C] is True, or 1, for those that are: binary cross-entropy summed over the labels, each
+    for itself (PyTorch and Keras take the mean over labels). Measured are `f1`, micro-averaged, and
+    `exact_match`, the share of examples of which all labels are right. Of a sequence logits and y
+    are [B, T, C], and each step counts as an example; where the mask is False y may be anything.
+    """
+
+    def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        if logits.ndim < 2 or logits.shape != labels.shape:
+            raise ValueError(
+                f"multilabel_classification: y {list(labels.shape)} has to say of each of the "
+                f"logits {list(logits.shape)} whether its label is true: [B, C]"
+            )
+        rows = (one.reshape(-1, one.shape[-1]) for one in (logits, labels))
+        return F.binary_cross_entropy(*rows, reduction="none").reshape(logits.shape[:-1])
+
+    def exact(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        return F.exact_match(logits > 0, labels.astype(bool))
+
+    further = check_metrics("multilabel_classification", metrics)
+    measured = {"f1": labels_of(), "exact_match": mean_of(exact), **further}
+    objective = supervised(layer, loss, measured)
+
+    def of_real_labels(
+        params: Params, state: State, batch: Batch, **how: Any
+    ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
+        return objective(params, state, _with_real_labels(batch), **how)
+
+    return functools.wraps(objective)(of_real_labels)
 
 
 @arguments()

@@ -1,4 +1,4 @@
-"""The objective of taggers: one tag, or one of several kinds, for each step of a sentence."""
+"""The objective of taggers: a tag, or several of one kind or of many, for each step."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def tagging(
     which each step's tag is drawn for itself: −log p is the sum of the steps' cross-entropies. A
     step where the column `mask` [B, T] is False is none; `weight` [B] counts sentences.
 
-    labels: the column of the right tags, integers [B, T]; or where the layer gives a dict of
-        outputs, several columns named as these are, each with the weight of its loss in the sum.
+    labels: the column of the right tags, integers [B, T], or bool [B, T, C] where any number of the
+        C tags of a step may be true, each with a logit of its own; or where the layer gives a dict
+        of outputs, several columns named as these are, each with the weight of its loss in the sum.
     metrics: further ones, of the first kind of tags: metric(tags, labels, weight), all [B, T].
     """
     weights = _weights(labels)
@@ -51,7 +52,7 @@ def tagging(
         total = sum((weights[name] * losses[name].total for name in weights), jnp.float32(0))
         measured: dict[str, Any] = {"loss": Mean(total, next(iter(losses.values())).weight)}
         if not train:
-            tags = {name: tags_of(outputs[name]) for name in weights}
+            tags = {name: tags_of(outputs[name], batch[name].ndim == 3) for name in weights}
             measured |= _measured(tags, batch, metrics)
         return measured["loss"].value(), (state, measured)
 
@@ -83,10 +84,15 @@ def _named(outputs: Any, names: Mapping[str, float]) -> dict[str, Any]:
     return known
 
 
-def tags_of(outputs: Chain | jax.Array) -> jax.Array:
-    """The most likely tags int32 [B, T]: the best path of a Chain, of logits the largest ones."""
+def tags_of(outputs: Chain | jax.Array, several: bool = False) -> jax.Array:
+    """The most likely tags int32 [B, T]: the best path of a Chain, of logits the largest ones.
+
+    several: whether any number may be true of a step: bool [B, T, C].
+    """
     if isinstance(outputs, Chain):
         return F.crf_viterbi(outputs)[0]
+    if several:
+        return outputs > 0
     return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
 
 
@@ -95,9 +101,19 @@ def _loss(outputs: Chain | jax.Array, labels: jax.Array, mask: jax.Array | None)
     if isinstance(outputs, Chain):
         return F.crf_loss(outputs if mask is None else outputs._replace(mask=mask), labels)
     if mask is None:
-        return jnp.sum(F.cross_entropy(outputs, labels, reduction="none"), axis=1)
-    nats = F.cross_entropy(outputs, jnp.where(mask, labels, 0), reduction="none")
+        return jnp.sum(_of_steps(outputs, labels), axis=1)
+    labels = jnp.asarray(labels)
+    real = mask[..., None] if labels.ndim == 3 else mask
+    nats = _of_steps(outputs, jnp.where(real, labels, jnp.zeros_like(labels)))
     return jnp.sum(jnp.where(mask, nats, 0.0), axis=1)
+
+
+def _of_steps(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """−log p of the tag, or of the set of tags, of each step: [B, T]."""
+    if labels.ndim == 3:
+        rows = (one.reshape(-1, one.shape[-1]) for one in (outputs, labels))
+        return F.binary_cross_entropy(*rows, reduction="none").reshape(labels.shape[:2])
+    return F.cross_entropy(outputs, labels, reduction="none")
 
 
 def _measured(
@@ -105,10 +121,15 @@ def _measured(
 ) -> dict[str, Any]:
     """The accuracy of each kind of tags, and what else is measured of the first."""
     first = next(iter(tags))
-    mask = batch.get("mask", jnp.ones(tags[first].shape, bool))
+    mask = batch.get("mask", jnp.ones(tags[first].shape[:2], bool))
     weight = jnp.where(mask, batch.get("weight", jnp.ones(len(mask)))[:, None], 0)
     name_of = "accuracy".format if len(tags) == 1 else "{}_accuracy".format
-    measured = {name_of(name): mean_of(jnp.equal)(tags[name], batch[name], weight) for name in tags}
+    measured = {
+        name_of(name): mean_of(F.exact_match if one.ndim == 3 else jnp.equal)(
+            one, batch[name], weight
+        )
+        for name, one in tags.items()
+    }
     return measured | {
         name: metric(tags[first], batch[first], weight) for name, metric in metrics.items()
     }

@@ -18,19 +18,19 @@ import dataclasses
 import functools
 import importlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 
-from dlcore import data, models, nn, optim, train
+from dlcore import data, models, train
 from dlcore import functional as F
 from dlcore.train.tagging import tags_of
 from experiments.choice import at_least
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
+from experiments.sequences._tagging import BATCH, Arm, learned, outputs, stepping
 
 CRF, SOFTMAX, LINEAR = "LSTM, CRF", "LSTM, softmax", "linear CRF"
 ALONE, SHARED = "chunks alone", "beside parts of speech"
@@ -40,7 +40,7 @@ CLAIMS = (
     Claim("F1: LSTM and CRF − linear CRF (python-crfsuite)", "> 0", "Huang et al. 2015"),
     Claim("F1, no parts of speech given: learned beside chunks − alone", "> 0", "lecture C"),
 )
-BATCH, WIDTHS = 16, (20, 36, 80)
+WIDTHS = 20, 36, 80
 POS_WEIGHT = 0.5  # of the loss of parts of speech, where they are learned beside chunks
 # What a linear CRF sees: so many in a row, and from which places on, counted from the word's own.
 WINDOWS = {
@@ -91,14 +91,6 @@ class Measured(NamedTuple):
     transitions: list[list[float]]  # between the tags SHOWN, from row to column
 
 
-class Arm(NamedTuple):
-    """A network to train, on these columns, and what its labels are."""
-
-    layer: nn.Layer
-    columns: tuple[str, ...]
-    labels: str | dict[str, float]
-
-
 def run(config: Config) -> Measured:
     """Trains all arms and measures them on the test split."""
     sentences = data.load("conll2000", config.root, validation=0)
@@ -110,7 +102,7 @@ def run(config: Config) -> Measured:
         step = stepping(arm, len(examples["x"]) // BATCH * config.epochs)
         found[name] = []
         for seed in range(seeds):
-            state = learned(arm, step, examples, config.epochs, seed)
+            state = learned(arm, step, examples, config.epochs, seed, WIDTHS)
             found[name].append(tags(arm, state, sentences.test))
             if name == CRF and seed == 0:
                 transitions = jax.device_get(state.params["tags"]["crf1"]["transitions"])
@@ -223,34 +215,10 @@ def arms(sentences: data.TaggedSentences, config: Config) -> dict[str, tuple[Arm
     return {name: one for name, one in found.items() if one[1]}
 
 
-def stepping(arm: Arm, updates: int) -> train.Step:
-    """The step of an arm: Adam, at a rate that rises for a tenth of the updates and then falls."""
-    rate = optim.warmup_cosine(4e-3, updates, warmup_steps=updates // 10)
-    optimizer = optax.chain(optim.clip_by_global_norm(5.0), optim.adam(rate))
-    return train.make_step(train.tagging(arm.layer, arm.labels), optimizer)
-
-
-def learned(
-    arm: Arm, step: train.Step, examples: Mapping[str, np.ndarray], epochs: int, seed: int
-) -> train.TrainState:
-    """The arm, trained from a seed on sentences in batches by their length."""
-    columns = {name: examples[name] for name in arm.columns}
-
-    def batches(epoch: int) -> Iterator[dict[str, np.ndarray]]:
-        return data.by_length(columns, BATCH, WIDTHS, seed, epoch)
-
-    loader = data.Loader(batches, len(columns["x"]) // BATCH, lengths_differ=True)
-    state = train.train_state(arm.layer, step.optimizer, seed=seed)
-    *_, last = train.fit(step, state, loader, epochs=epochs)
-    return last.state
-
-
 def tags(arm: Arm, state: train.TrainState, test: Mapping[str, np.ndarray]) -> np.ndarray:
     """The tags of chunks of the test split, [N, T]."""
-    columns = {name: test[name] for name in arm.columns if name in arm.layer.info.reads | {"x"}}
-    outputs = train.predict(arm.layer, state.params, state.state, columns, batch_size=250)
-    outputs = outputs if isinstance(arm.labels, str) else outputs["chunk"]
-    return np.asarray(jax.jit(tags_of)(outputs))
+    found = outputs(arm, state, test)
+    return np.asarray(jax.jit(tags_of)(found if isinstance(arm.labels, str) else found["chunk"]))
 
 
 # ------------------------------------------------------------------------------------ linear CRF

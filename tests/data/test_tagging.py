@@ -31,8 +31,8 @@ slept VBD B-VP
 """
 CONLLU = """# sent_id = 1
 1-2\tDon't\t_\t_\t_\t_\t_\t_\t_\t_
-1\tDo\tdo\tAUX\tVB\t_\t0\troot\t_\t_
-2\tn't\tnot\tPART\tRB\t_\t1\tadvmod\t_\t_
+1\tDo\tdo\tAUX\tVB\tMood=Ind|Number=Sing\t0\troot\t_\t_
+2\tn't\tnot\tPART\tRB\tPolarity=Neg\t1\tadvmod\t_\t_
 2.1\tgo\tgo\tVERB\tVB\t_\t_\t_\t_\t_
 
 # sent_id = 2
@@ -91,6 +91,13 @@ def test_conllu_is_read_without_comments_ranges_and_empty_words(tmp_path, monkey
     assert loaded.tags["pos"].tokens == ("AUX", "PART", "VERB")
     assert loaded.train["pos"].tolist() == [[0, 1], [2, 0]]
     assert loaded.words.decode(loaded.test["x"][0]) == ["do", "<unk>"]
+    with_features = data.load("ud_english_ewt", tmp_path, morphology=True)
+    names = with_features.tags["morphology"].tokens
+    assert names == ("Mood=Ind", "Number=Sing", "Polarity=Neg")
+    expected = [[[1, 1, 0], [0, 0, 1]], [[0, 0, 0], [0, 0, 0]]]
+    np.testing.assert_array_equal(with_features.train["morphology"], np.array(expected, bool))
+    for name in loaded.train:
+        np.testing.assert_array_equal(loaded.train[name], with_features.train[name])
 
 
 def test_the_chunks_are_downloaded_once(conll, server, monkeypatch):
@@ -156,4 +163,5 @@ def test_the_real_sets_have_the_published_counts(shared_data):
         mask = getattr(loaded, split)["mask"]
         assert (len(mask), mask.sum()) == count
     assert len(loaded.tags["pos"]) == 17
+    assert len(data.load("ud_english_ewt", shared_data, morphology=True).tags["morphology"]) == 63
     assert np.all(loaded.train["x"][loaded.train["mask"]] > 0)

@@ -67,6 +67,8 @@ def drawn(name, root=None, **options):
     """Ten patterns under noise in the place of a data set; what comes along as it is."""
     if name == "conll2000":
         return tagged()
+    if name == "ud_english_ewt":
+        return with_morphology()
     if name == "pronunciation":
         return spoken()
     if name in ("sentence_polarity", "questions"):
@@ -110,6 +112,20 @@ def tagged():
     tags = {"pos": pos, "chunk": data.Vocabulary(names)}
     parts = part(32, 0), part(4, 1), part(20, 2)
     return data.TaggedSentences("conll2000", *parts, words, words, tags, "drawn")
+
+
+def with_morphology():
+    """Those sentences; what a word is like follows from its part of speech."""
+    sentences = tagged()
+    like = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]], bool)
+    parts = [
+        {**part, "morphology": like[part["pos"]] & part["mask"][..., None]}
+        for part in (sentences.train, sentences.validation, sentences.test)
+    ]
+    tags = {"pos": sentences.tags["pos"], "morphology": data.Vocabulary(("A=1", "A=2", "B=1"))}
+    return sentences._replace(
+        train=parts[0], validation=parts[1], test=parts[2], tags=tags, name="ud_english_ewt"
+    )
 
 
 def spoken():

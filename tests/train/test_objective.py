@@ -391,3 +391,54 @@ def test_what_is_no_metric_and_no_logits_is_refused():
     batch = {name: leaf for name, leaf in sequences().items() if name != "mask"}
     with pytest.raises(TypeError, match=r"but the layer gives a Chain: train\.tagging"):
         jax.eval_shape(train.classification(chain), params, state, batch)
+
+
+# ------------------------------------------------------------------------------ several labels
+
+
+def labelled(shape=(50,)):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(*shape, 4)).astype(np.float32)
+    return {"x": x, "y": rng.random((*shape, 3)) < 0.4}
+
+
+def test_several_labels_are_as_many_logistic_regressions():
+    data = labelled()
+    params, state = LAYER.init(jax.random.key(0))
+    macro = {"macro": metrics.labels_of(metrics.MacroLabelF1)}
+    objective = train.multilabel_classification(LAYER, metrics=macro)
+    found = train.evaluate(objective, params, state, data, batch_size=20)
+    p, y = expit(applied(params, data["x"])), data["y"]
+    losses = [sk.log_loss(y[:, label], p[:, label]) for label in range(3)]
+    assert found["loss"] == pytest.approx(sum(losses), rel=1e-5)
+    assert found["f1"] == pytest.approx(sk.f1_score(y, p > 0.5, average="micro"), rel=1e-5)
+    assert found["macro"] == pytest.approx(sk.f1_score(y, p > 0.5, average="macro"), rel=1e-5)
+    assert found["exact_match"] == pytest.approx(sk.accuracy_score(y, p > 0.5))
+
+
+def test_steps_that_are_none_have_no_labels():
+    data = labelled((6, 5))
+    mask = np.arange(5) < np.arange(6)[:, None]
+    layer = nn.serial(masked, nn.named("linear", LAYER))
+    params, state = layer.init(jax.random.key(0))
+    objective = train.multilabel_classification(layer)
+    batch = {**data, "y": np.where(mask[..., None], data["y"], 7.0), "mask": mask}
+    found = train.evaluate(objective, params, state, batch)
+    x, y = data["x"][mask], data["y"][mask]
+    p = expit(applied(params["linear"], x))
+    losses = [sk.log_loss(y[:, label], p[:, label]) for label in range(3)]
+    assert found["loss"] == pytest.approx(sum(losses), rel=1e-5)
+    assert found["exact_match"] == pytest.approx(sk.accuracy_score(y, p > 0.5))
+    gradient = jax.jit(jax.grad(lambda p: objective(p, state, batch, train=True)[0]))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def masked(x, *, mask):
+    return x
+
+
+def test_several_labels_of_another_number_are_refused():
+    params, state = LAYER.init(jax.random.key(0))
+    data = {**labelled(), "y": np.ones(50, np.int32)}
+    with pytest.raises(ValueError, match=r"y \[50\] has to say of each of the logits \[50, 3\]"):
+        train.multilabel_classification(LAYER)(params, state, data)

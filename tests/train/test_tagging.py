@@ -147,3 +147,33 @@ def test_labels_that_do_not_fit_the_outputs_are_refused():
         ValueError, match="labels has 'y', but the layer gives one output: give the"
     ):
         train.tagging(layer, {"y": 1.0})(params, state, batch)
+
+
+def test_a_step_may_have_several_tags():
+    """Each is true or not for itself; where the mask is False they may be anything."""
+    data = batch()
+    sets = np.random.default_rng(1).random((B, T, 3)) < 0.4
+    several = nn.branch(
+        lambda one, other: {"y": one, "sets": other},
+        nn.named("one", nn.linear(3, 3)),
+        nn.named("other", nn.linear(3, 3)),
+    )
+    layer = nn.serial(nn.embedding(6, 3), several)
+    params, state = layer.init(jax.random.key(0))
+    objective = train.tagging(layer, {"y": 1.0, "sets": 0.5})
+    wrong = np.where(data["mask"][..., None], sets, True)
+
+    @jax.jit
+    def measured(params):
+        _, (_, found) = objective(params, state, {**data, "sets": wrong})
+        return found, layer.apply(params, state, data["x"])[0]
+
+    found, outputs = jax.device_get(measured(params))
+    real, labels = data["mask"], data["y"]
+    chances = np.take_along_axis(log_softmax(outputs["y"], axis=-1), labels[..., None], -1)[..., 0]
+    nats = np.where(sets, np.logaddexp(0, -outputs["sets"]), np.logaddexp(0, outputs["sets"]))
+    loss = -np.where(real, chances, 0).sum() + 0.5 * nats.sum(-1)[real].sum()
+    numbers = metrics.values(found)
+    np.testing.assert_allclose(numbers["loss"], loss / B, rtol=1e-5)
+    expected = accuracy_score(sets[real], outputs["sets"][real] > 0)
+    np.testing.assert_allclose(numbers["sets_accuracy"], expected, rtol=1e-5)
