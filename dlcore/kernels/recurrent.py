@@ -6,8 +6,9 @@ at once, the loop of the tangents does nothing but what depends on the step befo
 kernel's tangent brings is one product of all steps: turned over by JAX, so is the kernel's
 gradient. As rules for tangents they serve both modes, and higher derivatives.
 
-A training step of a language model (65 characters, 64 → 256, 32 × 64) took 93 CPU-ms with the plain
-loop and 64 with these (two cores, jax 0.12).
+A training step of a language model (65 characters, 64 → 256, 32 × 64) takes 45 ms with the plain
+loop of cells and 38 with these (two cores, jax 0.12; of the 38 some 20 are products of matrices at
+the machine's peak, and what each step does beside its product is done by one core).
 
 Time is the leading axis: z [T, B, …], mask [T, B, 1] or None, keep [B, H] or None.
 """
