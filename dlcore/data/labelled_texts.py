@@ -46,6 +46,11 @@ class LabelledTexts(NamedTuple):
     classes: tuple[str, ...]
     description: str
 
+    def pooled(self) -> tuple[list[str], np.ndarray]:
+        """All texts and their classes int32, for splits of one's own."""
+        texts = [text for split in SPLITS for text in self.texts[split]]
+        return texts, np.concatenate([getattr(self, split)["y"] for split in SPLITS])
+
     def __repr__(self) -> str:
         head = f"LabelledTexts {self.name}: {len(self.words):,} words; {', '.join(self.classes)}"
         lines = [f"  {split:<10}  {len(self.texts[split]):,} texts" for split in SPLITS]

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import data, nn, optim, search, train
-from dlcore.data import files
 from experiments.choice import at_least
 from experiments.descent._rates import at_best_rate
 from experiments.frame import Claim, DataConfig, Figure, Result, Table
@@ -37,7 +36,6 @@ CLAIMS = (
         for name in OWN
     ),
 )
-ARCHIVE = "subjectivity.tar.gz"
 # From a sum of 0, as Duchi et al.: gradients of single words are near 0.01, and the default of 0.1
 # would drown their squares.
 ADAGRAD = functools.partial(optim.adagrad, initial_accumulator_value=0.0)
@@ -186,16 +184,7 @@ def plot(result: Result[Measured]) -> dict[str, Figure]:
 
 def sentences(root: Path | None) -> tuple[list[str], np.ndarray]:
     """The sentences and their labels, 1 for an opinion, in an order drawn once."""
-    path = files.find(ARCHIVE, files.folders("sentiment", root))
-    if path is None:
-        raise data.DataError(
-            f"sentiment: {ARCHIVE} is neither in root nor in {files.cache()}; it is in nltk_data"
-        )
-    pattern = re.compile(r".*/(plot|quote)\.tok\.gt9\.5000")
-    found = files.members(path, pattern, 1 << 21, 1 << 23)
-    kinds = [found[kind].decode("latin-1").splitlines() for kind in ("plot", "quote")]
-    labels = np.repeat(np.arange(2, dtype=np.int32), [len(lines) for lines in kinds])
-    texts = [line for lines in kinds for line in lines]
+    texts, labels = data.load("subjectivity", root).pooled()
     order = np.random.default_rng(0).permutation(len(texts))
     return [texts[k] for k in order], labels[order]
 

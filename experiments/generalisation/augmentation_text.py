@@ -25,7 +25,6 @@ import jax
 import numpy as np
 
 from dlcore import data, models, optim
-from dlcore.data import files
 from dlcore.data.augment import text
 from experiments._learning import accuracy, learn
 from experiments.choice import at_least, at_most
@@ -46,7 +45,6 @@ CLAIMS = tuple(
 TIMES = 10
 RATE = 0.1  # the share of the words that is changed
 FREQUENT = 100  # the most frequent words and signs, which are not replaced
-ARCHIVE, PARTS = "sentence_polarity.tar.gz", ("rt-polarity.neg", "rt-polarity.pos")
 
 Sentences = list[list[str]]
 
@@ -91,7 +89,8 @@ class Score(NamedTuple):
 
 def run(config: Config) -> list[Score]:
     """Trains every arm from every seed, that without augmentation first."""
-    sentences, labels = polarity(config.root)
+    texts, labels = data.load("sentence_polarity", config.root).pooled()
+    sentences = [one.split() for one in texts]
     order = np.random.default_rng(0).permutation(len(labels))
     test, rest = np.split(order, [min(config.test_sentences, len(labels) // 2)])
     at_most(len(rest), labels=config.labels)
@@ -140,19 +139,6 @@ def plot(result: Result[list[Score]]) -> Figure:
         y="test accuracy",
         percent=True,
     )
-
-
-def polarity(root: Path | None) -> tuple[Sentences, np.ndarray]:
-    """The sentences as lists of words, and their labels int32: 0 for blame, 1 for praise."""
-    path = files.find(ARCHIVE, files.folders("sentiment", root))
-    if path is None:
-        raise data.DataError(
-            f"sentiment: {ARCHIVE} is neither in root nor in {files.cache()}; it is in nltk_data"
-        )
-    found = files.members(path, re.compile(r".*/(rt-polarity\.(?:neg|pos))"), 1 << 21, 1 << 23)
-    lines = [found[part].decode("latin-1").splitlines() for part in PARTS]
-    labels = np.repeat(np.arange(2, dtype=np.int32), [len(part) for part in lines])
-    return [line.split() for part in lines for line in part], labels
 
 
 Augmentation = Callable[[Any, Any], list[str]]

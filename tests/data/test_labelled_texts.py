@@ -62,6 +62,13 @@ def test_questions_become_rows(small):
     assert known[2] == "<unk>"
     np.testing.assert_array_equal(loaded.test["mask"].sum(1), [4, 4])
     assert "LabelledTexts questions" in repr(loaded)
+    texts, classes = loaded.pooled()
+    assert len(texts) == len(classes) == len(learned_rows(loaded)) + 2
+    assert dict(zip(texts, classes.tolist(), strict=True))["who wrote persuasion ?"] == 3
+
+
+def learned_rows(loaded):
+    return [*loaded.train["x"], *loaded.validation["x"]]
 
 
 def test_a_missing_or_another_archive_is_refused(small, monkeypatch):

@@ -11,8 +11,6 @@ import pytest
 from dlcore import data
 from dlcore.data import Dataset
 from experiments import catalogue, frame
-from experiments.descent import rare_features
-from experiments.generalisation import augmentation_text
 from experiments.sequences import word2vec, zero_shot
 from experiments.vision import transfer
 
@@ -52,8 +50,6 @@ def run(name, out):
         patch.setattr(data, "animals_with_attributes", animals)
         patch.setattr(data, "series", waves)
         patch.setattr(data, "fsdd_sequences", sounds)
-        patch.setattr(rare_features, "sentences", opinions)
-        patch.setattr(augmentation_text, "polarity", sentences)
         return frame.run(experiment, dataclasses.replace(experiment.SMOKE, out=out))
 
 
@@ -71,6 +67,8 @@ def drawn(name, root=None, **options):
         return with_morphology()
     if name == "pronunciation":
         return spoken()
+    if name == "subjectivity":
+        return opinions()
     if name in ("sentence_polarity", "questions"):
         return told_apart(name)
     if name not in SHAPES:
@@ -157,8 +155,12 @@ def told_apart(name):
         y = np.arange(count, dtype=np.int32) % 2
         return {"x": np.where(np.arange(4) == 0, 2 + y[:, None], x), "mask": x > 0, "y": y}
 
-    parts = part(80, 0), part(10, 1), part(20, 2)
-    return data.LabelledTexts(name, *parts, {}, words, ("one", "other"), "drawn")
+    parts = {"train": part(80, 0), "validation": part(10, 1), "test": part(20, 2)}
+    texts = {
+        split: tuple(" ".join(words.decode(row)) for row in one["x"])
+        for split, one in parts.items()
+    }
+    return data.LabelledTexts(name, *parts.values(), texts, words, ("one", "other"), "drawn")
 
 
 def waves(name, root=None):
@@ -181,21 +183,24 @@ def sounds(root=None, steps=64):
     }
 
 
-def opinions(root=None):
+def opinions():
     """Sentences of an opinion or of a plot, with words that nobody else has."""
     rng = np.random.default_rng(0)
     labels = (np.arange(200) % 2).astype(np.int32)
     kinds = (["he", "dies"], ["i", "laughed"])
     rare = [chr(97 + k // 26) + chr(97 + k % 26) * 3 for k in range(300)]
-    words = [[*kinds[y], *rng.choice(rare[y::2], 3)] for y in labels]
-    return [" ".join(one) for one in words], labels
-
-
-def sentences(root=None):
-    """Words in the place of the film reviews."""
-    words = np.array([f"word{i}" for i in range(30)])
-    rng = np.random.default_rng(0)
-    return [list(rng.choice(words, 8)) for _ in range(60)], np.arange(60, dtype=np.int32) % 2
+    texts = [" ".join([*kinds[y], *rng.choice(rare[y::2], 3)]) for y in labels]
+    nothing = {"y": labels[:0]}
+    return data.LabelledTexts(
+        "subjectivity",
+        {"y": labels},
+        nothing,
+        nothing,
+        {"train": tuple(texts), "validation": (), "test": ()},
+        data.Vocabulary(()),
+        ("plot", "opinion"),
+        "drawn",
+    )
 
 
 def drawn_text(root=None):
