@@ -27,7 +27,11 @@ class _Short(contextlib.ContextDecorator):
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if error is not None and jax.config.jax_traceback_filtering != "off":
+        # A loop that is left ends its generator with a GeneratorExit, which nobody is shown, and
+        # does so at the latest when Python itself ends and `jax` may be gone.
+        if error is None or isinstance(error, GeneratorExit):
+            return
+        if jax.config.jax_traceback_filtering != "off":
             error.__traceback__ = _outer(error.__traceback__)
 
 

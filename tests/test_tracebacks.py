@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 
@@ -81,6 +83,24 @@ def test_the_users_own_frames_stay(filtered):
         train.evaluate(objective(), params, state, data)
     names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert "of_mine" in names
+
+
+def test_a_loop_that_is_left_ends_in_silence():
+    """Also where Python ends before it does."""
+    program = """
+import numpy as np
+from dlcore import nn, optim, train
+layer = nn.linear(1, 1)
+step = train.make_step(train.regression(layer), optim.sgd(0.1))
+data = {"x": np.ones((4, 1), np.float32), "y": np.ones((4, 1), np.float32)}
+state = train.train_state(layer, step.optimizer, seed=0)
+records = iter(train.fit(step, state, data, epochs=2, batch_size=4))
+print(next(records).step)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_all_frames_are_there_where_jax_shows_its_own():
