@@ -29,7 +29,9 @@ def model(factory: Callable[Arguments, Layer]) -> Callable[Arguments, Layer]:
         call.apply_defaults()
         info, kind = layer.info, factory.__name__
         # Made anew, so that its errors have the model's name too.
-        own = make(kind, layer.init, layer.apply, info.children, info.rebuild, info.reads)
+        own = make(
+            kind, layer.init, layer.apply, info.children, info.rebuild, info.reads, info.needs
+        )
         own_info = dataclasses.replace(info, kind=kind, config=dict(call.arguments))
         return own._replace(info=own_info)
 

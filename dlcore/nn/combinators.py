@@ -347,7 +347,6 @@ def _wire(forward: Callable[..., Any], children: Children) -> Layer:
         train: bool = False,
         **side: Any,
     ) -> tuple[Any, State]:
-        side_inputs.check_given("wire", side, needed)
         parts = bound(children, params, state, key, train, reads)
         own = None if key is None else keys.child(key, "forward()")
         y = forward(parts, x, key=own, train=train, **side)
@@ -360,6 +359,7 @@ def _wire(forward: Callable[..., Any], children: Children) -> Layer:
         children,
         lambda children: _wire(forward, children),
         reads,
+        needed,
         forward=forward,
     )
 

@@ -34,6 +34,13 @@ class Rows(NamedTuple):
     table: Any
     index: Any
 
+    def __getattr__(self, name: str) -> Any:
+        """Refused: who wants more than their form wants an array."""
+        raise AttributeError(
+            f"Rows have no {name!r}: they are for rnn, lstm and gru, which gather them. Before any "
+            "other layer leave gathered=False out of nn.embedding"
+        )
+
     @property
     def shape(self) -> tuple[int, ...]:
         """That of the rows."""

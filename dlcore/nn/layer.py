@@ -46,6 +46,7 @@ class Info:
     thawed: the Layer before it was frozen; None where it was not.
     factory: the function that made it, of which its kind is the name; None where that is unknown.
     reads: the side inputs that it reads, or a layer inside it.
+    needs: those of them that it cannot do without.
     memory: a function of the batch's size that gives what it remembers when nothing was seen (see
         `nn.memory`), or None.
     weights: the parameters that make it one of the weighted layers that a depth counts.
@@ -62,6 +63,7 @@ class Info:
     thawed: Layer | None = None
     factory: Callable[..., Layer] | None = None
     reads: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
     memory: Callable[[int], dict[str, Any]] | None = None
     weights: frozenset[str] = frozenset({"kernel"})
     side_by_side: bool = False
@@ -109,6 +111,7 @@ def make(
     children: Children = (),
     rebuild: Callable[[Children], Layer] | None = None,
     reads: Iterable[str] | None = None,
+    needs: Iterable[str] | None = None,
     /,
     **config: Any,
 ) -> Layer:
@@ -117,7 +120,8 @@ def make(
     `kind` is its name, or the factory that makes it, whose defaults `nn.summary` leaves out. One
     with children that can be replaced or frozen apart also has `rebuild`, which makes it anew of
     others. `reads` are its side inputs; by default the keyword-only arguments of `apply`, and where
-    that takes `**side` also what the children read.
+    that takes `**side` also what the children read; `needs` those that it cannot do without, by
+    default those arguments that have no default.
 
     The Layer's apply refuses a side input that nobody reads, with the nearest one; and what is not
     a pair of y and a state of the structure, shapes and dtypes that went in.
@@ -127,7 +131,8 @@ def make(
         handed_on = side_inputs.takes_all(apply)
         inner = [child.info.reads for _, child in children] if handed_on else []
         reads = side_inputs.named(apply).union(*inner)
-    known, needed = frozenset(reads), side_inputs.named(apply, required=True)
+    known = frozenset(reads)
+    needed = side_inputs.named(apply, required=True) if needs is None else frozenset(needs)
     side_inputs.check_names(name, known)
     inside = {child for child, _ in children} or None
 
@@ -159,7 +164,9 @@ def make(
         return given
 
     factory = None if isinstance(kind, str) else kind
-    info = Info(name, config, children, rebuild=rebuild, factory=factory, reads=known)
+    info = Info(
+        name, config, children, rebuild=rebuild, factory=factory, reads=known, needs=needed
+    )
     return Layer(init, checked, info)
 
 
@@ -219,13 +226,12 @@ def from_function(
         train: bool = False,
         **side: Any,
     ) -> tuple[Any, State]:
-        side_inputs.check_given(name, side, needed)
         y = function(x, **side)
         if isinstance(y, Layer):
             raise TypeError(f"{name} makes a Layer and was not called: write {name}(…)")
         return y, state
 
-    return make(kind, lambda key: ((), ()), apply, (), None, needed, **config)
+    return make(kind, lambda key: ((), ()), apply, (), None, needed, needed, **config)
 
 
 def as_layer(thing: Any) -> Layer:

@@ -194,7 +194,7 @@ def test_it_learns_to_turn_a_word_round_and_looks_where_it_reads(name):
         (lambda: models.transformer(d_model=3), r"write models.transformer\(features=3\)"),
         (
             lambda: LAYERS["additive"].apply(*WEIGHTS["additive"], X),
-            "reads 'source', which was not given: apply",
+            "seq2seq reads 'source', which was not given: apply",
         ),
         (
             lambda: models.encode(nn.linear(2, 3), {}, (), SOURCE),
