@@ -164,9 +164,7 @@ def make(
         return given
 
     factory = None if isinstance(kind, str) else kind
-    info = Info(
-        name, config, children, rebuild=rebuild, factory=factory, reads=known, needs=needed
-    )
+    info = Info(name, config, children, rebuild=rebuild, factory=factory, reads=known, needs=needed)
     return Layer(init, checked, info)
 
 

@@ -56,7 +56,7 @@ class Config(DataConfig):
 
     sentences: int | None = None
     """So many of the training split; by default all 8,936."""
-    epochs: int = 5
+    epochs: int = 4
     """Passes over them, in batches of 16."""
     seeds: int = 3
     """Each of the first two networks is trained from so many seeds."""
