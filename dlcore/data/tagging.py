@@ -242,7 +242,7 @@ def _arrays(
         real = row, slice(len(forms))
         arrays["mask"][real] = True
         arrays["x"][real] = words.encode([form.lower() for form in forms])
-        for (kind, names), one in zip(tags.items(), labels, strict=False):
+        for (kind, names), one in zip(tags.items(), labels[: len(tags)], strict=True):
             if kind == MORPHOLOGY:
                 arrays[kind][real] = [holds(word) for word in one]
             else:

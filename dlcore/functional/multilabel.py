@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dlcore.checks import same_shape
+from dlcore.checks import same_shape, valid
 from dlcore.functional.metrics import Average, averaged
 
 
@@ -82,4 +82,6 @@ def _sets(function: str, predictions: ArrayLike, labels: ArrayLike) -> Any:
                 f"{function}: {name} are {array.dtype}, but True or False is wanted: {name} > 0 of "
                 "logits, > 0.5 of probabilities"
             )
+        if array.dtype != bool:
+            valid(function, name, array, lambda x: (x == 0) | (x == 1), "must be 0 or 1")
     return tuple(array.astype(bool) for array in arrays.values())

@@ -46,7 +46,7 @@ class Info:
     thawed: the Layer before it was frozen; None where it was not.
     factory: the function that made it, of which its kind is the name; None where that is unknown.
     reads: the side inputs that it reads, or a layer inside it.
-    needs: those of them that it cannot do without.
+    needs: those that it cannot do without itself, whatever those inside it need.
     memory: a function of the batch's size that gives what it remembers when nothing was seen (see
         `nn.memory`), or None.
     weights: the parameters that make it one of the weighted layers that a depth counts.

@@ -180,7 +180,7 @@ def labels_of(metric: Callable[[jax.Array], Metric] = LabelF1) -> MetricFunction
     """The metric function of LabelF1 or MacroLabelF1 of logits [..., C] and labels [..., C]."""
 
     def counts(logits: jax.Array, labels: jax.Array, weight: jax.Array | None) -> Metric:
-        return metric(F.label_counts(logits > 0, labels.astype(bool), weight=weight))
+        return metric(F.label_counts(logits > 0, labels.astype(jnp.float32) > 0.5, weight=weight))
 
     return counts
 

@@ -171,13 +171,16 @@ def classification(
     return objective
 
 
-def _with_real_labels(batch: Batch) -> Batch:
-    """The batch with the label 0 where a step [B, T] is none, which may have any other."""
+def _with_real_labels(batch: Batch, axes: int = 0) -> Batch:
+    """The batch with the label 0 where a step [B, T] is none, which may have any other.
+
+    axes: how many the label of one step has.
+    """
     if "y" not in batch:
         return batch
     y = jnp.asarray(batch["y"])
     weight = _counted(batch, y)
-    if weight is None or weight.ndim != 2 or weight.shape != y.shape[:2]:
+    if weight is None or weight.ndim != 2 or y.ndim < 2 + axes or weight.shape != y.shape[:2]:
         return batch
     counts = weight.astype(bool).reshape(weight.shape + (1,) * (y.ndim - 2))
     return {**batch, "y": jnp.where(counts, y, jnp.zeros_like(y))}
@@ -228,19 +231,15 @@ def multilabel_classification(
     for itself (PyTorch and Keras take the mean over labels). Measured are `f1`, micro-averaged, and
     `exact_match`, the share of examples of which all labels are right. Of a sequence logits and y
     are [B, T, C], and each step counts as an example; where the mask is False y may be anything.
-    """
+    A y between 0 and 1 is a probability in the loss, and true above ½ in what is measured.
 
-    def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
-        if logits.ndim < 2 or logits.shape != labels.shape:
-            raise ValueError(
-                f"multilabel_classification: y {list(labels.shape)} has to say of each of the "
-                f"logits {list(logits.shape)} whether its label is true: [B, C]"
-            )
-        rows = (one.reshape(-1, one.shape[-1]) for one in (logits, labels))
-        return F.binary_cross_entropy(*rows, reduction="none").reshape(logits.shape[:-1])
+    Macro-averaged F1: metrics={"macro": metrics.labels_of(metrics.MacroLabelF1)}, of
+    `train.metrics`.
+    """
+    loss = functools.partial(label_nats, "multilabel_classification", "y")
 
     def exact(logits: jax.Array, labels: jax.Array) -> jax.Array:
-        return F.exact_match(logits > 0, labels.astype(bool))
+        return F.exact_match(logits > 0, labels.astype(jnp.float32) > 0.5)
 
     further = check_metrics("multilabel_classification", metrics)
     measured = {"f1": labels_of(), "exact_match": mean_of(exact), **further}
@@ -249,9 +248,20 @@ def multilabel_classification(
     def of_real_labels(
         params: Params, state: State, batch: Batch, **how: Any
     ) -> tuple[jax.Array, tuple[State, dict[str, Any]]]:
-        return objective(params, state, _with_real_labels(batch), **how)
+        return objective(params, state, _with_real_labels(batch, axes=1), **how)
 
     return functools.wraps(objective)(of_real_labels)
+
+
+def label_nats(function: str, name: str, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """−log p of which of C labels are true, [..., C] → [...], each drawn for itself."""
+    if logits.ndim < 2 or logits.shape != labels.shape:
+        raise ValueError(
+            f"{function}: {name} {list(labels.shape)} has to say of each of the logits "
+            f"{list(logits.shape)} whether its label is true"
+        )
+    rows = (one.reshape(-1, one.shape[-1]) for one in (logits, labels))
+    return F.binary_cross_entropy(*rows, reduction="none").reshape(logits.shape[:-1])
 
 
 @arguments()

@@ -14,7 +14,7 @@ from dlcore.keys import Key
 from dlcore.names import arguments, written
 from dlcore.nn.layer import Layer, Params, State, read_by
 from dlcore.train.metrics import Mean, MetricFunction, mean, mean_of
-from dlcore.train.objective import Batch, Objective, check_columns, check_metrics
+from dlcore.train.objective import Batch, Objective, check_columns, check_metrics, label_nats
 
 
 @arguments()
@@ -33,7 +33,8 @@ def tagging(
     labels: the column of the right tags, integers [B, T], or bool [B, T, C] where any number of the
         C tags of a step may be true, each with a logit of its own; or where the layer gives a dict
         of outputs, several columns named as these are, each with the weight of its loss in the sum.
-    metrics: further ones, of the first kind of tags: metric(tags, labels, weight), all [B, T].
+    metrics: further ones, of the first kind of tags: metric(tags, labels, weight), all [B, T], the
+        first two bool [B, T, C] where any number may be true.
     """
     weights = _weights(labels)
     metrics = check_metrics("tagging", metrics)
@@ -48,7 +49,9 @@ def tagging(
         mask, weight = batch.get("mask"), batch.get("weight")
         if mask is not None and mask.dtype != bool:
             raise TypeError(f"tagging: mask is {mask.dtype}, but True (a real step) is wanted")
-        losses = {name: mean(_loss(outputs[name], batch[name], mask), weight) for name in weights}
+        losses = {
+            name: mean(_loss(name, outputs[name], batch[name], mask), weight) for name in weights
+        }
         total = sum((weights[name] * losses[name].total for name in weights), jnp.float32(0))
         measured: dict[str, Any] = {"loss": Mean(total, next(iter(losses.values())).weight)}
         if not train:
@@ -96,23 +99,29 @@ def tags_of(outputs: Chain | jax.Array, several: bool = False) -> jax.Array:
     return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
 
 
-def _loss(outputs: Chain | jax.Array, labels: jax.Array, mask: jax.Array | None) -> jax.Array:
+def _loss(
+    name: str, outputs: Chain | jax.Array, labels: jax.Array, mask: jax.Array | None
+) -> jax.Array:
     """−log p(labels) of each sentence, [B]."""
     if isinstance(outputs, Chain):
         return F.crf_loss(outputs if mask is None else outputs._replace(mask=mask), labels)
     if mask is None:
-        return jnp.sum(_of_steps(outputs, labels), axis=1)
+        return jnp.sum(_of_steps(name, outputs, labels), axis=1)
     labels = jnp.asarray(labels)
     real = mask[..., None] if labels.ndim == 3 else mask
-    nats = _of_steps(outputs, jnp.where(real, labels, jnp.zeros_like(labels)))
+    nats = _of_steps(name, outputs, jnp.where(real, labels, jnp.zeros_like(labels)))
     return jnp.sum(jnp.where(mask, nats, 0.0), axis=1)
 
 
-def _of_steps(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+def _of_steps(name: str, outputs: jax.Array, labels: jax.Array) -> jax.Array:
     """−log p of the tag, or of the set of tags, of each step: [B, T]."""
     if labels.ndim == 3:
-        rows = (one.reshape(-1, one.shape[-1]) for one in (outputs, labels))
-        return F.binary_cross_entropy(*rows, reduction="none").reshape(labels.shape[:2])
+        if labels.dtype != bool:
+            raise TypeError(
+                f"tagging: {name} is {labels.dtype}, but of several tags of a step True or False "
+                f"is wanted for each: {name}.astype(bool)"
+            )
+        return label_nats("tagging", name, outputs, labels)
     return F.cross_entropy(outputs, labels, reduction="none")
 
 

@@ -40,7 +40,7 @@ def test_scores_are_scikit_learns_on_the_real_words():
     np.testing.assert_allclose(found[1:], expected, rtol=1e-6)
     each = structured.scored({"morphology": rng.normal(size=(4, 5, 3))}, test, SETS)
     assert each.pos is None
-    assert 0 < each.impossible < 1
+    assert 0 < each.new < 1
     assert structured.scored({"pos": logits["pos"]}, test, SETS) == structured.Score(found.pos)
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
+
+from dlcore import data
 from dlcore.analysis import WordVectors
 from dlcore.data import Vocabulary
-from experiments.sequences import zero_shot
+from experiments.choice import BadInput
+from experiments.sequences import word2vec, zero_shot
+from tests.experiments import smoke
 from tests.experiments.smoke import holds
 
 
@@ -54,6 +60,17 @@ def test_an_animal_is_found_where_its_name_says_what_it_is_like():
     assert zero_shot.identified(turned, signatures, unseen) >= 0.9
     drawn = rng.normal(size=(20, 30, 12)).astype(np.float32)
     assert np.mean([zero_shot.identified(x, signatures, unseen) for x in drawn]) < 0.25
+
+
+def test_too_few_words_are_refused():
+    text = SimpleNamespace(vocabulary=Vocabulary(("dog", "horse")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word2vec, "read", lambda settings: text)
+        patch.setattr(word2vec, "ours", lambda text, settings: None)
+        patch.setattr(data, "load", lambda name, root: None)
+        patch.setattr(data, "animals_with_attributes", smoke.animals)
+        with pytest.raises(BadInput, match="only 2 of the animals have a vector: give 1,000,000"):
+            zero_shot.run(zero_shot.Config(words=1_000))
 
 
 def test_claims():

@@ -65,6 +65,7 @@ def test_any_axes_stand_before_the_labels():
     [
         (lambda: F.exact_match(np.ones((2, 3)), np.ones((2, 3), bool)), TypeError, "logits"),
         (lambda: F.label_counts(np.ones(2, bool), np.ones(3, bool)), ValueError, "differ in shape"),
+        (lambda: F.exact_match([[-1, 1]], [[1, 1]]), ValueError, r"predictions\[0, 0\] is -1"),
         (lambda: F.hamming_loss(True, False), ValueError, "one number"),
         (lambda: F.label_f1(np.ones((2, 3))), ValueError, r"\[2, 3\], but \[3, C\] is wanted"),
         (lambda: F.label_f1(np.ones((3, 2)), average="samples"), ValueError, "must be one of"),

@@ -215,3 +215,38 @@ def test_the_last_output_is_that_of_the_last_real_step_and_no_step_keeps_the_car
 def test_what_does_not_fit_is_refused(call, told):
     with pytest.raises((ValueError, TypeError), match=told):
         call(*drawn((B, T, 4 * H), (H, 4 * H), (B, H)))
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_closed_gates_learn_in_bfloat16(name):
+    """As one step after another: σ(−7) is 0.0009, which is not 0 in 8 digits."""
+    over_time, cell, gates, count = KINDS[name]
+    z = jnp.full((B, T, gates * H), -7, jnp.bfloat16)
+    kernel = jnp.zeros((H, gates * H), jnp.bfloat16)
+    carry = (jnp.ones((B, H), jnp.bfloat16),) * count
+    carry = carry if count > 1 else carry[0]
+
+    @jax.jit
+    def both(z):
+        def of(function):
+            def loss(z):
+                return jnp.sum(function(z), dtype=jnp.float32)
+
+            return function(z), jax.grad(loss)(z)
+
+        steps = functools.partial(
+            step_by_step,
+            cell,
+            kernel=kernel,
+            carry=carry,
+            mask=jnp.ones((B, T), bool),
+            reverse=False,
+        )
+        return of(lambda z: over_time(z, kernel, carry)[0]), of(lambda z: steps(z)[0])
+
+    (fast, of_fast), (plain, of_plain) = jax.tree.map(
+        lambda leaf: np.asarray(leaf, np.float32), both(z)
+    )
+    assert np.abs(of_fast).max() > 0
+    np.testing.assert_allclose(fast, plain, rtol=0.05, atol=1e-6)
+    np.testing.assert_allclose(of_fast, of_plain, rtol=0.1, atol=1e-6)

@@ -437,6 +437,27 @@ def masked(x, *, mask):
     return x
 
 
+def test_the_mask_of_a_sequence_is_none_of_its_labels():
+    """Of one set of three labels for a sequence of three steps."""
+    data = {**labelled(), "mask": np.arange(3) < np.arange(50)[:, None] % 4}
+    layer = nn.serial(masked, nn.named("linear", LAYER))
+    params, state = layer.init(jax.random.key(0))
+    found = train.evaluate(train.multilabel_classification(layer), params, state, data)
+    p, y = expit(applied(params["linear"], data["x"])), data["y"]
+    losses = [sk.log_loss(y[:, label], p[:, label]) for label in range(3)]
+    assert found["loss"] == pytest.approx(sum(losses), rel=1e-5)
+
+
+def test_a_label_that_is_likely_counts_as_true():
+    data = labelled()
+    params, state = LAYER.init(jax.random.key(0))
+    objective = train.multilabel_classification(LAYER)
+    hard = train.evaluate(objective, params, state, data)
+    soft = train.evaluate(objective, params, state, {**data, "y": 0.9 * data["y"] + 0.05})
+    assert (soft["f1"], soft["exact_match"]) == (hard["f1"], hard["exact_match"])
+    assert soft["loss"] != hard["loss"]
+
+
 def test_several_labels_of_another_number_are_refused():
     params, state = LAYER.init(jax.random.key(0))
     data = {**labelled(), "y": np.ones(50, np.int32)}

@@ -177,3 +177,15 @@ def test_a_step_may_have_several_tags():
     np.testing.assert_allclose(numbers["loss"], loss / B, rtol=1e-5)
     expected = accuracy_score(sets[real], outputs["sets"][real] > 0)
     np.testing.assert_allclose(numbers["sets_accuracy"], expected, rtol=1e-5)
+
+
+def test_several_tags_are_true_or_false():
+    layer = softmax()
+    params, state = layer.init(jax.random.key(0))
+    for y, error, message in (
+        (np.ones((B, T, 3), np.float32), TypeError, r"tagging: y is float32.*y\.astype\(bool\)"),
+        (np.ones((B, T, 2), bool), ValueError, r"tagging: y \[12, 5, 2\] has to say of each"),
+    ):
+        data = {"x": batch()["x"], "y": y}
+        with pytest.raises(error, match=message):
+            jax.eval_shape(lambda p, d: train.tagging(layer)(p, state, d, train=True), params, data)
