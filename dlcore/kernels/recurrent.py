@@ -23,8 +23,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-UNROLL = 2  # steps of a turn of the forward loops; the gradients' are no faster so
-
 
 def _own(function: Callable[..., Any]) -> Any:
     """With a derivative of its own; the last argument and the one before are no arrays."""
@@ -57,7 +55,7 @@ def rnn(
         h = _chosen(real, function(z + entering(h, keep) @ kernel), h)
         return h, h
 
-    h, hs = jax.lax.scan(step, h, (z, mask), reverse=reverse, unroll=UNROLL)
+    h, hs = jax.lax.scan(step, h, (z, mask), reverse=reverse, unroll=_unroll(z))
     return hs, h
 
 
@@ -112,7 +110,7 @@ def _lstm(
         h, c = _chosen(real, (o * jnp.tanh(c), c), carry)
         return (h, c), saved(h, c, gates)
 
-    return jax.lax.scan(step, carry, (z, mask), reverse=reverse, unroll=UNROLL)
+    return jax.lax.scan(step, carry, (z, mask), reverse=reverse, unroll=_unroll(z))
 
 
 def _gates(z: jax.Array) -> jax.Array:
@@ -188,7 +186,7 @@ def _gru_after(
         h = _chosen(real, (1 - u) * n + u * h, h)
         return h, saved(h, r, u, n, q)
 
-    return jax.lax.scan(step, h, (z, mask), reverse=reverse, unroll=UNROLL)
+    return jax.lax.scan(step, h, (z, mask), reverse=reverse, unroll=_unroll(z))
 
 
 @gru_after.defjvp
@@ -244,7 +242,7 @@ def _gru_before(
         h = _chosen(real, (1 - u) * n + u * h, h)
         return h, saved(h, r, u, n)
 
-    return jax.lax.scan(step, h, (_parted(z), mask), reverse=reverse, unroll=UNROLL)
+    return jax.lax.scan(step, h, (_parted(z), mask), reverse=reverse, unroll=_unroll(z))
 
 
 @gru_before.defjvp
@@ -272,6 +270,14 @@ def _gru_before_tangents(_: None, reverse: bool, values: Any, tangents: Any) -> 
 
 
 # ---------------------------------------------------------------------------------------- parts
+
+
+def _unroll(z: jax.Array) -> int:
+    """The steps of a turn of a forward loop: two; one where it is exported for any number.
+
+    The gradients' loops are no faster so.
+    """
+    return 2 if isinstance(z.shape[0], int) else 1
 
 
 def entering(h: jax.Array, keep: jax.Array | None) -> jax.Array:
