@@ -26,7 +26,7 @@ PROGRAMS = {
     "tests/analysis": {"quick": 200, "slow": 15},
     "tests/data": {"quick": 475, "slow": 90},
     "tests/derivatives": {"quick": 175, "slow": 10},
-    "tests/experiments": {"quick": 540, "slow": 1580},
+    "tests/experiments": {"quick": 540, "slow": 1700},
     "tests/functional": {"quick": 1320, "slow": 20},
     "tests/generate": {"quick": 140},
     "tests/interop": {"quick": 400, "slow": 360},

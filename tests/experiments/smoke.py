@@ -197,7 +197,7 @@ def opinions():
         nothing,
         nothing,
         {"train": tuple(texts), "validation": (), "test": ()},
-        data.Vocabulary(()),
+        data.Vocabulary(("<pad>",)),
         ("plot", "opinion"),
         "drawn",
     )
