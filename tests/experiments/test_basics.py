@@ -235,7 +235,7 @@ def test_the_optimizer_warms_up_and_its_gradient_is_clipped(name):
 
 @pytest.mark.slow
 def test_sigint_saves_and_the_command_it_names_goes_on_to_the_same_end(process, tmp_path):
-    flags = ("-m", "experiments", "classify", "--model", "linear", "--epochs", 120, "--out")
+    flags = ("-m", "experiments", "classify", "--model", "linear", "--epochs", 300, "--out")
     whole = process(*flags, "whole")
     # It cannot end before the signal: nobody reads on, and two pipes full are 80 lines.
     broken = process(*flags, "bro ken", pipesize=4096)
