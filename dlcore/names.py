@@ -9,8 +9,9 @@ import difflib
 import functools
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, MappingView, Sequence
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 import jax
@@ -102,6 +103,11 @@ offset use_bias bias center
 size output_size
 ratio reduction
 initial init
+latent latent_dim latent_size z_dim
+code code_size code_dim bottleneck
+beta kl_weight
+kl kl_weight
+l1 l1_weight sparsity
 kernel_init kernel_initializer w_init
 bias_init bias_initializer b_init
 """
@@ -259,7 +265,8 @@ def _corrected(
 
     def takes(name: str) -> bool:
         """Whether it may be a side input, which is an array."""
-        return hands_on and hasattr(kwargs[name], "dtype")
+        value = kwargs[name]
+        return hands_on and (hasattr(value, "dtype") or isinstance(value, list | tuple))
 
     if arrays:
         faults.append(f"is given {written(call.given.pop(0))} as {places[0]}")
@@ -284,9 +291,17 @@ def _corrected(
         faults.append(f"needs {' and '.join(missing)}")
     if not faults:
         return None
-    package, rest = function.__module__.split(".")[1], f"; {arrays} takes the arrays"
+    package, rest = _package(function), f"; {arrays} takes the arrays"
     text = _text_of(call, package, missing, [*parameters]) + (rest if arrays else "")
     return f"{function.__name__} {', and '.join(faults)}: write {text}"
+
+
+def _package(function: Callable[..., Any]) -> str:
+    """Where people find the function: "optim", or "generate.vae" where a module is public."""
+    first, *inner = function.__module__.split(".")[1:]
+    package: Any = sys.modules.get(f"dlcore.{first}")
+    is_module = inner and isinstance(getattr(package, inner[0], None), ModuleType)
+    return f"{first}.{inner[0]}" if is_module and inner[0] in package.__all__ else first
 
 
 def _of_another_kind(

@@ -31,7 +31,7 @@ USAGE = """usage: python -m experiments NAME [--flags]     run one
 """
 WIDTH = 120  # of tables that go to a file
 LONGEST = 500  # characters of an error
-EXTRAS = {"matplotlib": "plot", "PIL": "images", "cv2": "images"}
+EXTRAS = {"matplotlib": "plot", "PIL": "images", "cv2": "images", "umap": "umap"}
 
 
 class Unread(Exception):

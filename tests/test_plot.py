@@ -197,6 +197,50 @@ class TestImageGrid:
             plot.image_grid(np.zeros((2, 4, 4)), ["one"])
 
 
+class TestMosaic:
+    def test_rows_of_images(self):
+        images = np.random.default_rng(0).random((5, 3, 4, 1))
+        figure = plot.mosaic({"first": images, "second": images[:2]}, top="abcde", title="Title")
+        (axes,) = figure.axes
+        pixels = np.squeeze(axes.images[0].get_array())
+        assert pixels.shape == (2 * 4, 5 * 5)
+        np.testing.assert_allclose(pixels[:3, 10:14], images[2, ..., 0], rtol=1e-6)
+        np.testing.assert_allclose(pixels[4:7, 5:9], images[1, ..., 0], rtol=1e-6)
+        assert (pixels[4:7, 10:] == 1).all()  # where there is none
+        assert {"first", "second", "Title", *"abcde"} <= set(texts(figure))
+        assert axes.images[0].get_clim() == (0, 1)
+        assert faults(figure) == []
+
+    def test_a_square(self):
+        (axes,) = plot.mosaic(np.zeros((9, 4, 4, 3))).axes
+        assert np.asarray(axes.images[0].get_array()).shape == (15, 15, 3)
+        (axes,) = plot.mosaic({"many": np.zeros((6, 4, 4))}, 3).axes
+        assert np.asarray(axes.images[0].get_array()).shape[:2] == (10, 15)
+
+    def test_refuses(self):
+        with pytest.raises(ValueError, match=r"mosaic draws images .* got \[4, 4\]"):
+            plot.mosaic(np.zeros((4, 4)))
+        with pytest.raises(ValueError, match="images of one size"):
+            plot.mosaic({"a": np.zeros((1, 4, 4)), "b": np.zeros((1, 4, 5))})
+
+
+class TestScatter:
+    def test_classes_of_points(self):
+        points, labels = plane(30), np.arange(30) % 3
+        figure = plot.scatter({"One": points, "Two": -points}, labels, "xyz", x="first")
+        shown = figure.axes[0].collections
+        for k, one in enumerate(shown):
+            np.testing.assert_allclose(one.get_offsets(), points[labels == k], rtol=1e-6)
+        assert texts(figure).count("z") == 3  # in the middle of each map, and in the legend
+        assert {"One", "Two", "first"} <= set(texts(figure))
+
+    def test_refuses(self):
+        with pytest.raises(ValueError, match=r"'One' has points \[30, 2\], but .* \[29, 2\]"):
+            plot.scatter({"One": plane(30)}, np.zeros(29), "x")
+        with pytest.raises(ValueError, match="at least one map"):
+            plot.scatter({}, [], "x")
+
+
 class TestDecisionBoundary:
     def background(self, figure: Figure) -> np.ndarray:
         return np.asarray(figure.axes[0].images[0].get_array())
@@ -305,6 +349,8 @@ FIGURES = {
     "confusion": lambda: plot.confusion(np.eye(10, dtype=int) * 90, DIGITS),
     "image_grid": lambda: plot.image_grid(np.linspace(0, 1, 7 * 16).reshape(7, 4, 4), DIGITS[:7]),
     "mistakes": lambda: TestMistakes().draw(),
+    "mosaic": lambda: plot.mosaic({"one": np.eye(4)[None], "two": np.ones((3, 4, 4))}),
+    "scatter": lambda: plot.scatter({"Points": plane(9)}, np.arange(9) % 3, "abc"),
     "surface": a_surface,
 }
 

@@ -14,6 +14,7 @@ from dlcore.data.batching import (
     prefetch,
     streams,
 )
+from dlcore.data.binarisation import binarised
 from dlcore.data.blocks import blocks
 from dlcore.data.dataset import DataError, Dataset
 from dlcore.data.folders import ImageFolder, image_folder
@@ -80,6 +81,7 @@ __all__ = [
     "augment",
     "batches",
     "batches_per_epoch",
+    "binarised",
     "blocks",
     "by_length",
     "byte_pairs",

@@ -18,6 +18,7 @@ from dlcore.functional.activations import (
     tanh,
 )
 from dlcore.functional.attention import additive_attention, alibi, attention, visible
+from dlcore.functional.bounds import evidence_bound, free_bits, importance_bound
 from dlcore.functional.chunks import chunk_counts, chunk_f1, iob2_allowed
 from dlcore.functional.conv import conv, conv_transpose, locally_connected
 from dlcore.functional.crf import (
@@ -29,6 +30,7 @@ from dlcore.functional.crf import (
     crf_score,
     crf_viterbi,
 )
+from dlcore.functional.distributions import Bernoulli, Gaussian, GreyBernoulli
 from dlcore.functional.dropout import dropconnect, dropout
 from dlcore.functional.edit_distance import edit_distance, error_rate
 from dlcore.functional.linear import linear
@@ -83,6 +85,7 @@ from dlcore.functional.pooling import (
 from dlcore.functional.positions import rotary, sinusoidal
 from dlcore.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from dlcore.functional.retrieval import mean_average_precision, recall_at_k
+from dlcore.functional.sparsity import contraction, sparsity_kl, sparsity_l1
 from dlcore.functional.verification import (
     equal_error_rate,
     roc_auc,
@@ -94,7 +97,10 @@ from dlcore.functional.zero_shot import eszsl, generalized_accuracy, nearness
 from dlcore.names import api
 
 __all__ = [
+    "Bernoulli",
     "Chain",
+    "Gaussian",
+    "GreyBernoulli",
     "absolute_error",
     "accuracy",
     "adaptive_avg_pool",
@@ -109,6 +115,7 @@ __all__ = [
     "chunk_counts",
     "chunk_f1",
     "confusion_matrix",
+    "contraction",
     "contrastive",
     "conv",
     "conv_transpose",
@@ -129,8 +136,10 @@ __all__ = [
     "equal_error_rate",
     "error_rate",
     "eszsl",
+    "evidence_bound",
     "exact_match",
     "f1",
+    "free_bits",
     "gelu",
     "generalized_accuracy",
     "global_avg_pool",
@@ -141,6 +150,7 @@ __all__ = [
     "hinge",
     "huber",
     "identity",
+    "importance_bound",
     "iob2_allowed",
     "label_counts",
     "label_f1",
@@ -179,6 +189,8 @@ __all__ = [
     "sinusoidal",
     "softmax",
     "softplus",
+    "sparsity_kl",
+    "sparsity_l1",
     "squared_distances",
     "squared_error",
     "step",
@@ -208,6 +220,7 @@ __getattr__, __dir__ = api(
         "triplet_margin_loss": "functional.triplet",
         "roc_auc_score": "functional.roc_auc",
         "swish": "functional.silu",
+        "Normal": "functional.Gaussian",
         "binary_cross_entropy_with_logits": "functional.binary_cross_entropy",
         "softmax_cross_entropy_with_integer_labels": "functional.cross_entropy",
     },

@@ -12,7 +12,7 @@ import re
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -332,11 +332,13 @@ def _place(path: str, leaf: jax.ShapeDtypeStruct, module: _Module) -> _Place:
     if not axes:  # torch has one number as [1]
         layout = (None,)
     sizes = [1 if axis is None else split[axis] for axis in layout]
-    order = [axis for axis in layout if axis is not None]
-    if module.flow.is_flat and own in _BY_FEATURE:  # [H·W·C, …] is C, H·W in torch
-        channels = module.flow.channels_in(split[0], path)
-        split = (split[0] // channels, channels, *split[1:])
-        order = [new for axis in order for new in ((axis + 1,) if axis else (1, 0))]
+    images = [1] * len(axes)  # of each axis, the channels of an image that it is, flattened
+    if module.flow.is_flat and own in _BY_FEATURE:
+        images[0] = module.flow.channels_in(split[0], path)
+    image = module.flow.image
+    if image > 1 and axes and own in {"bias", *_BY_FEATURE} and split[-1] % image == 0:
+        images[-1] = image
+    split, order = _channels_first(split, layout, images)
     part, parts = (2, 3) if own == "recurrent_bias" else (module.part, module.parts)  # r, u, n
     name = (module.prefix + name + module.suffix).rstrip(".")
     axis, whole = layout.index(len(axes) - 1) if is_conv1d else 0, sizes.copy()
@@ -354,6 +356,21 @@ def _place(path: str, leaf: jax.ShapeDtypeStruct, module: _Module) -> _Place:
         axis,
         module.names.shape(name, tuple(whole)),
     )
+
+
+def _channels_first(
+    shape: tuple[int, ...], layout: Sequence[int | None], images: Sequence[int]
+) -> tuple[tuple[int, ...], list[int]]:
+    """`shape` with an axis for the places and one for the channels of each image, H·W·C, and the
+    order of all axes in torch, where it is C, H·W.
+    """
+    split: list[int] = []
+    at: list[tuple[int, ...]] = []
+    for size, channels in zip(shape, images, strict=True):
+        here = len(split)
+        at.append((here,) if channels == 1 else (here + 1, here))
+        split += [size] if channels == 1 else [size // channels, channels]
+    return tuple(split), [one for axis in layout if axis is not None for one in at[axis]]
 
 
 class _At(NamedTuple):
@@ -389,10 +406,13 @@ class _At(NamedTuple):
 
 
 class _Flow(NamedTuple):
-    """What is known of x on its way: its channels, and whether an image was flattened."""
+    """What is known of x on its way: its channels, whether an image was flattened; and of how many
+    channels the image is that y becomes next.
+    """
 
     channels: int | None
     is_flat: bool = False
+    image: int = 1
 
     def channels_in(self, features: int, path: str) -> int:
         """The channels of the image that was flattened to so many features."""
@@ -408,6 +428,8 @@ class _Flow(NamedTuple):
         config = layer.info.config
         if layer.info.kind == "flatten":
             return _Flow(self.channels, is_flat=True)
+        if layer.info.kind == "labelled" and self.is_flat and self.channels != 1:
+            return _Flow(None, is_flat=True)  # the label, which is no pixel, stands behind them
         for size in ("out_channels", "out_features", "units"):
             if size in config:
                 return _Flow(config[size])
@@ -442,14 +464,29 @@ def _modules(layer: Layer, at: _At, flow: _Flow) -> Generator[tuple[str, _Module
         yield from _projections(layer, at, flow)
         return _Flow(layer.info.config["features"])
     form = _made_by(layer)
-    outputs = []
-    for _, child, inner in at.children(layer):
+    outputs, last = [], flow.image
+    children = [child for _, child in layer.info.children]
+    for position, (_, child, inner) in enumerate(at.children(layer), 1):
         if form.kind in ("serial", "repeat"):
-            flow = yield from _modules(child, inner, flow)
+            image = _next_image(children[position:], last)
+            flow = yield from _modules(child, inner, flow._replace(image=image))
         else:
             known = flow if form.kind in ("residual", "branch", "concat") else _Flow(None)
             outputs.append((yield from _modules(child, inner, known)))
     return _joined(form, outputs) if outputs else flow
+
+
+def _next_image(following: Sequence[Layer], last: int) -> int:
+    """The channels of the image that y becomes in one of the layers after it; `last` where it comes
+    out of them as it is.
+    """
+    for layer in following:
+        config = layer.info.config
+        if layer.info.kind == "unflatten":
+            return config["shape"][-1] if len(config["shape"]) > 1 else 1
+        if layer.info.children or {"out_channels", "out_features", "units"} & config.keys():
+            return 1
+    return last
 
 
 def _stack(layer: Layer, at: _At, flow: _Flow, suffix: str) -> Iterator[tuple[str, _Module]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dlcore.models._catalogue import MODELS, build
 from dlcore.models._files import load, save
 from dlcore.models.alexnet import alexnet, alexnet_2012
+from dlcore.models.autoencoder import autoencoder, conv_autoencoder
 from dlcore.models.convnext import convnext_tiny
 from dlcore.models.embedding_net import embedding_net
 from dlcore.models.encoder import encoder
@@ -22,6 +23,7 @@ from dlcore.models.seq2seq import encode, seq2seq, transformer
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.tagger import tagger
 from dlcore.models.text_classifier import text_classifier
+from dlcore.models.vae import conditional_vae, vae
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
 from dlcore.models.word2vec import (
@@ -38,8 +40,11 @@ __all__ = [
     "MODELS",
     "alexnet",
     "alexnet_2012",
+    "autoencoder",
     "build",
     "cbow",
+    "conditional_vae",
+    "conv_autoencoder",
     "convnext_tiny",
     "embedding_net",
     "encode",
@@ -67,6 +72,7 @@ __all__ = [
     "tagger",
     "text_classifier",
     "transformer",
+    "vae",
     "vgg",
     "vit",
     "word2vec",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dlcore.models.alexnet import alexnet, alexnet_2012
+from dlcore.models.autoencoder import autoencoder, conv_autoencoder
 from dlcore.models.convnext import convnext_tiny
 from dlcore.models.embedding_net import embedding_net
 from dlcore.models.encoder import encoder
@@ -24,6 +25,7 @@ from dlcore.models.seq2seq import seq2seq, transformer
 from dlcore.models.small_vgg import small_vgg
 from dlcore.models.tagger import tagger
 from dlcore.models.text_classifier import text_classifier
+from dlcore.models.vae import conditional_vae, vae
 from dlcore.models.vgg import vgg
 from dlcore.models.vit import vit
 from dlcore.models.zero_shot import zero_shot
@@ -57,6 +59,10 @@ MODELS: dict[str, Callable[..., Layer]] = {
         zero_shot,
         tagger,
         forecaster,
+        autoencoder,
+        conv_autoencoder,
+        vae,
+        conditional_vae,
     )
 }
 

@@ -37,7 +37,7 @@ from dlcore.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, ma
 from dlcore.nn.position import position, sinusoidal
 from dlcore.nn.recurrent import gru, gru_cell, lstm, lstm_cell, recurrent, rnn, rnn_cell
 from dlcore.nn.remembering import joined, memory, parted
-from dlcore.nn.shape import flatten
+from dlcore.nn.shape import flatten, unflatten
 from dlcore.nn.squeeze_excitation import squeeze_excitation
 from dlcore.nn.summary import Summary, summary
 from dlcore.nn.surgery import freeze, frozen, graft, part, replace, split, thaw
@@ -113,6 +113,7 @@ __all__ = [
     "stochastic_depth",
     "summary",
     "thaw",
+    "unflatten",
     "wire",
 ]
 

@@ -9,7 +9,7 @@ import jax
 from dlcore import functional as F
 from dlcore.keys import Key
 from dlcore.nn.arguments import factory
-from dlcore.nn.combinators import bound
+from dlcore.nn.combinators import bound, left_by
 from dlcore.nn.describing import describe
 from dlcore.nn.init import Initializer, lecun_normal
 from dlcore.nn.layer import (
@@ -19,7 +19,6 @@ from dlcore.nn.layer import (
     State,
     as_layer,
     check_sizes,
-    gather,
     init_children,
     make,
 )
@@ -74,7 +73,7 @@ def _additive_attention(features: int, width: int, hidden: int, children: Childr
             parts.score.params["kernel"][:, 0],
             None if source_mask is None else source_mask[:, None],
         )
-        return y, gather({part.name: part.state for part in parts})
+        return y, left_by(parts)
 
     return make(
         additive_attention,

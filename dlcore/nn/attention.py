@@ -14,7 +14,7 @@ from dlcore.functional.dropout import check_rate
 from dlcore.keys import Key
 from dlcore.nn import init as initializers
 from dlcore.nn.arguments import factory
-from dlcore.nn.combinators import Parts, bound
+from dlcore.nn.combinators import Parts, bound, left_by
 from dlcore.nn.describing import describe
 from dlcore.nn.dropout import needed
 from dlcore.nn.init import Initializer
@@ -24,7 +24,6 @@ from dlcore.nn.layer import (
     Params,
     State,
     check_sizes,
-    gather,
     init_children,
     is_empty,
     make,
@@ -351,5 +350,5 @@ def _with(
 
 def _left(parts: Parts, state: State, cache: dict[str, jax.Array]) -> State:
     """The state of the children, and the memory."""
-    rest = gather({part.name: part.state for part in parts})
+    rest = left_by(parts)
     return left({**(rest or {}), KEY: select(state, KEY)}, cache) if cache else rest

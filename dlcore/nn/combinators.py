@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -350,7 +350,7 @@ def _wire(forward: Callable[..., Any], children: Children) -> Layer:
         parts = bound(children, params, state, key, train, reads)
         own = None if key is None else keys.child(key, "forward()")
         y = forward(parts, x, key=own, train=train, **side)
-        return y, gather({part.name: part.state for part in parts})
+        return y, left_by(parts)
 
     return make(
         "wire",
@@ -362,6 +362,36 @@ def _wire(forward: Callable[..., Any], children: Children) -> Layer:
         needed,
         forward=forward,
     )
+
+
+def parts_of(
+    layer: Layer,
+    names: Iterable[str],
+    params: Params,
+    state: State,
+    *,
+    key: Key | None = None,
+    train: bool = False,
+) -> Parts:
+    """The children of `layer`, those of `names` among them, bound for one application of them all.
+
+    So an objective uses the parts of a `wire` as its forward does: `parts.encoder(x)`.
+    """
+    children = dict(layer.info.children)
+    missing = [name for name in names if name not in children]
+    if missing:
+        raise ValueError(
+            f"a layer with the parts {', '.join(names)} is wanted, but the {layer.info.kind} has "
+            f"{', '.join(children) or 'none'}: nn.wire(forward, {'=…, '.join(names)}=…)"
+        )
+    around = layer.info.around or identity
+    inside = tuple((name, around(child)) for name, child in layer.info.children)
+    return bound(inside, params, state, key, train, layer.info.reads)
+
+
+def left_by(parts: Parts) -> State:
+    """The state that the parts leave, that of their parent."""
+    return gather({part.name: part.state for part in parts})
 
 
 def bound(

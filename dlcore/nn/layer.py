@@ -52,6 +52,8 @@ class Info:
     weights: the parameters that make it one of the weighted layers that a depth counts.
     side_by_side: whether its children are alternatives, and not one after another.
     has_moments: whether the state's `mean` and `var` follow the moments of what it is given.
+    around: what was put around it and has to be around its parts where they are used apart; None
+        where nothing was.
     """
 
     kind: str
@@ -68,6 +70,7 @@ class Info:
     weights: frozenset[str] = frozenset({"kernel"})
     side_by_side: bool = False
     has_moments: bool = False
+    around: Callable[[Layer], Layer] | None = None
 
 
 @documented

@@ -8,9 +8,10 @@ from dlcore.names import api
 from dlcore.plot.alignments import Alignment, alignments
 from dlcore.plot.diagrams import Panel, bars, confusion, curves, heat_map, lines
 from dlcore.plot.figure import save, suffix
-from dlcore.plot.images import image_grid, mistakes
+from dlcore.plot.images import image_grid, mistakes, mosaic
 from dlcore.plot.labels import labelled
 from dlcore.plot.maps import Terrain, animation, contours, decision_boundary
+from dlcore.plot.points import scatter
 
 __all__ = [
     "Alignment",
@@ -28,7 +29,9 @@ __all__ = [
     "labelled",
     "lines",
     "mistakes",
+    "mosaic",
     "save",
+    "scatter",
     "suffix",
 ]
 

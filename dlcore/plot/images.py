@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,14 +59,7 @@ def image_grid(images: Any, captions: Sequence[str] = (), columns: int | None = 
 
     columns: as many as make a square, by default.
     """
-    images = np.asarray(images)
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
-        raise ValueError(
-            "image_grid draws images [N, H, W], [N, H, W, 1] or [N, H, W, 3], "
-            f"got {list(images.shape)}"
-        )
+    images = _images("image_grid", images)
     if captions and len(captions) != len(images):
         raise ValueError(f"{len(images)} images need as many captions, got {len(captions)}")
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
@@ -81,6 +74,78 @@ def image_grid(images: Any, captions: Sequence[str] = (), columns: int | None = 
         if captions:
             all_axes[i].set_title(captions[i], fontsize=8, color=INK)
     return figure
+
+
+def _images(function: str, images: Any) -> np.ndarray:
+    """Images [N, H, W, C]."""
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
+        raise ValueError(
+            f"{function} draws images [N, H, W], [N, H, W, 1] or [N, H, W, 3], "
+            f"got {list(images.shape)}"
+        )
+    return images
+
+
+def mosaic(
+    rows: Mapping[str, Any] | Any,
+    columns: int | None = None,
+    *,
+    title: str = "",
+    top: Sequence[str] = (),
+) -> Figure:
+    """Images as one picture: `{name: images}` with a named row for each, or images in a square.
+
+    Images are [N, H, W, C] or [N, H, W] in [0, 1], of one size; a name's may take several rows of
+    `columns`, by default all that there are. top: what stands above the columns.
+
+    >>> figure = mosaic({"original": np.zeros((8, 28, 28)), "again": np.ones((8, 28, 28))})
+    """
+    if not isinstance(rows, Mapping):
+        rows = {"": rows}
+        columns = columns or math.ceil(math.sqrt(len(rows[""])))
+    stacks = {name: _images("mosaic", images) for name, images in rows.items()}
+    sizes = {stack.shape[1:] for stack in stacks.values()}
+    if len(sizes) != 1:
+        raise ValueError(f"mosaic needs images of one size, got {sorted(map(list, sizes))}")
+    columns = columns or max(map(len, stacks.values()))
+    lines = {name: math.ceil(len(stack) / columns) for name, stack in stacks.items()}
+    height, width, _ = sizes.pop()
+    tiles = np.concatenate([_tiled(stack, columns) for stack in stacks.values()])
+    count = sum(lines.values())
+    inches = min(0.62, 12 / columns, 14 / count)
+    figure, (axes,) = make_figure(
+        max(3.6, inches * columns + (1.6 if any(rows) else 0.4)),
+        inches * height / width * count + (0.5 if title else 0.2) + (0.3 if top else 0),
+        1,
+        1,
+    )
+    axes.imshow(tiles, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    starts = np.cumsum([0, *lines.values()])[:-1]
+    middles = [
+        (at + count / 2) * (height + 1) for at, count in zip(starts, lines.values(), strict=True)
+    ]
+    axes.set_yticks(middles, [str(name) for name in rows])
+    axes.set_xticks([(k + 0.5) * (width + 1) for k in range(len(top))], list(top))
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, colors=INK, labelsize=9)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if title:
+        axes.set_title(title, loc="left", color=INK, fontsize=11)
+    return figure
+
+
+def _tiled(images: np.ndarray, columns: int) -> np.ndarray:
+    """[N, H, W, C] as one image of rows of so many, a white line after each."""
+    rows = math.ceil(len(images) / columns)
+    count, height, width, channels = images.shape
+    tiles = np.ones((rows * columns, height + 1, width + 1, channels), np.float32)
+    tiles[:count, :height, :width] = np.clip(images, 0, 1)
+    tiles = tiles.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
+    return tiles.reshape(rows * (height + 1), columns * (width + 1), channels)
 
 
 def _note(text: str) -> Figure:

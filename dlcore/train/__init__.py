@@ -19,6 +19,7 @@ from dlcore.train.objective import (
     supervised,
 )
 from dlcore.train.precision import with_precision
+from dlcore.train.reconstruction import reconstruction
 from dlcore.train.rows import RowStep, row_step
 from dlcore.train.run import Interrupted, Result, run
 from dlcore.train.state import TrainState, train_state
@@ -28,6 +29,7 @@ from dlcore.train.stopping import EarlyStopping
 from dlcore.train.tagging import tagging
 from dlcore.train.tensorboard import tensorboard
 from dlcore.train.transfer import extract, layerwise
+from dlcore.train.variational import variational
 
 __all__ = [
     "CheckpointError",
@@ -56,6 +58,7 @@ __all__ = [
     "metric_learning",
     "multilabel_classification",
     "predict",
+    "reconstruction",
     "regression",
     "regularized",
     "row_step",
@@ -64,12 +67,14 @@ __all__ = [
     "tagging",
     "tensorboard",
     "train_state",
+    "variational",
     "with_precision",
 ]
 
 __getattr__, __dir__ = api(
     __name__,
     __all__,
+    foreign={"elbo": "train.variational", "ELBO": "train.variational"},
     moved={
         name: f"dlcore.search.{name}"
         for name in (

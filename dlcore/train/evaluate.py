@@ -19,9 +19,9 @@ from dlcore.data.loader import Loader
 from dlcore.keys import Key
 from dlcore.names import arguments
 from dlcore.nn import remembering
-from dlcore.nn.layer import Layer, Params, State, is_empty, read_by
+from dlcore.nn.layer import Layer, Params, State, is_empty
 from dlcore.train import metrics
-from dlcore.train.objective import Batch, Objective, check_columns, check_objective, reads_states
+from dlcore.train.objective import Batch, Objective, beside, check_objective, reads_states
 from dlcore.train.state import in_parts
 
 
@@ -184,8 +184,7 @@ def applied(
     for start in range(0, n, batch_size):
         # The last batch is filled up, so that one shape is compiled.
         batch = source.gather(np.minimum(np.arange(start, start + batch_size), n - 1))
-        check_columns(layer, batch, wanted=("x",))
-        side = read_by(layer, batch)
+        side = beside(layer, batch)
         y = jax.device_get(_outputs(params, state, batch["x"], side, apply=layer.apply))
         for leaf in jax.tree.leaves(y):
             if len(leaf) != batch_size:

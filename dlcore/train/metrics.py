@@ -144,6 +144,16 @@ def mean(values: jax.Array, weight: jax.Array | None = None) -> Mean:
     return Mean(jnp.sum(counted), jnp.sum(weight))
 
 
+def sums(values: jax.Array, weight: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """(Σ weight·value of each number of an example [K], Σ weight), of `values` [B, …]: numbers that
+    are formed of means over examples.
+    """
+    rows = values.reshape(len(values), -1).astype(jnp.float32)
+    weight = jnp.ones(len(rows)) if weight is None else weight.astype(jnp.float32)
+    counted = jnp.where(weight[:, None] == 0, 0, rows * weight[:, None])
+    return jnp.sum(counted, axis=0), jnp.sum(weight)
+
+
 def mean_of(per_example: Callable[[jax.Array, jax.Array], jax.Array]) -> MetricFunction:
     """The metric function that averages `per_example(outputs, targets)` [B, …]."""
     return lambda outputs, targets, weight: mean(per_example(outputs, targets), weight)

@@ -126,6 +126,14 @@ def check_columns(layer: Layer, batch: Batch, wanted: Sequence[str] = ("x", "y")
             )
 
 
+def beside(layer: Layer, batch: Batch, wanted: Sequence[str] = ("x",)) -> dict[str, Any]:
+    """The side inputs that `layer` reads. Its `label` is y, where no column is called so."""
+    if "label" in layer.info.reads and "label" not in batch and "y" in batch:
+        batch = {**batch, "label": batch["y"]}
+    check_columns(layer, batch, wanted)
+    return read_by(layer, batch)
+
+
 @arguments()
 def classification(
     layer: Layer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -51,5 +52,6 @@ def with_precision(layer: Layer, compute: str) -> Layer:
         layer.info,
         rebuild=rebuild and (lambda children: with_precision(rebuild(children), compute)),
         thawed=thawed and with_precision(thawed, compute),
+        around=functools.partial(with_precision, compute=compute),
     )
     return Layer(layer.init, apply, info)

@@ -11,6 +11,7 @@ import pytest
 from dlcore import data
 from dlcore.data import Dataset
 from experiments import catalogue, frame
+from experiments.generative import _judge
 from experiments.sequences import word2vec, zero_shot
 from experiments.vision import transfer
 
@@ -50,6 +51,7 @@ def run(name, out):
         patch.setattr(data, "animals_with_attributes", animals)
         patch.setattr(data, "series", waves)
         patch.setattr(data, "fsdd_sequences", sounds)
+        patch.setattr(_judge, "folder", lambda: out / "judges")
         return frame.run(experiment, dataclasses.replace(experiment.SMOKE, out=out))
 
 

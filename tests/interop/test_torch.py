@@ -159,6 +159,25 @@ LAYERS = {
         IMAGE,
     ),
     "linear": (lambda: nn.linear(4, 3), lambda t: t.Linear(4, 3), (2, 4)),
+    "an image of a vector": (
+        lambda: nn.serial(
+            nn.named("linear1", nn.linear(4, 18)),
+            nn.named("norm", nn.batch_norm(18)),
+            F.relu,
+            nn.unflatten((3, 2, 3)),
+            nn.conv(3, 2, 2),
+        ),
+        lambda t: t.Sequential(
+            collections.OrderedDict(
+                linear1=t.Linear(4, 18),
+                norm=t.BatchNorm1d(18),
+                relu1=t.ReLU(),
+                unflatten1=t.Unflatten(1, (3, 3, 2)),
+                conv1=t.Conv2d(3, 2, 2),
+            )
+        ),
+        (5, 4),
+    ),
     "dropconnect": (lambda: nn.dropconnect(4, 3, 0.5), lambda t: t.Linear(4, 3), (2, 4)),
     "batch_norm": (lambda: nn.batch_norm(4), lambda t: t.BatchNorm2d(4), IMAGE),
     "batch_norm plain": (

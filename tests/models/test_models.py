@@ -91,6 +91,7 @@ QUICK = {"linear", "mlp", "lenet5", "resnet_cifar"}  # others are dear even so
 HUGE = {"resnet", "convnext_tiny"}
 # Those of texts, of sentences, of time and of no classes have tests of their own.
 OTHERS = {"rnn_lm", "lstm_lm", "gru_lm", "gpt", "tagger", "forecaster"}
+OTHERS |= {"autoencoder", "conv_autoencoder", "vae", "conditional_vae"}
 OTHERS |= {"embedding_net", "zero_shot", "encoder", "text_classifier", "seq2seq", "transformer"}
 
 

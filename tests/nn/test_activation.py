@@ -96,6 +96,8 @@ def test_poolings_and_flatten_are_layers():
     steps = nn.as_layer(functools.partial(nn.flatten, axis=2))
     np.testing.assert_array_equal(steps.apply((), (), image)[0], image.reshape(2, 4, 18))
     assert repr(steps) == "flatten(axis=2)"
+    with pytest.raises(ValueError, match=r"unflatten expected \[B, 6\], got float32\[2, 4\]"):
+        nn.unflatten((2, 3)).apply((), (), np.zeros((2, 4), np.float32))
     with pytest.raises(ValueError, match=r"flatten: axis is 5, but x \(2, 4, 6, 3\) has 4 axes"):
         nn.flatten(image, 5)
     for pool in (nn.max_pool, nn.avg_pool):

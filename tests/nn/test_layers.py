@@ -68,6 +68,7 @@ LAYERS = {
     "global_avg_pool": (lambda: nn.as_layer(nn.global_avg_pool), IMAGE),
     "global_max_pool": (lambda: nn.as_layer(nn.global_max_pool), IMAGE),
     "flatten": (lambda: nn.as_layer(nn.flatten), IMAGE),
+    "unflatten": (lambda: nn.unflatten((2, 1, 3)), (4, 6)),
     "flatten from an axis": (lambda: nn.as_layer(functools.partial(nn.flatten, axis=2)), IMAGE),
     "dropout": (lambda: nn.dropout(0.4), IMAGE),
     "spatial_dropout": (lambda: nn.spatial_dropout(0.4), IMAGE),

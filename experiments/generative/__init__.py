@@ -1,0 +1,1 @@
+"""Networks that learn without labels, and make new examples: lecture C."""
