@@ -265,7 +265,7 @@ def _corrected(
 
     def takes(name: str) -> bool:
         """Whether it may be a side input, which is an array."""
-        value = kwargs[name]
+        value = call.named[name]
         return hands_on and (hasattr(value, "dtype") or isinstance(value, list | tuple))
 
     if arrays:
