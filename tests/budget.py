@@ -35,7 +35,7 @@ PROGRAMS = {
     "tests/nn": {"quick": 1630, "slow": 400},
     "tests/optim": {"quick": 840, "slow": 285},
     "tests/search": {"quick": 180, "slow": 125},
-    "tests/train": {"quick": 800, "slow": 80},
+    "tests/train": {"quick": 800, "slow": 100},
 }
 # Files that share a process share programs, and which ones do is chance.
 MARGIN = 1.1
